@@ -1,0 +1,1 @@
+"""State a primal, get an attention."""

@@ -1,0 +1,29 @@
+"""Errors of the library: one base class, each kind also the built-in that callers expect."""
+
+
+class PrimalDualError(Exception):
+    """Base of every error that primaldual raises on purpose."""
+
+
+class ArgumentError(PrimalDualError, ValueError):
+    """An argument has a value that is not accepted."""
+
+
+class ShapeError(PrimalDualError, ValueError):
+    """Tensors or arrays do not fit together."""
+
+
+class SpecError(PrimalDualError, ValueError):
+    """An attention spec such as ``"bn+sh(1,2)"`` cannot be read."""
+
+
+class DataError(PrimalDualError, ValueError):
+    """A data set, file or label cannot be used as given."""
+
+
+class CheckpointError(PrimalDualError, ValueError):
+    """A saved model is corrupt, foreign or does not fit."""
+
+
+class UnsupportedError(PrimalDualError, NotImplementedError):
+    """A combination that is well defined but not offered."""
