@@ -1,0 +1,67 @@
+"""Data sets by name: in aeon's wheel, in a folder of the user, or downloaded by aeon."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from primaldual.data.pair import Parts, one_line
+from primaldual.data.ts_file import read_ts
+from primaldual.errors import DataError
+
+
+def read_archive(name: str, data_dir: Path | None = None) -> Parts:
+    """Find ``<folder>/<name>/<name>_TRAIN.ts`` in ``data_dir``, then in aeon's wheel, else download it.
+
+    JapaneseVowels and BasicMotions lie inside the wheel and need no network. A download goes to
+    ``data_dir``, or to ``~/.cache/primaldual`` without one, and appears there only when complete.
+
+    Raises:
+        DataError: the name is unknown, or known but neither on disk nor to be had.
+    """
+    cache = Path("~/.cache/primaldual").expanduser()
+    folders = [folder for folder in (data_dir, embedded_folder(), cache) if folder is not None]
+    for folder in folders:
+        file = folder / name / f"{name}_TRAIN.ts"
+        if file.is_file():
+            return Parts(read_ts(file).found)
+    return Parts(read_ts(_download(name, data_dir or cache)).found)
+
+
+def embedded_folder() -> Path | None:
+    """The folder of data sets inside aeon's wheel, found without importing aeon."""
+    spec = find_spec("aeon")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))) / "datasets" / "data"
+
+
+def _download(name: str, folder: Path) -> Path:
+    from aeon.datasets import load_classification
+    from aeon.datasets.tsc_datasets import tsc_zenodo
+
+    if name not in tsc_zenodo:
+        close = difflib.get_close_matches(name, [*tsc_zenodo], n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise DataError(
+            f"data set {name!r} is neither a file nor a name of aeon's archive; {hint}"
+            "Accepted: a name such as JapaneseVowels, or a path to a .ts, .npz or .csv file"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+            load_classification(name, extract_path=scratch)
+            target = folder / name
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(Path(scratch) / name, target)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"data set {name!r} is not on disk and could not be downloaded ({one_line(error, 120)}); "
+            f"put {name}_TRAIN.ts and {name}_TEST.ts into <data-dir>/{name}/ and give data-dir"
+        ) from error
+    return folder / name / f"{name}_TRAIN.ts"

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aeon.datasets import load_classification
+
+from primaldual.data import load, load_pair
+from primaldual.errors import ArgumentError, DataError, PrimalDualError
+
+GENERATOR_SEED = 7
+
+
+def _series(lengths, channels=2):
+    generator = np.random.default_rng(GENERATOR_SEED)
+    return [generator.normal(size=(channels, length)).round(3) for length in lengths]
+
+
+def _write_long_csv(path, series, labels, splits=None):
+    rows = ["case,time," + ("label," if labels else "") + ("split," if splits else "") + "first,second"]
+    for index, values in enumerate(series):
+        for time in reversed(range(values.shape[1])):
+            cells = [f"c{index}", str(time)]
+            cells += [labels[index]] if labels else []
+            cells += [splits[index]] if splits else []
+            cells += ["" if np.isnan(value) else repr(float(value)) for value in values[:, time]]
+            rows.append(",".join(cells))
+    path.write_text("\n".join(rows) + "\n")
+
+
+def _write_ts(path, series, labels):
+    lines = ["@problemName toy", "@univariate false", "@equalLength true", "@classLabel true a b", "@data"]
+    for values, label in zip(series, labels, strict=True):
+        lines.append(":".join([*(",".join(map(repr, channel.tolist())) for channel in values), label]))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _same(dataset, series, labels):
+    assert len(dataset.X) == len(series)
+    for got, expected in zip(dataset.X, series, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert dataset.y.tolist() == labels
+
+
+@pytest.mark.parametrize("name", ["JapaneseVowels", "BasicMotions"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_embedded_names_agree_with_aeon(name, split):
+    expected, labels = load_classification(name, split=split, load_equal_length=False, load_no_missing=False)
+    _same(load(name, split), list(expected), labels.tolist())
+
+
+def test_all_is_train_then_test():
+    train, test = load_pair("JapaneseVowels")
+    whole = load("JapaneseVowels", "all")
+    assert len(whole.X) == len(train.X) + len(test.X)
+    assert whole.y.tolist() == [*train.y, *test.y]
+
+
+def test_data_dir_is_looked_at_before_the_wheel(tmp_path):
+    folder = tmp_path / "JapaneseVowels"
+    folder.mkdir()
+    series = _series([5, 5])
+    for part in ("TRAIN", "TEST"):
+        _write_ts(folder / f"JapaneseVowels_{part}.ts", series, ["a", "b"])
+    _same(load("JapaneseVowels", "train", tmp_path), series, ["a", "b"])
+
+
+@pytest.mark.parametrize("lengths", [[6, 6, 6, 6], [6, 3, 4, 5]])
+def test_csv_round_trip(tmp_path, lengths):
+    series = _series(lengths)
+    series[1][0, 1] = np.nan
+    path = tmp_path / "toy.csv"
+    _write_long_csv(path, series, ["a", "b", "a", "b"])
+    dataset = load(path, "all")
+    _same(dataset, series, ["a", "b", "a", "b"])
+    assert isinstance(dataset.X, np.ndarray) == (len(set(lengths)) == 1)
+
+
+def test_csv_split_column_makes_the_parts(tmp_path):
+    series = _series([4, 4, 4, 4])
+    path = tmp_path / "toy.csv"
+    _write_long_csv(path, series, ["a", "b", "a", "b"], ["train", "train", "test", "test"])
+    train, test = load_pair(path)
+    _same(train, series[:2], ["a", "b"])
+    _same(test, series[2:], ["a", "b"])
+
+
+def test_csv_without_labels_can_be_predicted_but_not_split(tmp_path):
+    path = tmp_path / "toy.csv"
+    _write_long_csv(path, _series([4, 4]), None)
+    assert load(path, "all").y is None
+    with pytest.raises(DataError, match="no labels"):
+        load(path, "train")
+
+
+@pytest.mark.parametrize("labels", [["1", "2"], [1, 2], [1.0, 2.0]])
+def test_npz_round_trip_with_lengths(tmp_path, labels):
+    series = _series([5, 3])
+    padded = np.full((2, 2, 5), np.nan)
+    for index, values in enumerate(series):
+        padded[index, :, : values.shape[1]] = values
+    path = tmp_path / "toy.npz"
+    np.savez(path, X=padded, y=np.array(labels), lengths=[5, 3])
+    _same(load(path, "all"), series, ["1", "2"])
+
+
+def test_npz_with_both_parts(tmp_path):
+    train, test = np.stack(_series([4, 4])), np.stack(_series([4, 4, 4]))
+    path = tmp_path / "toy.npz"
+    np.savez(path, X_train=train, y_train=["a", "b"], X_test=test, y_test=["a", "b", "b"])
+    first, second = load_pair(path)
+    _same(first, list(train), ["a", "b"])
+    _same(second, list(test), ["a", "b", "b"])
+
+
+def test_npz_univariate_gets_a_channel(tmp_path):
+    path = tmp_path / "toy.npz"
+    np.savez(path, X=np.zeros((3, 7)), y=[0, 1, 0])
+    assert load(path, "all").X.shape == (3, 1, 7)
+
+
+def test_ts_pair_is_found_from_either_file_and_all_is_the_named_file(tmp_path):
+    train, test = np.stack(_series([4, 4])), np.stack(_series([4, 4, 4]))
+    _write_ts(tmp_path / "toy_TRAIN.ts", train, ["a", "b"])
+    _write_ts(tmp_path / "toy_TEST.ts", test, ["a", "b", "b"])
+    for ending in ("TRAIN", "TEST"):
+        first, second = load_pair(tmp_path / f"toy_{ending}.ts")
+        _same(first, list(train), ["a", "b"])
+        _same(second, list(test), ["a", "b", "b"])
+    _same(load(tmp_path / "toy_TEST.ts", "all"), list(test), ["a", "b", "b"])
+
+
+def test_single_file_split_is_stratified_disjoint_and_the_same_every_time(tmp_path):
+    path = tmp_path / "toy.npz"
+    np.savez(path, X=np.arange(40.0)[:, None, None] * np.ones((40, 1, 3)), y=np.repeat(["a", "b"], [30, 10]))
+    train, test = load_pair(path)
+    assert sorted([*train.X[:, 0, 0], *test.X[:, 0, 0]]) == list(range(40))
+    assert [(test.y == label).sum() for label in "ab"] == [9, 3]
+    np.testing.assert_array_equal(load(path, "test").X, test.X)
+
+
+BAD_FILES = {
+    "empty.csv": ("", "header is empty"),
+    "no_channel.csv": ("case,time,label\na,0,x\n", "at least one channel"),
+    "twice.csv": ("case,time,v,v\na,0,1,2\n", "each once"),
+    "ragged.csv": ("case,time,v\na,0\n", "line 2: 2 cells"),
+    "text.csv": ("case,time,v\na,0,high\n", "line 2: v is 'high'"),
+    "repeat.csv": ("case,time,v\na,0,1\na,0,2\n", "line 3: time '0' is missing or repeated"),
+    "labels.csv": ("case,time,v,label\na,0,1,x\na,1,1,y\n", "line 3: label and split"),
+    "split.csv": ("case,time,v,label,split\na,0,1,x,dev\n", "train or test"),
+    "nolabel.csv": ("case,time,v,label\na,0,1,x\nb,0,1,\n", "label of case 1 is missing"),
+    "nan.csv": ("case,time,v,label\na,0,1,x\nb,0,1,NaN\n", "label of case 1 is missing"),
+    "real.csv": ("case,time,v,label\na,0,inf,x\n", "infinite"),
+    "header_only.csv": ("case,time,v,label\n", "no cases"),
+    "bad.npz": ("this is not a zip file", "cannot be read as an .npz"),
+    "bad.ts": ("@problemName x\n@classLabel true a b\n@data\n1,2,what:a\n", "cannot be read as a .ts"),
+    "empty.ts": ("", "no cases"),
+    "target.ts": ("@problemName x\n@targetLabel true\n@data\n1,2,3:0.5\n", "regression target"),
+    "toy_TRAIN.ts": ("@problemName x\n@classLabel true a b\n@data\n1,2:a\n2,3:b\n", "test part is missing"),
+    "notes.txt": ("hello", "accepted: .ts, .npz, .csv"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_malformed_files_give_one_clear_line(tmp_path, name):
+    text, message = BAD_FILES[name]
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        load(path, "train")
+    assert "\n" not in str(caught.value)
+
+
+BAD_ARRAYS = {
+    "no X": ({"Z": np.zeros(3)}, "needed: X and y"),
+    "text": ({"X": np.array([["a", "b"]]), "y": [0]}, "must be numbers"),
+    "four axes": ({"X": np.zeros((2, 2, 2, 2)), "y": [0, 1]}, "must be numbers of shape"),
+    "labels": ({"X": np.zeros((3, 1, 4)), "y": [0, 1]}, "3 cases but 2 labels"),
+    "nan label": ({"X": np.zeros((2, 1, 4)), "y": [0.0, np.nan]}, "label of case 1 is NaN"),
+    "real label": ({"X": np.zeros((2, 1, 4)), "y": [0.0, 0.5]}, "real number"),
+    "infinite label": ({"X": np.zeros((2, 1, 4)), "y": [0.0, np.inf]}, "real number"),
+    "no time": ({"X": np.zeros((2, 1, 0)), "y": [0, 1]}, "case 0 is empty"),
+    "no cases": ({"X": np.zeros((0, 1, 4)), "y": np.zeros(0, int)}, "no cases"),
+    "lengths": ({"X": np.zeros((2, 1, 4)), "y": [0, 1], "lengths": [4, 9]}, "between 1 and 4"),
+    "one class": ({"X": np.zeros((4, 1, 4)), "y": [1, 1, 1, 1]}, "two classes"),
+    "lonely class": ({"X": np.zeros((3, 1, 4)), "y": [1, 1, 2]}, "class '2' has one case"),
+    "pickle": ({"X": np.array([{}], dtype=object), "y": [1]}, "cannot be read as an .npz"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_malformed_arrays_give_one_clear_line(tmp_path, name):
+    arrays, message = BAD_ARRAYS[name]
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        load_pair(tmp_path / "bad.npz")
+
+
+def test_unseen_test_labels_are_named(tmp_path):
+    values = np.zeros((2, 1, 3))
+    np.savez(tmp_path / "new.npz", X_train=values, y_train=["a", "b"], X_test=values, y_test=["a", "c"])
+    with pytest.raises(DataError, match="test labels c never occur"):
+        load_pair(tmp_path / "new.npz")
+
+
+def test_missing_things_are_named(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        load(tmp_path / "none.csv")
+    with pytest.raises(DataError, match=r"JapaneseVowles.*did you mean JapaneseVowels"):
+        load("JapaneseVowles", data_dir=tmp_path)
+    with pytest.raises(DataError, match="not a folder"):
+        load("JapaneseVowels", data_dir=tmp_path / "nowhere")
+    with pytest.raises(ArgumentError, match="train, test, all"):
+        load("JapaneseVowels", "validation")
+
+
+def test_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(name, extract_path):
+        raise ValueError("Could not download files:\n no route to host")
+
+    monkeypatch.setattr("aeon.datasets.load_classification", refuse)
+    with pytest.raises(PrimalDualError, match="Handwriting_TRAIN") as caught:
+        load("Handwriting", data_dir=tmp_path)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fingerprint_sees_every_value_and_label():
+    train = load("BasicMotions")
+    changed = train.X.copy()
+    changed[3, 2, 1] += 1e-9
+    labels = train.y.copy()
+    labels[0] = "other"
+    same = type(train)("other name", train.X, train.y, "")
+    assert train.fingerprint() == same.fingerprint()
+    assert train.fingerprint() != type(train)("", changed, train.y, "").fingerprint()
+    assert train.fingerprint() != type(train)("", train.X, labels, "").fingerprint()
