@@ -1,1 +1,61 @@
-"""State a primal, get an attention."""
+"""State a primal, get an attention: transformers as support vector expansions, on PyTorch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, RandomFeatures, TruncatedTaylor
+from primaldual.primal.normalizers import Constant, Normalizer, SumOfKernels
+from primaldual.primal.presets import PARTS, preset
+from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.subsets import AllKeys, MaskedKeys, PooledHeads, Subset, Window
+from primaldual.primal.transforms import BatchNormalization, Identity, Transform
+
+if TYPE_CHECKING:
+    from primaldual.estimators import AttentionClassifier, AttentionRegressor
+    from primaldual.models import TimeSeriesTransformer
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "AttentionClassifier": "primaldual.estimators",
+    "AttentionRegressor": "primaldual.estimators",
+    "TimeSeriesTransformer": "primaldual.models",
+}
+
+__all__ = [
+    "PARTS",
+    "AllKeys",
+    "AttentionClassifier",
+    "AttentionRegressor",
+    "BatchNormalization",
+    "Constant",
+    "EluPlusOne",
+    "Exponential",
+    "FeatureMap",
+    "Identity",
+    "MaskedKeys",
+    "MultiheadAttention",
+    "Normalizer",
+    "PooledHeads",
+    "PrimalProblem",
+    "RandomFeatures",
+    "Subset",
+    "SumOfKernels",
+    "TimeSeriesTransformer",
+    "Transform",
+    "TruncatedTaylor",
+    "Window",
+    "preset",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load what needs scikit-learn or aeon only when it is asked for."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'primaldual' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

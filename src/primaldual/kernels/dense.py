@@ -1,0 +1,76 @@
+"""The reference: training set -> kernel matrix -> normalise -> weighted sum, written out, never SDPA."""
+
+import torch
+from torch import Tensor
+
+
+def training_set(
+    key: Tensor, value: Tensor, allowed: Tensor, membership: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The training pairs of every query: the attendable pairs, averaged over windows if there are any.
+
+    Args:
+        key: (batch, heads, N, D).
+        value: (batch, heads, N, Dv).
+        allowed: bool broadcastable to (batch, heads, Nq or 1, N).
+        membership: bool (Nt, N), which window each position belongs to; None = every position is a pair.
+
+    Returns:
+        keys (batch, heads, Nq or 1, Nt, D), values likewise, valid bool (batch, heads, Nq or 1, Nt), and the
+        shares (batch, heads, Nq or 1, Nt, N) of the positions in each pair (None without windows).
+    """
+    used = allowed.any(-2).unsqueeze(-1)
+    key = torch.where(used, key, torch.zeros_like(key))
+    value = torch.where(used, value, torch.zeros_like(value))
+    if membership is None:
+        return key.unsqueeze(2), value.unsqueeze(2), allowed, None
+    members = (allowed.unsqueeze(-2) & membership).to(key.dtype)
+    counts = members.sum(-1, keepdim=True)
+    shares = members / counts.clamp(min=1)
+    keys = torch.einsum("bhqtn,bhnd->bhqtd", shares.expand(*key.shape[:2], -1, -1, -1), key)
+    values = torch.einsum("bhqtn,bhnd->bhqtd", shares.expand(*key.shape[:2], -1, -1, -1), value)
+    return keys, values, counts.squeeze(-1) > 0, shares
+
+
+def statistics(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance over the valid training keys of each query.
+
+    Args:
+        keys: (batch, heads, Nq or 1, Nt, D).
+        valid: bool (batch, heads, Nq or 1, Nt).
+
+    Returns:
+        mean and variance (batch, heads, Nq or 1, D), 0 over an empty set.
+    """
+    member = valid.unsqueeze(-1).to(keys.dtype)
+    count = member.sum(-2, keepdim=True).clamp(min=1)
+    mean = (member * keys).sum(-2, keepdim=True) / count
+    variance = (member * (keys - mean) ** 2).sum(-2, keepdim=True) / count
+    return mean.squeeze(-2), variance.squeeze(-2)
+
+
+def per_query(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Arrange queries and their training keys as stacks of matrices for a kernel function.
+
+    Args:
+        query: (batch, heads, Nq, D).
+        keys: (batch, heads, Nq or 1, Nt, D).
+
+    Returns:
+        Stacks (..., M, D) and (..., Nt, D) whose kernel matrices flatten to (batch, heads, Nq, Nt).
+    """
+    if keys.shape[2] == 1:
+        return query.unsqueeze(2), keys
+    return query.unsqueeze(3), keys
+
+
+def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
+    """sum_j A_ij v_j, with values that may differ by query.
+
+    Args:
+        weights: (batch, heads, Nq, Nt).
+        values: (batch, heads, Nq or 1, Nt, Dv).
+    """
+    if values.shape[2] == 1:
+        return weights @ values.squeeze(2)
+    return torch.einsum("bhqt,bhqtd->bhqd", weights, values)

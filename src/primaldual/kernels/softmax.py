@@ -1,0 +1,80 @@
+"""Softmax attention through PyTorch's scaled_dot_product_attention, and its pooled causal form."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout, scaled_dot_product_attention
+
+from primaldual.kernels.masks import Attendable
+
+
+def softmax_attention(
+    query: Tensor, key: Tensor, value: Tensor, attendable: Attendable, scale: float, dropout_p: float = 0.0
+) -> Tensor:
+    """sum_j softmax_j(scale q_i . k_j) v_j; rows without an attendable key give exactly 0.
+
+    Args:
+        query: (batch, heads, Nq, D).
+        key: (batch, kv heads, Nk, D), finite everywhere.
+        value: (batch, kv heads, Nk, Dv), finite everywhere.
+        attendable: what each query may attend.
+        scale: factor on the scores.
+        dropout_p: probability of dropping a weight.
+    """
+    mask, is_causal = _sdpa_mask(attendable, query.shape[2], key.shape[2], query.device)
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=dropout_p,
+        is_causal=is_causal,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def _sdpa_mask(
+    attendable: Attendable, query_length: int, key_length: int, device: torch.device
+) -> tuple[Tensor | None, bool]:
+    """The bool mask SDPA needs, and whether its own top-left causal flag serves instead."""
+    plain = attendable.keys is None and attendable.pairs is None
+    if plain and (not attendable.is_causal or query_length == 1):
+        return None, False
+    if plain and query_length == key_length:
+        return None, True
+    return attendable.matrix(query_length, key_length, device), False
+
+
+def pooled_prefix_attention(
+    query: Tensor,
+    pools: tuple[Tensor, Tensor],
+    partial: tuple[Tensor, Tensor],
+    kept: Tensor,
+    present: Tensor,
+    own_window: Tensor,
+    scale: float,
+    dropout_p: float = 0.0,
+) -> Tensor:
+    """Causal softmax attention to complete windows and to the mean of the current partial window.
+
+    Position i attends the windows before its own, which are complete, and the mean of its own
+    window up to i: one softmax over both.
+
+    Args:
+        query: (batch, heads, Nq, D).
+        pools: window means of keys (batch, heads, W, D) and of values (batch, heads, W, Dv).
+        partial: own-window means up to each query's position, keys (batch, heads, Nq, D) and values.
+        kept: bool (batch or 1, heads or 1, W, 1), windows with a member.
+        present: bool (batch or 1, heads or 1, Nq, 1), queries whose own window has a member so far.
+        own_window: long (Nq,), the number of each query's window.
+        scale: factor on the scores.
+        dropout_p: probability of dropping a weight.
+    """
+    before = torch.arange(pools[0].shape[2], device=query.device) < own_window[:, None]
+    allowed = torch.cat([(before & kept.transpose(-2, -1)).expand(*present.shape[:2], -1, -1), present], -1)
+    scores = torch.cat([query @ pools[0].transpose(-2, -1), (query * partial[0]).sum(-1, keepdim=True)], -1)
+    scores = (scores * scale).masked_fill(~allowed, torch.finfo(scores.dtype).min)
+    weights = torch.where(allowed, scores.softmax(-1), 0.0)
+    weights = dropout(weights, dropout_p) if dropout_p else weights
+    return weights[..., :-1] @ pools[1] + weights[..., -1:] * partial[1]
+

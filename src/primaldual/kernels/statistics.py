@@ -1,0 +1,128 @@
+"""Mean and biased variance of keys: shared by all queries, or query by query.
+
+No variance is a difference of large numbers: keys are centred by their overall mean first. Where
+statistics differ by query, that shift is one constant vector and cancels, so nothing of the future
+enters. Half-precision keys are accumulated in float32.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class KeyStatistics(NamedTuple):
+    """Statistics of the training keys that each query sees.
+
+    Attributes:
+        mean: (batch, heads, 1 or Nq, D); 0 over an empty set.
+        variance: biased, of the same shape.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float32 for half-precision inputs, the input's own type otherwise."""
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+
+
+def centre(key: Tensor, key_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The mean of the attendable keys and the keys less that mean, 0 where masked.
+
+    The subtracted mean carries no gradient: attention weights do not change when one vector is
+    subtracted from all keys, and the variance does not either.
+
+    Args:
+        key: (batch, heads, N, D), finite where masked.
+        key_mask: bool broadcastable to (batch, heads, 1, N), or None.
+
+    Returns:
+        mean (batch, heads, 1, D) and centred keys (batch, heads, N, D), float32 or wider.
+    """
+    key = key.to(accumulation_dtype(key.dtype))
+    if key_mask is None:
+        mean = key.mean(-2, keepdim=True)
+        return mean, key - mean.detach()
+    member = key_mask.transpose(-2, -1)
+    counts = member.sum(-2, keepdim=True).clamp(min=1)
+    mean = torch.where(member, key, 0.0).sum(-2, keepdim=True) / counts
+    return mean, torch.where(member, key - mean.detach(), 0.0)
+
+
+def shared_statistics(mean: Tensor, centred: Tensor, key_mask: Tensor | None = None) -> KeyStatistics:
+    """mu and sigma^2 = mean_j (k_j - mu)^2 over the attendable keys, from :func:`centre`.
+
+    Example:
+        >>> shared_statistics(*centre(torch.tensor([[[[1.0], [3.0]]]]))).variance.item()
+        1.0
+    """
+    squares = centred.square()
+    if key_mask is None:
+        return KeyStatistics(mean, squares.mean(-2, keepdim=True))
+    counts = key_mask.sum(-1, keepdim=True).clamp(min=1)
+    return KeyStatistics(mean, squares.sum(-2, keepdim=True) / counts)
+
+
+def prefix_statistics(mean: Tensor, centred: Tensor, key_mask: Tensor | None = None) -> KeyStatistics:
+    """For every position i the statistics of the attendable keys 0..i, from :func:`centre`."""
+    if key_mask is None:
+        counts = torch.arange(1, centred.shape[-2] + 1, device=centred.device, dtype=centred.dtype)[:, None]
+    else:
+        counts = key_mask.transpose(-2, -1).cumsum(-2)
+    running = centred.cumsum(-2) / counts.clamp(min=1)
+    squares = centred.square().cumsum(-2) / counts.clamp(min=1)
+    return KeyStatistics(_uncentre(running, mean, counts), (squares - running.square()).clamp(min=0))
+
+
+def pairwise_statistics(mean: Tensor, centred: Tensor, allowed: Tensor) -> KeyStatistics:
+    """Statistics of the keys that each query may attend, by two products with the mask.
+
+    Args:
+        mean: from :func:`centre`.
+        centred: from :func:`centre`.
+        allowed: bool broadcastable to (batch, heads, Nq, N).
+    """
+    member = allowed.to(centred.dtype)
+    counts = member.sum(-1, keepdim=True)
+    running = member @ centred / counts.clamp(min=1)
+    squares = member @ centred.square() / counts.clamp(min=1)
+    return KeyStatistics(_uncentre(running, mean, counts), (squares - running.square()).clamp(min=0))
+
+
+def partial_window_statistics(
+    mean: Tensor, pools: Tensor, kept: Tensor, partial: Tensor, present: Tensor, scale: int
+) -> KeyStatistics:
+    """Statistics of the pooled keys of every prefix: the complete windows before, and the own partial mean.
+
+    The two sets are merged as (count, mean, squared deviations), which needs no large difference.
+
+    Args:
+        mean: the constant vector that was subtracted from pools and partial, (batch, heads, 1, D).
+        pools: centred window means (batch, heads, W, D).
+        kept: bool (batch or 1, heads or 1, W, 1): windows with an attendable member.
+        partial: centred own-window means for every position (batch, heads, N, D).
+        present: bool (batch or 1, heads or 1, N, 1): positions whose own window has a member so far.
+        scale: window length r.
+    """
+    length = partial.shape[-2]
+    weight = kept.to(pools.dtype)
+
+    def before(values: Tensor) -> Tensor:
+        exclusive = values.cumsum(-2) - values
+        return exclusive.repeat_interleave(scale, -2)[..., :length, :]
+
+    count = before(weight)
+    former = before(pools * weight) / count.clamp(min=1)
+    deviation = (before(pools.square() * weight) - count * former.square()).clamp(min=0)
+    total = count + present
+    step = torch.where(present, partial - former, 0.0)
+    running = former + step / total.clamp(min=1)
+    deviation = deviation + step.square() * count / total.clamp(min=1)
+    return KeyStatistics(_uncentre(running, mean, total), deviation / total.clamp(min=1))
+
+
+def _uncentre(running: Tensor, mean: Tensor, counts: Tensor) -> Tensor:
+    """Add the shift back, keeping 0 over empty sets."""
+    return torch.where(counts > 0, running + mean.detach(), 0.0)

@@ -1,0 +1,240 @@
+"""Multi-head attention of any primal problem, in the place of torch.nn.MultiheadAttention."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
+from primaldual.kernels.masks import Attendable, causal_mask, from_torch_mask, keep_attendable
+from primaldual.nn.projection import ProjectedSource, split_heads
+from primaldual.nn.state_dicts import rename
+from primaldual.primal import plan
+from primaldual.primal.presets import preset
+from primaldual.primal.problem import PrimalProblem
+
+
+class MultiheadAttention(nn.Module):
+    """A sum of heads, each a support vector regression: out = concat_h(attend(x W_q, x W_k, x W_v)) W_o.
+
+    Arguments, masks and results are those of :class:`torch.nn.MultiheadAttention` (True = blocked,
+    ``batch_first=False`` by default), whose state_dict loads, as do timm's and transformers'
+    attention weights. Projections are separate ``nn.Linear`` modules; keys and values of scaled heads
+    are pooled before they are projected.
+
+    Args:
+        embed_dim: width of queries and output; divisible by ``num_heads``.
+        num_heads: H.
+        dropout: probability of dropping an attention weight in training.
+        bias: whether the input projections have a bias.
+        add_bias_kv: must be False.
+        add_zero_attn: must be False.
+        kdim: width of keys; default ``embed_dim``.
+        vdim: width of values; default ``embed_dim``.
+        batch_first: inputs are (batch, length, features) instead of (length, batch, features).
+        device: of the parameters.
+        dtype: of the parameters.
+        attention: a spec for :func:`primaldual.preset`, or a PrimalProblem.
+        kv_heads: key and value heads, dividing ``num_heads`` (grouped queries); default ``num_heads``.
+        out_bias: whether the output projection has a bias; default as ``bias``.
+
+    Raises:
+        ArgumentError: sizes that do not divide, or scales that do not match the heads.
+        UnsupportedError: add_bias_kv or add_zero_attn.
+
+    Example:
+        >>> layer = MultiheadAttention(64, 4, attention="bn+sh(1,1,2,4)", batch_first=True)
+        >>> inputs = torch.randn(2, 10, 64)
+        >>> out, weights = layer(inputs, inputs, inputs)
+        >>> out.shape, weights.shape
+        (torch.Size([2, 10, 64]), torch.Size([2, 10, 10]))
+    """
+
+    # nn.TransformerEncoderLayer reads these to decide on a fused path that knows only softmax; they keep it off.
+    in_proj_weight = None
+    in_proj_bias = None
+    _qkv_same_embed_dim = False
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        attention: str | PrimalProblem = "softmax",
+        kv_heads: int | None = None,
+        out_bias: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if add_bias_kv or add_zero_attn:
+            raise UnsupportedError("add_bias_kv and add_zero_attn must be False: such keys belong to no training pair")
+        if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
+            raise ArgumentError(f"num_heads must divide embed_dim; got embed_dim {embed_dim} and num_heads {num_heads}")
+        kv_heads = num_heads if kv_heads is None else kv_heads
+        if kv_heads < 1 or num_heads % kv_heads:
+            raise ArgumentError(f"kv_heads must divide num_heads; got num_heads {num_heads} and kv_heads {kv_heads}")
+        if not 0 <= dropout < 1:
+            raise ArgumentError(f"dropout must be at least 0 and below 1; got {dropout}")
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.kv_heads = kv_heads
+        self.head_dim = embed_dim // num_heads
+        self.dropout = dropout
+        self.batch_first = batch_first
+        width = kv_heads * self.head_dim
+        self.q_proj = nn.Linear(embed_dim, embed_dim, bias, device, dtype)
+        self.k_proj = nn.Linear(kdim or embed_dim, width, bias, device, dtype)
+        self.v_proj = nn.Linear(vdim or embed_dim, width, bias, device, dtype)
+        self.out_proj = nn.Linear(embed_dim, embed_dim, bias if out_bias is None else out_bias, device, dtype)
+        self.problem = preset(attention).bind(num_heads, self.head_dim).to(device=device, dtype=dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as torch.nn.MultiheadAttention does: Xavier, biases 0."""
+        fan_in = self.embed_dim + self.embed_dim + 2 * self.kv_heads * self.head_dim
+        for linear in (self.q_proj, self.k_proj, self.v_proj):
+            bound = (6 / max(fan_in, linear.in_features + linear.out_features)) ** 0.5
+            nn.init.uniform_(linear.weight, -bound, bound)
+        for linear in (self.q_proj, self.k_proj, self.v_proj, self.out_proj):
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            query: (length, batch, embed_dim), batch first if so set; or without batch.
+            key: (Nk, batch, kdim), likewise.
+            value: (Nk, batch, vdim), likewise.
+            key_padding_mask: (batch, Nk), bool True = blocked, or float 0 / -inf.
+            need_weights: also return the attention map, which costs O(N^2); False is faster.
+            attn_mask: (Nq, Nk) or (batch * heads, Nq, Nk), bool True = blocked, or float 0 / -inf.
+            average_attn_weights: whether the map is averaged over heads.
+            is_causal: query i attends no key after its own position (as well as what the masks say).
+
+        Returns:
+            The output, shaped as ``query``, and the map (batch, [heads,] Nq, Nk) without dropout, or None.
+            A query with no key to attend to gets the output projection of 0.
+
+        Raises:
+            ShapeError: inputs or masks that do not fit.
+        """
+        batched = query.dim() == 3
+        query, key, value = self._batch_first(query, key, value, batched)
+        attendable = self._read_masks(key_padding_mask, attn_mask, is_causal, query, key)
+        query, key, value = _clean_inputs(query, key, value, attendable)
+        dropout_p = self.dropout if self.training else 0.0
+        heads = split_heads(self.q_proj(query), self.head_dim)
+        if attendable.pairs is None:
+            source = ProjectedSource(key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim)
+            mixed = plan.attend_source(self.problem, heads, source, attendable, dropout_p)
+        else:
+            keys, values = (
+                split_heads(project(inputs), self.head_dim)
+                for project, inputs in ((self.k_proj, key), (self.v_proj, value))
+            )
+            mask = attendable.pairs if attendable.keys is None else attendable.pairs & attendable.keys
+            mixed = self.problem.attend(heads, keys, values, mask, attendable.is_causal, dropout_p)
+        out = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        weights = self._map(heads, key, attendable, average_attn_weights) if need_weights else None
+        if not batched:
+            return out[0], None if weights is None else weights[0]
+        return out if self.batch_first else out.transpose(0, 1), weights
+
+    def _map(self, heads: Tensor, key: Tensor, attendable: Attendable, average: bool) -> Tensor:
+        keys = split_heads(self.k_proj(key), self.head_dim)
+        merged = Attendable(attendable.keys, attendable.pairs).matrix(heads.shape[2], keys.shape[2], keys.device)
+        maps = self.problem.attention_map(heads, keys, merged, attendable.is_causal)
+        return maps.mean(1) if average else maps
+
+    def _batch_first(
+        self, query: Tensor, key: Tensor, value: Tensor, batched: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tensors = {"query": query, "key": key, "value": value}
+        widths = (self.embed_dim, self.k_proj.in_features, self.v_proj.in_features)
+        for (name, tensor), width in zip(tensors.items(), widths, strict=True):
+            if tensor.dim() != query.dim() or tensor.dim() not in (2, 3) or tensor.shape[-1] != width:
+                raise ShapeError(f"{name} must be ([batch,] length, {width}); got shape {tuple(tensor.shape)}")
+        if key is value and query is key:
+            query = key = value = self._one_batch_first(query, batched)
+        elif key is value:
+            query, key = self._one_batch_first(query, batched), self._one_batch_first(key, batched)
+            value = key
+        else:
+            query, key, value = (self._one_batch_first(tensor, batched) for tensor in (query, key, value))
+        if not query.shape[0] == key.shape[0] == value.shape[0] or key.shape[1] != value.shape[1]:
+            raise ShapeError(
+                "query, key and value must share the batch, key and value the length; "
+                f"got (batch, length) {tuple(query.shape[:2])}, {tuple(key.shape[:2])}, {tuple(value.shape[:2])}"
+            )
+        return query, key, value
+
+    def _one_batch_first(self, tensor: Tensor, batched: bool) -> Tensor:
+        if not batched:
+            return tensor.unsqueeze(0)
+        return tensor if self.batch_first else tensor.transpose(0, 1)
+
+    def _read_masks(
+        self, key_padding_mask: Tensor | None, attn_mask: Tensor | None, is_causal: bool, query: Tensor, key: Tensor
+    ) -> Attendable:
+        batch, query_length, key_length = query.shape[0], query.shape[1], key.shape[1]
+        keys = pairs = None
+        if key_padding_mask is not None:
+            keys = from_torch_mask(key_padding_mask, "key_padding_mask")
+            keys = keys.unsqueeze(0) if keys.dim() == 1 else keys
+            if keys.shape != (batch, key_length):
+                raise ShapeError(
+                    f"key_padding_mask must be {(batch, key_length)}; got {tuple(key_padding_mask.shape)}"
+                )
+            keys = keys[:, None, None, :]
+        if attn_mask is not None:
+            pairs = from_torch_mask(attn_mask, "attn_mask")
+            shapes = ((query_length, key_length), (batch * self.num_heads, query_length, key_length))
+            if tuple(pairs.shape) not in shapes:
+                raise ShapeError(f"attn_mask must be {shapes[0]} or {shapes[1]}; got {tuple(attn_mask.shape)}")
+            pairs = pairs[None, None] if pairs.dim() == 2 else pairs.unflatten(0, (batch, self.num_heads))
+            if is_causal and _implied_by_causal(pairs):
+                pairs = None
+        return Attendable(keys, pairs, is_causal)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        width = self.kv_heads * self.head_dim
+        rename(state_dict, prefix, (self.embed_dim, width, width))  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _implied_by_causal(pairs: Tensor) -> bool:
+    """Whether a mask is the causal one itself, as callers pass it beside ``is_causal``."""
+    if torch.compiler.is_compiling():
+        return pairs.shape[:2] == (1, 1)
+    return bool((pairs == causal_mask(pairs.shape[2], pairs.shape[3], pairs.device)).all())
+
+
+def _clean_inputs(
+    query: Tensor, key: Tensor, value: Tensor, attendable: Attendable
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Zero padded inputs, so that NaN there reaches neither outputs nor the gradients of the projections."""
+    if attendable.keys is None:
+        return query, key, value
+    mask = attendable.keys[:, 0]
+    cleaned = keep_attendable(key, mask)
+    return cleaned if query is key else query, cleaned, cleaned if value is key else keep_attendable(value, mask)

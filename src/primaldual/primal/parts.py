@@ -1,0 +1,61 @@
+"""What every part of a primal problem has: a spec, its formula, and a moment to learn the sizes."""
+
+import inspect
+from typing import Self
+
+from torch import nn
+
+
+class Part(nn.Module):
+    """One of the four choices that make a primal problem.
+
+    Attributes:
+        name: the word that names the part in a spec; "" for the default of its kind.
+    """
+
+    name: str = ""
+
+    def arguments(self) -> tuple[object, ...]:
+        """Positional arguments in the spec; named ones are found by comparing with the defaults."""
+        return ()
+
+    def spec(self) -> str:
+        """The part as it is written in a spec, e.g. ``bn(beta=0.8)``; "" when there is nothing to say.
+
+        Example:
+            >>> from primaldual.primal.transforms import BatchNormalization
+            >>> BatchNormalization(beta=0.8).spec()
+            'bn(beta=0.8)'
+        """
+        if not self.name:
+            return ""
+        given = [_word(value) for value in self.arguments()]
+        for parameter in inspect.signature(type(self).__init__).parameters.values():
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                continue
+            value = getattr(self, parameter.name)
+            if value != parameter.default:
+                given.append(f"{parameter.name}={_word(value)}")
+        return f"{self.name}({','.join(given)})" if given else self.name
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows."""
+        return self.spec()
+
+    def bind(self, heads: int, head_dim: int) -> Self:
+        """Learn the number of query heads and their dimension: create parameters, refuse what does not fit."""
+        del heads, head_dim
+        return self
+
+    def formula(self, style: str) -> list[str]:
+        """Lines of the equation that the part adds, for style "text" or "latex"."""
+        del style
+        return []
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return str(value)

@@ -1,0 +1,156 @@
+"""The fast plan: subset -> transform -> kernel, each by the fastest form that is exact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout
+
+from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels.dense import weighted_sum
+from primaldual.kernels.masks import Attendable, keep_attendable, read_mask
+from primaldual.primal.subsets import KeyValueSource, TensorSource, restrict, selection
+from primaldual.primal.training_sets import TrainingSet
+
+if TYPE_CHECKING:
+    from primaldual.primal.problem import PrimalProblem
+
+DENSE_ELEMENTS = 2**24
+"""Largest intermediate of the dense form, in numbers; more queries are taken in chunks."""
+
+
+def attend(
+    problem: PrimalProblem,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    dropout_p: float,
+) -> Tensor:
+    """The attention of a problem on tensors (batch, heads, length, head_dim)."""
+    check_shapes(query, key, value)
+    if not 0 <= dropout_p < 1:
+        raise ArgumentError(f"dropout_p must be at least 0 and below 1; got {dropout_p}")
+    attendable = read_mask(mask, is_causal, query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+    key, value = clean(key, value, attendable)
+    source = TensorSource(key, value, query.shape[1])
+    return attend_source(problem, query, source, attendable, dropout_p)
+
+
+def clean(key: Tensor, value: Tensor, attendable: Attendable) -> tuple[Tensor, Tensor]:
+    """Keys and values with zeros where nobody attends, one key head per query head if masks differ by head."""
+    used = attendable.keys
+    if attendable.pairs is not None:
+        attended = attendable.pairs.any(-2, keepdim=True)
+        used = attended if used is None else used & attended
+    if used is None:
+        return key, value
+    groups = used.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    return keep_attendable(key, used), keep_attendable(value, used)
+
+
+def attend_source(
+    problem: PrimalProblem, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float
+) -> Tensor:
+    """The same for keys and values that may still be unprojected; shapes have been checked."""
+    heads, query_length = query.shape[1], query.shape[2]
+    if query_length == 1 and attendable.is_causal:
+        attendable = Attendable(attendable.keys, attendable.pairs)
+    groups = problem.subset.head_groups(source, attendable, heads, query_length, query.device)
+    outputs = []
+    for members, scale, training in groups:
+        picked = query if len(members) == heads else query[:, selection(members)]
+        out = None if training is None else _fast(problem, picked, training, members, dropout_p)
+        if out is None:
+            out = _dense(problem, picked, source, attendable, (scale, members), dropout_p)
+        outputs.append(out)
+    if len(outputs) == 1:
+        return outputs[0]
+    joined = torch.cat([out.transpose(1, 2) for out in outputs], 2).transpose(1, 2)
+    order = [head for members, _, _ in groups for head in members]
+    if order == sorted(order):
+        return joined
+    return joined[:, [order.index(head) for head in range(heads)]]
+
+
+def _fast(
+    problem: PrimalProblem, query: Tensor, training: TrainingSet, heads: list[int], dropout_p: float
+) -> Tensor | None:
+    """SDPA or a factored product, if the problem has one that is exact; else None."""
+    scale = problem.feature_map.score_scale(query.shape[-1])
+    if scale is not None and problem.normalizer.cancels_query_factors:
+        changed = problem.transform.into_query(query, training, heads)
+        changed = changed or problem.transform.shared(query, training, heads)
+        return None if changed is None else changed[1].softmax(changed[0], scale, dropout_p)
+    if dropout_p or not _worth_factoring(problem, query.shape[-1], training.key.shape[2]):
+        return None
+    normalize = problem.normalizer.factored
+    changed = problem.transform.shared(query, training, heads) if normalize is not None else None
+    if changed is None or normalize is None:
+        return None
+    query_features = problem.feature_map.features(changed[0])
+    key_features = problem.feature_map.features(changed[1].key)
+    if query_features is None or key_features is None:
+        return None
+    return changed[1].factored(query_features, key_features, normalize)
+
+
+def _worth_factoring(problem: PrimalProblem, head_dim: int, key_length: int) -> bool:
+    """Whether N products with F features cost less than N^2 products with D entries, roughly."""
+    count = problem.feature_map.feature_count(head_dim)
+    return count is not None and (count <= 4 * head_dim or count < key_length)
+
+
+def _dense(
+    problem: PrimalProblem,
+    query: Tensor,
+    source: KeyValueSource,
+    attendable: Attendable,
+    group: tuple[int, list[int]],
+    dropout_p: float,
+) -> Tensor:
+    """The definition itself, in chunks of queries: for what has no faster exact form."""
+    heads = group[1]
+    key, value = source.take(heads)
+    groups = len(heads) // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    attendable = attendable.select(selection(heads))
+    pattern = problem.subset.allowed(query.shape[2], key.shape[2], query.device)
+    if pattern is not None:
+        attendable = restrict(attendable, pattern)
+    allowed = attendable.matrix(query.shape[2], key.shape[2], query.device)
+    rows = query.shape[2]
+    if not torch.compiler.is_compiling():
+        rows = max(1, DENSE_ELEMENTS // (key.numel() * (1 if allowed.shape[2] == 1 else 2)))
+    outputs = []
+    for start in range(0, query.shape[2], rows):
+        part = allowed if allowed.shape[2] == 1 else allowed[:, :, start : start + rows]
+        weights, values, _ = problem.dense_heads(query[:, :, start : start + rows], key, value, part, group)
+        outputs.append(weighted_sum(dropout(weights, dropout_p) if dropout_p else weights, values))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
+
+
+def check_shapes(query: Tensor, key: Tensor, value: Tensor | None = None) -> None:
+    """Raise ShapeError unless the tensors fit: (B, H, Nq, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv)."""
+    tensors = {"query": query, "key": key} | ({} if value is None else {"value": value})
+    for name, tensor in tensors.items():
+        if tensor.dim() != 4:
+            raise ShapeError(f"{name} must be (batch, heads, length, head_dim); got shape {tuple(tensor.shape)}")
+        if tensor.dtype != query.dtype:
+            raise ShapeError(f"query, key and value must share a dtype; got {query.dtype} and {name} {tensor.dtype}")
+        if tensor.shape[0] != query.shape[0]:
+            raise ShapeError(f"query and {name} must share the batch size; got {query.shape[0]} and {tensor.shape[0]}")
+    if query.shape[3] != key.shape[3]:
+        raise ShapeError(f"query and key must share head_dim; got {query.shape[3]} and {key.shape[3]}")
+    if query.shape[1] % key.shape[1]:
+        raise ShapeError(f"query heads must be a multiple of key heads; got {query.shape[1]} and {key.shape[1]}")
+    if value is not None and value.shape[1:3] != key.shape[1:3]:
+        raise ShapeError(
+            f"key and value must share heads and length; got {tuple(key.shape[1:3])} and {tuple(value.shape[1:3])}"
+        )

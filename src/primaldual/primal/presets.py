@@ -1,0 +1,139 @@
+"""Problems by name: the spec grammar ``part(args)+part(args)``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from primaldual.errors import ArgumentError, SpecError
+from primaldual.primal.feature_maps import EluPlusOne, Exponential, RandomFeatures, TruncatedTaylor
+from primaldual.primal.normalizers import Constant
+from primaldual.primal.parts import Part
+from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.subsets import PooledHeads, Window
+from primaldual.primal.transforms import BatchNormalization
+
+
+class SpecPart(NamedTuple):
+    """What a word of a spec stands for: the choice it makes, the class, and one line on it."""
+
+    field: str
+    build: Callable[..., Part]
+    summary: str
+
+
+PARTS: dict[str, SpecPart] = {
+    "softmax": SpecPart("feature_map", Exponential, "softmax attention: exponential kernel, sum of kernels"),
+    "linear": SpecPart("feature_map", EluPlusOne, "linear attention: elu(x) + 1, cost O(N)"),
+    "taylor": SpecPart("feature_map", TruncatedTaylor, "taylor(order=2): exponential kernel cut after a power"),
+    "random": SpecPart("feature_map", RandomFeatures, "random(num_features=64, seed=0): positive random features"),
+    "constant": SpecPart("normalizer", Constant, "no normalisation: h = 1"),
+    "bn": SpecPart(
+        "transform",
+        BatchNormalization,
+        "bn(beta=1.0, scale=inv_std, eps=1e-05, learnable=false): batch-normalised attention",
+    ),
+    "window": SpecPart("subset", Window, "window(radius): keys at most radius positions away, cost O(N radius)"),
+    "sh": SpecPart(
+        "subset", PooledHeads, "sh(r1,...,rH, grid=RxC, prefix=0): scaled heads, one window length per head"
+    ),
+}
+
+_PART = re.compile(r"\s*([a-z_]\w*)\s*(?:\(([^()]*)\))?\s*", re.IGNORECASE)
+_WORDS: dict[str, object] = {"true": True, "false": False, "none": "none"}
+
+
+def preset(spec: str | PrimalProblem) -> PrimalProblem:
+    """Read a spec such as ``"bn(beta=0.8)+sh(1,1,2,4)"``.
+
+    Args:
+        spec: parts joined by ``+``, each a name of :data:`PARTS` with optional arguments, positional or
+            ``name=value``; values are numbers, words, true, false or sizes like ``8x8``. What no part
+            says stays at softmax's choice. A PrimalProblem is returned as it is.
+
+    Raises:
+        SpecError: an unknown part or argument, a bad value, or two parts for the same choice.
+
+    Example:
+        >>> preset("bn(beta=0.8)+sh(1,1,2,4)").spec()
+        'bn(beta=0.8)+sh(1,1,2,4)'
+    """
+    if isinstance(spec, PrimalProblem):
+        return spec
+    if not isinstance(spec, str):
+        raise SpecError(f"attention must be a spec string or a PrimalProblem; got {type(spec).__name__}")
+    chosen: dict[str, tuple[str, Part]] = {}
+    for text in split_parts(spec, "+"):
+        name, part = _read_part(text, spec)
+        field = PARTS[name].field
+        if field in chosen:
+            raise SpecError(
+                f"spec {spec!r} has two parts for the {field}: {chosen[field][0]!r} and {text.strip()!r}; accepted is one"
+            )
+        chosen[field] = (text.strip(), part)
+    return PrimalProblem(**{field: part for field, (_, part) in chosen.items()})  # type: ignore[arg-type]
+
+
+def split_parts(text: str, separator: str) -> list[str]:
+    """Split at a separator that stands outside parentheses.
+
+    Example:
+        >>> split_parts("bn,sh(1,2)", ",")
+        ['bn', 'sh(1,2)']
+    """
+    pieces, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == separator and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    return pieces
+
+
+def _read_part(text: str, spec: str) -> tuple[str, Part]:
+    match = _PART.fullmatch(text)
+    if match is None:
+        raise SpecError(f"spec {spec!r} has {text.strip()!r}, which is not a part: accepted is name or name(arguments)")
+    name, inside = match.group(1).lower(), match.group(2)
+    if name not in PARTS:
+        raise SpecError(f"spec {spec!r} has unknown part {name!r}; accepted are {', '.join(PARTS)}")
+    positional: list[object] = []
+    named: dict[str, object] = {}
+    for argument in filter(None, map(str.strip, (inside or "").split(","))):
+        word, equals, value = argument.partition("=")
+        if not equals and named:
+            raise SpecError(f"spec {spec!r}: positional {argument!r} follows a named argument of {name}")
+        if equals:
+            named[word.strip()] = _read_value(value, spec)
+        else:
+            positional.append(_read_value(word, spec))
+    build = PARTS[name].build
+    try:
+        inspect.signature(build).bind(*positional, **named)
+        return name, build(*positional, **named)
+    except (TypeError, ArgumentError) as error:
+        raise SpecError(f"spec {spec!r}: {name}: {error}; accepted is {_usage(name)}") from None
+
+
+def _usage(name: str) -> str:
+    signature = inspect.signature(PARTS[name].build)
+    return name + str(signature.replace(return_annotation=signature.empty)).replace("'", "")
+
+
+def _read_value(text: str, spec: str) -> object:
+    word = text.strip().lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    for read in (int, float):
+        try:
+            return read(word)
+        except ValueError:
+            continue
+    if size := re.fullmatch(r"(\d+)x(\d+)", word):
+        return int(size.group(1)), int(size.group(2))
+    if re.fullmatch(r"[a-z_]\w*", word):
+        return word
+    raise SpecError(f"spec {spec!r} has the value {text.strip()!r}; accepted are numbers, words and sizes like 8x8")

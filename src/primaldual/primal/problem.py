@@ -1,0 +1,206 @@
+"""PrimalProblem: four choices, and everything that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.errors import ArgumentError
+from primaldual.kernels import dense
+from primaldual.kernels.masks import read_mask
+from primaldual.primal import plan
+from primaldual.primal.equation import equation
+from primaldual.primal.feature_maps import Exponential, FeatureMap
+from primaldual.primal.normalizers import Normalizer, SumOfKernels
+from primaldual.primal.parts import Part
+from primaldual.primal.subsets import AllKeys, Subset, group_heads, restrict, selection
+from primaldual.primal.transforms import Identity, Transform
+
+
+class PrimalProblem(nn.Module):
+    r"""A support vector regression whose support vector expansion is an attention layer.
+
+        primal   f(x) = W Phi(T(x)) / h(x) + b,  eps-insensitive loss on (k_j, y_j), 1/2 ||W||_F^2
+        dual     f(x) = sum_j kappa(T x, T k_j) / h(x) v_j + b,  v_j = (alpha_j - alpha~_j) / h(k_j)
+
+    Shapes: query (batch, heads, Nq, D), key (batch, kv heads, Nk, D), value (batch, kv heads, Nk, Dv),
+    with kv heads dividing heads. Masks are bool, True = may attend, broadcastable to
+    (batch, heads, Nq, Nk). With ``is_causal`` query i stands at position i + Nk - Nq, and its output
+    equals the bidirectional output on the keys up to there.
+
+    Args:
+        feature_map: Phi; default :class:`Exponential`.
+        normalizer: h; default :class:`SumOfKernels`.
+        transform: T; default :class:`Identity`.
+        subset: the training pairs of each query and head; default :class:`AllKeys`.
+
+    Reference: Nguyen et al., "A Primal-Dual Framework for Transformers and Neural Networks", ICLR 2023.
+
+    Example:
+        >>> import torch
+        >>> problem = PrimalProblem()
+        >>> query, key, value = torch.randn(3, 1, 2, 5, 8).unbind(0)
+        >>> problem.attend(query, key, value).shape
+        torch.Size([1, 2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        feature_map: FeatureMap | None = None,
+        normalizer: Normalizer | None = None,
+        transform: Transform | None = None,
+        subset: Subset | None = None,
+    ) -> None:
+        super().__init__()
+        self.feature_map = _part("feature_map", feature_map, Exponential, FeatureMap)
+        self.normalizer = _part("normalizer", normalizer, SumOfKernels, Normalizer)
+        self.transform = _part("transform", transform, Identity, Transform)
+        self.subset = _part("subset", subset, AllKeys, Subset)
+
+    def parts(self) -> tuple[Part, Part, Part, Part]:
+        """The four parts, in the order of a spec: feature map, normaliser, transform, subset."""
+        return self.feature_map, self.normalizer, self.transform, self.subset
+
+    def bind(self, heads: int, head_dim: int) -> Self:
+        """Tell the parts the sizes: creates learnable parts, draws random ones, refuses what does not fit.
+
+        Raises:
+            ArgumentError: for example scales that do not match the heads.
+        """
+        for part in self.parts():
+            part.bind(heads, head_dim)
+        return self
+
+    def spec(self) -> str:
+        """The problem as a spec that :func:`primaldual.preset` reads."""
+        return "+".join(filter(None, (part.spec() for part in self.parts()))) or "softmax"
+
+    def extra_repr(self) -> str:
+        return self.spec()
+
+    def equation(self, style: str = "text") -> str:
+        """The primal and the dual, as "text" or "latex"."""
+        return equation(self, style)
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        dropout_p: float = 0.0,
+    ) -> Tensor:
+        """The attention, fast: (batch, heads, Nq, Dv). A query without any key gets exactly 0.
+
+        Factored attentions need the weight matrix, and so O(N^2) work, when ``dropout_p`` is above 0.
+
+        Raises:
+            ShapeError: tensors or mask do not fit together.
+            ArgumentError: a mask that is not boolean, or dropout_p outside [0, 1).
+        """
+        return plan.attend(self, query, key, value, mask, is_causal, dropout_p)
+
+    def dense(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """The definition, term by term, without any fast form: the reference for :meth:`attend`."""
+        plan.check_shapes(query, key, value)
+        groups = self._dense_groups(query, key, value, mask, is_causal)
+        return _join((heads, dense.weighted_sum(weights, values)) for heads, weights, values, _ in groups)
+
+    def weights(
+        self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor | list[Tensor]:
+        """kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs."""
+        plan.check_shapes(query, key)
+        groups = list(self._dense_groups(query, key, key, mask, is_causal))
+        if len({weights.shape[-1] for _, weights, _, _ in groups}) == 1:
+            return _join((heads, weights) for heads, weights, _, _ in groups)
+        by_head = {head: weights[:, row] for heads, weights, _, _ in groups for row, head in enumerate(heads)}
+        return [by_head[head] for head in range(len(by_head))]
+
+    def attention_map(
+        self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """Weights on the keys themselves, (batch, heads, Nq, Nk): a pooled pair's weight spread over its members.
+
+        ``attention_map @ value`` is the output of the layer.
+        """
+        plan.check_shapes(query, key)
+        maps = []
+        for heads, weights, _, shares in self._dense_groups(query, key, key, mask, is_causal):
+            if shares is None:
+                spread = weights
+            else:
+                spread = (weights.unsqueeze(-2) @ shares.to(weights.dtype)).squeeze(-2)
+            maps.append((heads, spread))
+        return _join(maps)
+
+    def dense_heads(
+        self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, group: tuple[int, list[int]]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The definition for heads that pool alike.
+
+        Args:
+            query: (batch, heads of the group, Nq, D).
+            key: (batch, heads of the group, Nk, D).
+            value: (batch, heads of the group, Nk, Dv).
+            allowed: bool broadcastable to (batch, heads of the group, Nq or 1, Nk).
+            group: window length, and the numbers of the heads.
+
+        Returns:
+            Weights (batch, heads, Nq, Nt); training values (batch, heads, Nq or 1, Nt, Dv); the share of
+            each position in each pair (batch, heads, Nq or 1, Nt, Nk), None if pairs are positions.
+        """
+        scale, heads = group
+        membership = self.subset.membership(scale, key.shape[2], key.device)
+        keys, values, valid, shares = dense.training_set(key, value, allowed, membership)
+        changed, keys = self.transform.dense(query, keys, valid, heads)
+        left, right = dense.per_query(changed, keys)
+        if self.normalizer.cancels_query_factors:
+            kernel_matrix = self.feature_map.scaled_kernel(left, right)
+        else:
+            kernel_matrix = self.feature_map.kernel(left, right)
+        kernel_matrix = torch.where(valid, kernel_matrix.reshape(*query.shape[:3], -1), 0.0)
+        denominator = self.normalizer.denominator(kernel_matrix)
+        return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0), values, shares
+
+    def _dense_groups(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+    ) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor | None]]:
+        """Heads, weights, training values and shares of every group of heads that pool alike."""
+        batch, count, query_length, _ = query.shape
+        attendable = read_mask(mask, is_causal, batch, count, query_length, key.shape[2])
+        pattern = self.subset.allowed(query_length, key.shape[2], key.device)
+        if pattern is not None:
+            attendable = restrict(attendable, pattern)
+        groups = count // key.shape[1]
+        for scale, heads in group_heads(self.subset.head_scales(count)):
+            allowed = attendable.select(selection(heads)).matrix(query_length, key.shape[2], key.device)
+            shared = [head // groups for head in heads]
+            yield (
+                heads,
+                *self.dense_heads(query[:, heads], key[:, shared], value[:, shared], allowed, (scale, heads)),
+            )
+
+
+P = TypeVar("P", bound=Part)
+
+
+def _part(name: str, given: P | None, default: type[P], kind: type[P]) -> P:
+    if given is None:
+        return default()
+    if not isinstance(given, kind):
+        raise ArgumentError(f"{name} must be a {kind.__name__}; got {type(given).__name__}")
+    return given
+
+
+def _join(groups: Iterable[tuple[list[int], Tensor]]) -> Tensor:
+    """Put groups of heads back in order: (batch, heads, ...)."""
+    collected = list(groups)
+    order = [head for heads, _ in collected for head in heads]
+    return torch.cat([tensor for _, tensor in collected], 1)[:, [order.index(head) for head in range(len(order))]]

@@ -1,0 +1,162 @@
+"""Input transforms T: what happens to queries and training keys before the feature map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.errors import ArgumentError
+from primaldual.kernels import dense
+from primaldual.primal.parts import Part
+
+if TYPE_CHECKING:
+    from primaldual.primal.training_sets import TrainingSet
+
+SCALES = ("inv_std", "none")
+
+
+class Transform(Part):
+    """An input transform; a subclass states ``dense``, and the fast forms that it has."""
+
+    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
+        """The definition: T of the queries and of every query's training keys.
+
+        Args:
+            query: (batch, heads, Nq, D).
+            keys: (batch, heads, Nq or 1, Nt, D).
+            valid: bool (batch, heads, Nq or 1, Nt), which of them are training keys.
+            heads: the numbers of these heads in the problem.
+        """
+        raise NotImplementedError
+
+    def into_query(
+        self, query: Tensor, training: TrainingSet, heads: list[int]
+    ) -> tuple[Tensor, TrainingSet] | None:
+        """A change of the queries that gives the same x . k up to a constant in j, or None.
+
+        The keys may be replaced by keys that differ from them in one constant vector.
+        """
+        del query, training, heads
+        return None
+
+    def shared(
+        self, query: Tensor, training: TrainingSet, heads: list[int]
+    ) -> tuple[Tensor, TrainingSet] | None:
+        """T of queries and keys where one set of training keys serves all queries, else None."""
+        del query, training, heads
+        return None
+
+
+class Identity(Transform):
+    """T(x) = x."""
+
+    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
+        return query, keys
+
+    def into_query(
+        self, query: Tensor, training: TrainingSet, heads: list[int]
+    ) -> tuple[Tensor, TrainingSet]:
+        return query, training
+
+    def shared(self, query: Tensor, training: TrainingSet, heads: list[int]) -> tuple[Tensor, TrainingSet]:
+        return query, training
+
+
+class BatchNormalization(Transform):
+    """T(x) = (x - beta mu) / sqrt(sigma^2 + eps), mu and sigma^2 the mean and biased variance of the training keys.
+
+    The same statistics serve queries and keys; they are taken per head and per sequence over the
+    keys that a query may attend. Softmax ignores what does not depend on the key, so
+
+        softmax_j(T(q) . T(k_j) / sqrt(D)) = softmax_j((q - beta mu) / (sigma^2 + eps) . k_j / sqrt(D)):
+
+    ordinary attention with a modified query. Source: Attention-BN, Nguyen et al., ICLR 2023.
+
+    Args:
+        beta: how much of the mean is subtracted.
+        scale: "inv_std" divides by the deviation, "none" only recentres.
+        eps: added to the variance; same unit as the squared keys.
+        learnable: beta is a parameter, one scalar per head, starting at ``beta``; needs ``bind``.
+
+    Raises:
+        ArgumentError: an unknown scale, or eps not above 0.
+    """
+
+    name = "bn"
+
+    def __init__(
+        self, *, beta: float = 1.0, scale: str = "inv_std", eps: float = 1e-5, learnable: bool = False
+    ) -> None:
+        super().__init__()
+        if scale not in SCALES:
+            raise ArgumentError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
+        if not eps > 0:
+            raise ArgumentError(f"eps must be above 0; got {eps}")
+        self.beta = float(beta)
+        self.scale = scale
+        self.eps = eps
+        self.learnable = learnable
+        self.head_beta: nn.Parameter | None
+        self.register_parameter("head_beta", None)
+
+    def bind(self, heads: int, head_dim: int) -> Self:
+        del head_dim
+        if self.learnable:
+            self.head_beta = nn.Parameter(torch.full((heads,), self.beta))
+        return self
+
+    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
+        mean, variance = dense.statistics(keys, valid)
+        deviation = (variance + self.eps).sqrt() if self.scale == "inv_std" else torch.ones_like(variance)
+        offset = self._beta(heads) * mean
+        return (query - offset) / deviation, (keys - offset.unsqueeze(-2)) / deviation.unsqueeze(-2)
+
+    def into_query(
+        self, query: Tensor, training: TrainingSet, heads: list[int]
+    ) -> tuple[Tensor, TrainingSet]:
+        training, statistics = training.centred()
+        groups = query.shape[1] // statistics.mean.shape[1]
+        mean, variance = (_for_queries(part, groups) for part in statistics)
+        changed = query - self._beta(heads) * mean
+        if self.scale == "inv_std":
+            changed = changed / (variance + self.eps)
+        return changed.to(query.dtype), training
+
+    def shared(
+        self, query: Tensor, training: TrainingSet, heads: list[int]
+    ) -> tuple[Tensor, TrainingSet] | None:
+        if not training.shared_by_queries:
+            return None
+        _, (mean, variance) = training.centred()
+        groups = query.shape[1] // mean.shape[1]
+        training = training.for_query_heads(query.shape[1])
+        offset = self._beta(heads) * _for_queries(mean, groups)
+        inverse = (_for_queries(variance, groups) + self.eps).rsqrt() if self.scale == "inv_std" else 1.0
+        changed = training.with_keys(((training.key - offset) * inverse).to(training.key.dtype))
+        return ((query - offset) * inverse).to(query.dtype), changed
+
+    def _beta(self, heads: list[int]) -> float | Tensor:
+        if not self.learnable:
+            return self.beta
+        if self.head_beta is None:
+            raise ArgumentError("bn(learnable=true) has one beta per head: call problem.bind(heads, head_dim) first")
+        return self.head_beta[heads].view(-1, 1, 1)
+
+    def formula(self, style: str) -> list[str]:
+        beta = "β_h" if self.learnable else f"{self.beta:g}"
+        if style == "latex":
+            beta = r"\beta_h" if self.learnable else beta
+            below = r"" if self.scale == "none" else rf"\big/\sqrt{{\sigma^2 + {self.eps:g}}}"
+            return [
+                rf"T(x) = (x - {beta}\,\mu){below}",
+                r"\mu = \tfrac1N\sum_j k_j,\quad \sigma^2 = \tfrac1N\sum_j (k_j - \mu)^2",
+            ]
+        below = "" if self.scale == "none" else f" / √(σ² + {self.eps:g})"
+        return [f"T(x) = (x − {beta} μ){below}", "μ = mean_j k_j,  σ² = mean_j (k_j − μ)²"]
+
+
+def _for_queries(statistic: Tensor, groups: int) -> Tensor:
+    """Repeat statistics of key heads for the query heads that share them."""
+    return statistic if groups == 1 else statistic.repeat_interleave(groups, 1)

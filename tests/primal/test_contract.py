@@ -1,0 +1,35 @@
+"""Every sensible combination of parts keeps the contract."""
+
+import pytest
+import torch
+
+from primaldual.primal.presets import preset
+from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.subsets import MaskedKeys, PooledHeads
+from primaldual.primal.transforms import BatchNormalization
+from primaldual.testing import CHECKS
+from tests.contract_specs import SPECS
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("spec", SPECS)
+def test_preset_keeps_contract(spec, check):
+    check(preset(spec).bind(4, 6), 4, 6, 13, False)
+
+
+def fixed_size_problems():
+    mask = torch.rand(12, 12, generator=torch.Generator().manual_seed(0)) > 0.3
+    grid = PooledHeads(1, 2, 3, 2, grid=(3, 4))
+    classed = PooledHeads(1, 2, 2, 4, grid=(3, 3), prefix=3)
+    return {
+        "masked": PrimalProblem(subset=MaskedKeys(mask)),
+        "bn+masked": PrimalProblem(transform=BatchNormalization(), subset=MaskedKeys(mask)),
+        "grid": PrimalProblem(subset=grid),
+        "bn+grid": PrimalProblem(transform=BatchNormalization(beta=0.6), subset=classed),
+    }
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", fixed_size_problems())
+def test_fixed_size_keeps_contract(name, check):
+    check(fixed_size_problems()[name].bind(4, 6), 4, 6, 12, True)
