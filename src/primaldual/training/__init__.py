@@ -1,0 +1,27 @@
+"""Training: settings, data, callbacks and one explicit loop."""
+
+from primaldual.training.callbacks import Callback, Record, TrainingState
+from primaldual.training.examples import Examples
+from primaldual.training.loop import train
+from primaldual.training.objectives import Classification, Objective, Regression
+from primaldual.training.optimizers import OPTIMIZERS
+from primaldual.training.precision import PRECISIONS
+from primaldual.training.progress import ProgressBar
+from primaldual.training.schedules import SCHEDULES
+from primaldual.training.settings import TrainingSettings
+
+__all__ = [
+    "OPTIMIZERS",
+    "PRECISIONS",
+    "SCHEDULES",
+    "Callback",
+    "Classification",
+    "Examples",
+    "Objective",
+    "ProgressBar",
+    "Record",
+    "Regression",
+    "TrainingSettings",
+    "TrainingState",
+    "train",
+]

@@ -1,0 +1,100 @@
+"""Post-norm transformer blocks around the library's attention."""
+
+from torch import Tensor, nn
+
+from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.problem import PrimalProblem
+
+
+class EncoderBlock(nn.Module):
+    """Attention, then a feed-forward network, each added to its input and normalised afterwards.
+
+    h = LayerNorm(x + Attention(x)),  out = LayerNorm(h + W2 GELU(W1 h))
+
+    Dropout acts on the two branches and inside the feed-forward network, never on the attention weights,
+    because factored attentions do not form them.
+
+    Args:
+        embed_dim: width of the sequence.
+        num_heads: attention heads; must divide embed_dim.
+        feedforward_dim: width inside the feed-forward network.
+        dropout: share of branch outputs set to zero while training.
+        attention: spec such as "bn+sh", or a problem.
+
+    Example:
+        >>> import torch
+        >>> block = EncoderBlock(8, 2, 16, attention="bn")
+        >>> block(torch.randn(3, 5, 8)).shape
+        torch.Size([3, 5, 8])
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float = 0.0,
+        attention: "str | PrimalProblem" = "softmax",
+    ) -> None:
+        super().__init__()
+        self.attention = MultiheadAttention(embed_dim, num_heads, batch_first=True, attention=attention)
+        self.attention_norm = nn.LayerNorm(embed_dim)
+        self.feedforward = nn.Sequential(
+            nn.Linear(embed_dim, feedforward_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(feedforward_dim, embed_dim),
+        )
+        self.feedforward_norm = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Mix the sequence; (batch, length, embed_dim) in and out.
+
+        Args:
+            inputs: the sequence.
+            padding_mask: (batch, length), True at padding, which no position attends to.
+        """
+        mixed, _ = self.attention(
+            inputs, inputs, inputs, key_padding_mask=padding_mask, need_weights=False
+        )
+        hidden = self.attention_norm(inputs + self.dropout(mixed))
+        return self.feedforward_norm(hidden + self.dropout(self.feedforward(hidden)))
+
+
+class Encoder(nn.Module):
+    """``num_layers`` blocks of `EncoderBlock`, one after the other; no parameters are shared.
+
+    Args:
+        num_layers: number of blocks, 1 or more.
+        embed_dim: width of the sequence.
+        num_heads: attention heads; must divide embed_dim.
+        feedforward_dim: width inside the feed-forward networks.
+        dropout: see `EncoderBlock`.
+        attention: spec such as "bn+sh", or a problem; each block has its own copy.
+
+    Example:
+        >>> import torch
+        >>> Encoder(2, 8, 2, 16)(torch.randn(3, 5, 8)).shape
+        torch.Size([3, 5, 8])
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        embed_dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float = 0.0,
+        attention: "str | PrimalProblem" = "softmax",
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EncoderBlock(embed_dim, num_heads, feedforward_dim, dropout, attention) for _ in range(num_layers)
+        )
+
+    def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Run all blocks; see `EncoderBlock.forward`."""
+        for layer in self.layers:
+            inputs = layer(inputs, padding_mask)
+        return inputs

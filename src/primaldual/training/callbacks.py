@@ -1,0 +1,57 @@
+"""Callbacks: what a user can watch and stop, epoch by epoch."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from primaldual.training.settings import TrainingSettings
+
+Record = dict[str, float | int | None]
+"""One epoch: epoch, train_loss, validation_loss, validation_metric, learning_rate, seconds."""
+
+
+@dataclass
+class TrainingState:
+    """What a callback sees.
+
+    Attributes:
+        model: the model in training.
+        settings: how it is trained.
+        epoch: epochs finished.
+        history: one record per finished epoch.
+        best_epoch: the epoch whose weights are kept, 0 before the first.
+        best_weights: these weights, on the CPU.
+        stopped: True once anyone asked to stop.
+    """
+
+    model: nn.Module
+    settings: TrainingSettings
+    epoch: int = 0
+    history: list[Record] = field(default_factory=list)
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Finish training after this epoch."""
+        self.stopped = True
+
+
+class Callback:
+    """Base of callbacks; every method does nothing until a subclass says otherwise.
+
+    Example:
+        >>> class StopAtFive(Callback):
+        ...     def on_epoch_end(self, state):
+        ...         if state.epoch == 5:
+        ...             state.stop()
+    """
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        """Before the first epoch; after a resumed state has been read."""
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        """After every epoch, when its record is in ``state.history``; ``state.stop()`` ends training."""
+
+    def on_train_end(self, state: TrainingState) -> None:
+        """After the last epoch, also when training was interrupted."""

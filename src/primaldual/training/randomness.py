@@ -1,0 +1,50 @@
+"""Randomness that is ours alone: the caller's generators are as before when we are done."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def private_torch_randomness(seed: int) -> Iterator[None]:
+    """Draw from a seeded torch generator inside; the caller's generators go on where they were.
+
+    Dropout takes no generator of its own, so the global one is set and put back.
+
+    Example:
+        >>> before = torch.get_rng_state()
+        >>> with private_torch_randomness(0):
+        ...     _ = torch.rand(3)
+        >>> torch.equal(before, torch.get_rng_state())
+        True
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def untouched_python_and_numpy() -> Iterator[None]:
+    """Put the global generators of Python and NumPy back: Accelerate sets them when it loads a state."""
+    import numpy as np
+
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+def derive_seed(seed: int, *numbers: int) -> int:
+    """A seed for one part of a run, such as an epoch, that no other part shares.
+
+    Example:
+        >>> derive_seed(0, 1) != derive_seed(0, 2) != derive_seed(1, 2)
+        True
+    """
+    import numpy as np
+
+    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0])

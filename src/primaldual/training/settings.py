@@ -1,0 +1,76 @@
+"""How to train: one frozen object, checked when made."""
+
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
+
+from primaldual.errors import ArgumentError
+from primaldual.training.optimizers import OPTIMIZERS
+from primaldual.training.precision import PRECISIONS
+from primaldual.training.schedules import SCHEDULES
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything about a training run that is not the model or the data.
+
+    Args:
+        epochs: passes over the training part, at most.
+        batch_size: series per step and process, at most; an epoch is cut into even batches.
+        learning_rate: the highest learning rate of the schedule.
+        weight_decay: decoupled weight decay.
+        optimizer: "radam" or "adamw".
+        schedule: "cosine" or "constant".
+        warmup_epochs: epochs over which the learning rate grows linearly from zero.
+        gradient_clip: largest norm of the gradient; None leaves it alone.
+        mixed_precision: "no", or "bf16" to run the forward pass under autocast.
+        patience: epochs without a better validation loss before training stops; None never stops early.
+        seed: fixes batches and dropout.
+
+    Raises:
+        ArgumentError: a value out of range or an unknown name.
+
+    Example:
+        >>> TrainingSettings(epochs=10).patience is None
+        True
+        >>> TrainingSettings(epochs=0)
+        Traceback (most recent call last):
+        primaldual.errors.ArgumentError: epochs must be an integer of at least 1; got 0
+    """
+
+    epochs: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    warmup_epochs: int = 0
+    gradient_clip: float | None = 1.0
+    mixed_precision: str = "no"
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in {"epochs": 1, "batch_size": 1, "warmup_epochs": 0, "patience": 1}.items():
+            value = getattr(self, name)
+            if value is None and name == "patience":
+                continue
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise ArgumentError(f"{name} must be an integer of at least {least}; got {value!r}")
+        for name, zero_allowed in {"learning_rate": False, "weight_decay": True, "gradient_clip": False}.items():
+            value = getattr(self, name)
+            if value is None and name == "gradient_clip":
+                continue
+            if not isinstance(value, Real) or not (value > 0 or (zero_allowed and value == 0)):
+                raise ArgumentError(f"{name} must be a positive number{' or 0' * zero_allowed}; got {value!r}")
+        for name, table in {
+            "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES,
+            "mixed_precision": PRECISIONS,
+        }.items():
+            value = getattr(self, name)
+            if value not in table:
+                raise ArgumentError(f"{name} must be one of {', '.join(table)}; got {value!r}")
+
+    def as_dict(self) -> dict[str, object]:
+        """The settings by name, ready for JSON."""
+        return asdict(self)
