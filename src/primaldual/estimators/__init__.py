@@ -1,0 +1,6 @@
+"""Estimators for aeon and scikit-learn."""
+
+from primaldual.estimators.classifier import AttentionClassifier
+from primaldual.estimators.regressor import AttentionRegressor
+
+__all__ = ["AttentionClassifier", "AttentionRegressor"]

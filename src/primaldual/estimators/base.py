@@ -1,0 +1,220 @@
+"""What the classifier and the regressor share: data in, one trained transformer, outputs out."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from primaldual.errors import ArgumentError
+from primaldual.estimators import folders
+from primaldual.estimators.checks import check_series
+from primaldual.estimators.description import apply_description, parameters_from
+from primaldual.estimators.preparation import Series, SeriesPreparation
+from primaldual.estimators.quiet import without_variance_warnings
+from primaldual.estimators.splitting import check_fraction, split_off_validation
+from primaldual.models import TimeSeriesTransformer
+from primaldual.training import Callback, Examples, Objective, ProgressBar, Record, TrainingSettings, train
+from primaldual.training.examples import sorted_batches
+from primaldual.training.randomness import derive_seed, private_torch_randomness
+
+PREDICTION_BATCH = 256
+"""Series per forward pass in prediction."""
+
+Outputs = npt.NDArray[np.float64]
+
+
+class AttentionEstimator:
+    """Mixin of `AttentionClassifier` and `AttentionRegressor`; they add labels and aeon's base class."""
+
+    _tags = {  # noqa: RUF012 - aeon reads a plain dict
+        "X_inner_type": ["np-list", "numpy3D"],
+        "algorithm_type": "deeplearning",
+        "capability:multivariate": True,
+        "capability:unequal_length": True,
+        "capability:missing_values": True,
+    }
+
+    model_: TimeSeriesTransformer
+    history_: list[Record]
+    best_epoch_: int
+
+    def prepare(self, X: Any) -> tuple[Tensor, Tensor]:
+        """Series exactly as the model gets them: ``model_(values, padding_mask)``.
+
+        Args:
+            X: series, as for ``predict``.
+
+        Returns:
+            values (cases, time points, channels), float32, and padding mask (cases, time points), True at
+            padding, on the model's device.
+
+        Raises:
+            NotFittedError: before ``fit``.
+            ShapeError: another number of channels than in ``fit``.
+        """
+        self._check_is_fitted()
+        series = self._preprocess_collection(X, store_metadata=False)
+        self._check_shape(series)
+        return self._model_inputs(series)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator as a folder of safetensors and JSON; whole or not at all.
+
+        Callbacks are not saved. An earlier saved estimator at the same place is replaced; any other folder or
+        file is left alone.
+
+        Raises:
+            NotFittedError: before ``fit``.
+            CheckpointError: something else is there, or the place cannot be written.
+        """
+        self._check_is_fitted()
+        folders.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read an estimator that `save` wrote.
+
+        Raises:
+            CheckpointError: the folder is missing, corrupt or holds something else.
+        """
+        return folders.read(cls, path)
+
+    @classmethod
+    def _from_description(cls, described: Mapping[str, Any], weights: dict[str, Tensor]) -> Self:
+        estimator = cls(**parameters_from(described))
+        apply_description(estimator, described)
+        estimator.model_ = _restore(estimator._model_settings, weights)
+        estimator.is_fitted = True
+        return estimator
+
+    def _fit_network(
+        self,
+        series: Sequence[Series],
+        targets: Tensor,
+        groups: npt.NDArray[np.int64],
+        weights: Tensor,
+        outputs: int,
+        objective: Objective,
+    ) -> None:
+        seed = _seed(self.random_state)
+        fraction = check_fraction(self.validation_fraction)
+        settings = self._settings(derive_seed(seed, 0))
+        in_training, in_validation = split_off_validation(groups, fraction, derive_seed(seed, 1))
+        self._preparation = SeriesPreparation.learn([series[place] for place in in_training])
+        self._model_settings = {
+            "channels": int(series[0].shape[0]),
+            "length": self._preparation.length,
+            "outputs": outputs,
+            "embed_dim": self.embed_dim,
+            "num_heads": self.num_heads,
+            "num_layers": self.num_layers,
+            "feedforward_dim": self.feedforward_dim,
+            "dropout": self.dropout,
+            "attention": self.attention,
+            "head": self.head,
+        }
+
+        def examples(places: npt.NDArray[np.int64]) -> Examples:
+            values, padding = self._preparation.apply([series[place] for place in places])
+            chosen = torch.from_numpy(places)
+            return Examples(values, padding if padding.any() else None, targets[chosen], weights[chosen])
+
+        callbacks = [*(self.callbacks or ()), *([ProgressBar()] if self.verbose else ())]
+        state = train(
+            _build(self._model_settings, derive_seed(seed, 2)),
+            objective,
+            settings,
+            examples(in_training),
+            examples(in_validation) if len(in_validation) else None,
+            callbacks,
+            self.checkpoint_dir,
+        )
+        self.model_ = _restore(self._model_settings, state.best_weights).to(_device_of(state.model))
+        self.history_ = state.history
+        self.best_epoch_ = state.best_epoch
+
+    def _settings(self, seed: int) -> TrainingSettings:
+        for callback in self.callbacks or ():
+            if not isinstance(callback, Callback):
+                raise ArgumentError(f"callbacks must hold Callback objects; got {callback!r}")
+        return TrainingSettings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            warmup_epochs=self.warmup_epochs,
+            gradient_clip=self.gradient_clip,
+            mixed_precision=self.mixed_precision,
+            patience=self.patience,
+            seed=seed,
+        )
+
+    def _model_inputs(self, series: Sequence[Series]) -> tuple[Tensor, Tensor]:
+        values, padding = self._preparation.apply(series)
+        device = _device_of(self.model_)
+        return values.to(device), padding.to(device)
+
+    @torch.no_grad()
+    def _outputs(self, series: Sequence[Series]) -> Outputs:
+        values, padding = self._model_inputs(series)
+        unused = torch.zeros(len(values))
+        examples = Examples(values, padding, unused, unused)
+        outputs = np.empty((len(values), self._model_settings["outputs"]))
+        for indices in sorted_batches(examples.lengths, PREDICTION_BATCH):
+            batch = examples.take(indices)
+            outputs[indices.cpu().numpy()] = self.model_(batch.values, batch.padding).double().cpu().numpy()
+        return outputs
+
+    def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
+        check_series(X)
+        with without_variance_warnings():
+            return super()._preprocess_collection(X, store_metadata)  # type: ignore[misc]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state with the weights as NumPy arrays, which joblib, skops and the like understand."""
+        state = dict(super().__getstate__())  # type: ignore[arg-type]
+        if "model_" in state:
+            weights = state.pop("model_").state_dict()
+            state["_weights"] = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the model again from its settings and weights."""
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)  # type: ignore[misc]
+        if weights is not None:
+            arrays = {name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}
+            self.model_ = _restore(self._model_settings, arrays)
+
+
+def _build(settings: dict[str, Any], seed: int) -> TimeSeriesTransformer:
+    with private_torch_randomness(seed):
+        return TimeSeriesTransformer(**settings)
+
+
+def _restore(settings: dict[str, Any], weights: dict[str, Tensor]) -> TimeSeriesTransformer:
+    model = _build(settings, seed=0)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _device_of(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _seed(random_state: object) -> int:
+    """One seed, without touching NumPy's global generator."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool) and random_state >= 0:
+        return int(random_state)
+    raise ArgumentError(f"random_state must be None, an integer of at least 0 or a RandomState; got {random_state!r}")

@@ -1,0 +1,105 @@
+"""A fitted estimator in terms of JSON: its parameters, what it learnt, but not its weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from primaldual.errors import CheckpointError
+from primaldual.estimators.preparation import SeriesPreparation
+from primaldual.primal.presets import preset
+
+_NOT_SAVED = ("callbacks", "checkpoint_dir")
+
+
+def describe(estimator: Any) -> dict[str, Any]:
+    """Everything about a fitted estimator but its weights.
+
+    Raises:
+        CheckpointError: the attention has parts that its spec does not name.
+    """
+    spec = attention_spec(estimator.attention)
+    parameters = {
+        name: _plain(value)
+        for name, value in estimator.get_params(deep=False).items()
+        if name not in _NOT_SAVED
+    }
+    preparation = estimator._preparation
+    return {
+        "parameters": {**parameters, "attention": spec},
+        "model": {**estimator._model_settings, "attention": attention_spec(estimator._model_settings["attention"])},
+        "preparation": {
+            "mean": preparation.mean.tolist(),
+            "deviation": preparation.deviation.tolist(),
+            "length": preparation.length,
+        },
+        "series": {name: _plain(value) for name, value in estimator.metadata_.items()},
+        "targets": estimator._describe_targets(),
+        "history": estimator.history_,
+        "best_epoch": estimator.best_epoch_,
+    }
+
+
+def apply_description(estimator: Any, described: Mapping[str, Any]) -> None:
+    """Give an unfitted estimator what `describe` wrote."""
+    learnt = described["preparation"]
+    estimator._preparation = SeriesPreparation(
+        np.array(learnt["mean"]), np.array(learnt["deviation"]), learnt["length"]
+    )
+    estimator._model_settings = dict(described["model"])
+    estimator.metadata_ = dict(described["series"])
+    estimator._apply_targets(described["targets"])
+    estimator.history_ = described["history"]
+    estimator.best_epoch_ = described["best_epoch"]
+
+
+def parameters_from(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the constructor."""
+    parameters = dict(described["parameters"])
+    if isinstance(parameters.get("class_weight"), list):
+        parameters["class_weight"] = dict(parameters["class_weight"])
+    return parameters
+
+
+def attention_spec(attention: object) -> str:
+    """The attention as text that `preset` reads back.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    spec = str(attention)
+    try:
+        faithful = isinstance(attention, str) or str(preset(spec)) == spec
+    except ValueError:
+        faithful = False
+    if not faithful:
+        raise CheckpointError(
+            f"attention {spec!r} cannot be saved, because its spec does not rebuild it; use pickle instead"
+        )
+    return spec
+
+
+def labels_to_json(labels: npt.NDArray[np.generic]) -> dict[str, Any]:
+    """Labels with their dtype.
+
+    Example:
+        >>> labels_from_json(labels_to_json(np.array(["a", "b"])))
+        array(['a', 'b'], dtype='<U1')
+    """
+    return {"dtype": labels.dtype.str, "values": labels.tolist()}
+
+
+def labels_from_json(described: dict[str, Any]) -> npt.NDArray[np.generic]:
+    """The opposite of `labels_to_json`."""
+    return np.array(described["values"], dtype=np.dtype(described["dtype"]))
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.random.RandomState):
+        return None
+    if isinstance(value, Mapping):
+        return [[_plain(key), _plain(entry)] for key, entry in value.items()]
+    return value

@@ -1,0 +1,70 @@
+"""A fitted estimator as a folder: model.safetensors and config.json; no pickle."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from primaldual.errors import CheckpointError
+from primaldual.estimators.description import describe
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+FORMAT = "primaldual estimator 1"
+
+
+def write(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write to a temporary folder beside ``path``, then rename; see ``save`` of the estimators."""
+    target = Path(path).expanduser()
+    if target.exists() and not _is_ours(target):
+        raise CheckpointError(f"path {str(target)!r} exists and is not a saved estimator; it is left alone")
+    description = {"format": FORMAT, "estimator": type(estimator).__name__, **describe(estimator)}
+    weights = {name: tensor.cpu().contiguous() for name, tensor in estimator.model_.state_dict().items()}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            fresh, replaced = Path(scratch) / "fresh", Path(scratch) / "replaced"
+            fresh.mkdir()
+            save_file(weights, fresh / WEIGHTS)
+            text = json.dumps(description, indent=2, allow_nan=False)
+            (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
+            if target.exists():
+                os.replace(target, replaced)
+            os.replace(fresh, target)
+    except OSError as error:
+        raise CheckpointError(f"path {str(target)!r} cannot be written: {error.strerror or error}") from error
+
+
+def read(cls: Any, path: str | os.PathLike[str]) -> Any:
+    """Build the estimator of class ``cls`` that ``path`` holds; see ``load`` of the estimators."""
+    folder = Path(path).expanduser()
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"path {str(folder)!r} is not a saved estimator: it has no {name}")
+    try:
+        description = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        kind = description.get("format") if isinstance(description, dict) else None
+        if kind != FORMAT:
+            raise CheckpointError(f"path {str(folder)!r} has format {kind!r}; {FORMAT!r} is accepted")
+        if description["estimator"] != cls.__name__:
+            raise CheckpointError(
+                f"path {str(folder)!r} holds an {description['estimator']}; {cls.__name__} was asked for"
+            )
+        return cls._from_description(description, load_file(folder / WEIGHTS))
+    except CheckpointError:
+        raise
+    except Exception as error:  # json, safetensors and torch each raise their own kinds
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"path {str(folder)!r} is corrupt or does not fit: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,121 @@
+"""A time series regressor for aeon and scikit-learn."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from aeon.regression import BaseRegressor
+
+from primaldual.estimators.base import AttentionEstimator, Outputs
+from primaldual.estimators.checks import check_case_count, check_targets
+from primaldual.estimators.preparation import Series
+from primaldual.primal.problem import PrimalProblem
+from primaldual.training import Callback, Regression
+
+
+class AttentionRegressor(AttentionEstimator, BaseRegressor):  # type: ignore[misc] # aeon has no types
+    """Predicts a number from a time series with a `TimeSeriesTransformer`; any attention of this library.
+
+    The target is standardised by the training part and the squared error is minimised; everything else is as
+    in `AttentionClassifier`, and so are the arguments.
+
+    Attributes:
+        model_: the trained `TimeSeriesTransformer`; its output is the standardised target.
+        history_: one record per epoch: epoch, train_loss, validation_loss, validation_metric (minus the root
+            mean squared error in units of the target), learning_rate, seconds.
+        best_epoch_: the epoch whose weights are kept.
+
+    Raises:
+        DataError: targets that are not finite, an empty series.
+        ArgumentError: a parameter out of range.
+        SpecError: an attention spec that cannot be read.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(8, 2, 10))
+        >>> regressor = AttentionRegressor("bn", epochs=2, random_state=0).fit(X, X.mean((1, 2)))
+        >>> regressor.predict(X).shape
+        (8,)
+    """
+
+    def __init__(
+        self,
+        attention: "str | PrimalProblem" = "softmax",
+        *,
+        embed_dim: int = 64,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        feedforward_dim: int = 128,
+        dropout: float = 0.1,
+        head: str = "mean",
+        epochs: int = 100,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-2,
+        optimizer: str = "adamw",
+        schedule: str = "cosine",
+        warmup_epochs: int = 5,
+        gradient_clip: float | None = 1.0,
+        mixed_precision: str = "no",
+        validation_fraction: float = 0.1,
+        patience: int | None = 30,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        verbose: int = 0,
+        random_state: "int | np.random.RandomState | None" = None,
+    ) -> None:
+        self.attention = attention
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.num_layers = num_layers
+        self.feedforward_dim = feedforward_dim
+        self.dropout = dropout
+        self.head = head
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.gradient_clip = gradient_clip
+        self.mixed_precision = mixed_precision
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.checkpoint_dir = checkpoint_dir
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+        super().__init__()
+
+    def _fit(self, X: Sequence[Series], y: npt.NDArray[np.float64]) -> Self:
+        self._target_mean = float(y.mean())
+        self._target_deviation = float(y.std()) or 1.0
+        targets = torch.from_numpy((y - self._target_mean) / self._target_deviation).float()
+        groups = np.zeros(len(y), dtype=np.int64)
+        objective = Regression(self._target_deviation)
+        self._fit_network(X, targets, groups, torch.ones(len(y)), 1, objective)
+        return self
+
+    def _predict(self, X: Sequence[Series]) -> Outputs:
+        return self._outputs(X)[:, 0] * self._target_deviation + self._target_mean
+
+    def _check_y(self, y: Any, n_cases: int) -> npt.NDArray[np.float64]:
+        targets = check_targets(y)
+        check_case_count(n_cases, len(targets))
+        return targets
+
+    def _describe_targets(self) -> dict[str, Any]:
+        return {"mean": self._target_mean, "deviation": self._target_deviation}
+
+    def _apply_targets(self, described: Mapping[str, Any]) -> None:
+        self._target_mean = float(described["mean"])
+        self._target_deviation = float(described["deviation"])
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        del parameter_set
+        tiny = {"embed_dim": 8, "num_layers": 1, "feedforward_dim": 8, "epochs": 2, "batch_size": 8}
+        return [{**tiny, "num_heads": 2}, {**tiny, "num_heads": 2, "attention": "bn+sh(1,2)", "head": "flatten"}]

@@ -1,0 +1,90 @@
+"""A validation part out of the training part, and weights of classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from primaldual.errors import ArgumentError
+
+Indices = npt.NDArray[np.int64]
+
+
+def check_fraction(fraction: object) -> float:
+    """The validation fraction as a float.
+
+    Raises:
+        ArgumentError: not a number in [0, 1).
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 1:
+        raise ArgumentError(f"validation_fraction must lie in [0, 1); got {fraction!r}")
+    return float(fraction)
+
+
+def split_off_validation(groups: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Split cases at random, every group in proportion; a group keeps at least one case for training.
+
+    The groups share ``round(fraction * cases)`` validation cases by largest remainder, so groups with one
+    member, or more groups than validation cases, are no obstacle. The validation part may be empty.
+
+    Args:
+        groups: (cases,): number of each case's class; all zero for a regression.
+        fraction: share of cases that goes to validation.
+        seed: of the random choice.
+
+    Returns:
+        Indices of the training and of the validation part, both in increasing order.
+
+    Example:
+        >>> train, validation = split_off_validation(np.array([0] * 10 + [1] * 10 + [2]), 0.2, seed=0)
+        >>> len(train), np.bincount(validation // 10)
+        (17, array([2, 2]))
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(groups))
+    counts = np.bincount(groups)
+    wanted = fraction * counts
+    taken = np.minimum(np.floor(wanted), np.maximum(counts - 1, 0)).astype(int)
+    remainder = np.where(counts - taken > 1, wanted - taken, -1.0)
+    missing = max(round(fraction * len(groups)) - int(taken.sum()), 0)
+    ties = generator.permutation(len(counts))
+    for group in ties[np.argsort(-remainder[ties], kind="stable")][:missing]:
+        taken[group] += remainder[group] > 0
+    validation = np.concatenate([order[groups[order] == group][:count] for group, count in enumerate(taken)])
+    return np.setdiff1d(order, validation), np.sort(validation)
+
+
+def class_weights(
+    labels: Indices, classes: npt.NDArray[np.generic], class_weight: "Mapping[Any, float] | str | None"
+) -> npt.NDArray[np.float64]:
+    """One weight per class.
+
+    Args:
+        labels: (cases,): position of each case's class in ``classes``.
+        classes: the class labels.
+        class_weight: None for 1 each, "balanced" for cases / (classes * cases of the class), or a mapping
+            from label to weight; labels that it leaves out have weight 1.
+
+    Raises:
+        ArgumentError: another word, a label that does not occur, or a weight that is not positive.
+
+    Example:
+        >>> class_weights(np.array([0, 0, 0, 1]), np.array(["a", "b"]), "balanced").round(2)
+        array([0.67, 2.  ])
+    """
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, Mapping):
+        position = {label: place for place, label in enumerate(classes.tolist())}
+        weights = np.ones(len(classes))
+        for label, weight in class_weight.items():
+            if label not in position:
+                raise ArgumentError(f"class_weight names {label!r}; the labels are {', '.join(map(str, position))}")
+            if not weight > 0:
+                raise ArgumentError(f"class_weight must be positive; got {weight!r} for {label!r}")
+            weights[position[label]] = weight
+        return weights
+    if class_weight == "balanced":
+        return len(labels) / (len(classes) * np.bincount(labels, minlength=len(classes)))
+    raise ArgumentError(f"class_weight must be None, 'balanced' or a mapping; got {class_weight!r}")
