@@ -1,0 +1,68 @@
+"""From a matplotlib figure to an SVG that can stand inside a page."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STYLE: dict[str, Any] = {
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": "#8a8f98",
+    "axes.labelcolor": "#333a45",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e8ec",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#555c68",
+    "ytick.color": "#555c68",
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "figure.constrained_layout.use": True,
+}
+
+
+def svg(draw: Callable[[Figure], None], width: float, height: float, label: str) -> str:
+    """Draw on a fresh figure and return its ``<svg>`` element, labelled for screen readers.
+
+    Args:
+        draw: fills the figure.
+        width: inches; the page scales the drawing to its column.
+        height: inches.
+        label: what the figure shows, in words.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    salt = hashlib.sha256(label.encode()).hexdigest()
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        figure = Canvas(figsize=(width, height))
+        draw(figure)
+        target = io.StringIO()
+        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = target.getvalue()
+    body = text[text.index("<svg") :]
+    opening = body[: body.index(">") + 1]
+    viewbox = re.search(r'viewBox="[^"]*"', opening)
+    assert viewbox is not None
+    body = re.sub(r"<metadata>.*?</metadata>", "", body[len(opening) :], flags=re.DOTALL)
+    attributes = f'{viewbox.group()} role="img" aria-label="{escape(label, quote=True)}"'
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f"<svg {attributes} {names}>{_own_ids(body, salt[:6])}"
+
+
+def _own_ids(body: str, prefix: str) -> str:
+    """Prefix every id, because all figures share one page."""
+    body = re.sub(r'\bid="', f'id="{prefix}-', body)
+    body = re.sub(r"url\(#", f"url(#{prefix}-", body)
+    return re.sub(r'href="#', f'href="#{prefix}-', body)

@@ -1,0 +1,79 @@
+"""Figures of what the heads do: attention maps and their distances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from primaldual.experiments.drawing import svg
+from primaldual.experiments.palette import Look
+from primaldual.experiments.summary import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDTH = 5.0
+_HEADS_SHOWN = 8
+
+
+def redundancy_figure(summaries: Sequence[Summary], looks: Mapping[str, Look]) -> str:
+    """Mean distance between heads, layer by layer; empty where no attention has two heads."""
+    shown = [summary for summary in summaries if summary.redundancy]
+    if not shown:
+        return ""
+    layers = max(len(summary.redundancy) for summary in shown)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for place, summary in enumerate(shown):
+            look = looks[summary.attention]
+            offset = (place - (len(shown) - 1) / 2) * 0.12
+            rows = np.arange(len(summary.redundancy)) + 1 + offset
+            means = [layer.mean for layer in summary.redundancy]
+            deviations = [layer.deviation or 0 for layer in summary.redundancy]
+            axes.errorbar(
+                rows, means, deviations, color=look.color, marker=look.marker, ms=7, lw=1.6, capsize=3,
+                ls=look.dashes, label=summary.attention,
+            )  # fmt: skip
+        axes.set_xticks(range(1, layers + 1), [f"layer {number}" for number in range(1, layers + 1)])
+        axes.set_xlim(0.5, layers + 0.5)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("distance between heads")
+        axes.grid(axis="x", visible=False)
+        axes.legend(handlelength=3.2, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.22))
+
+    return svg(draw, _WIDTH, 3.4, "Mean L2 distance between the attention maps of the heads, per layer")
+
+
+def map_figure(summary: Summary, look: Look) -> str:
+    """Maps of one test case: a row per layer, a column per head; empty without a profile."""
+    if summary.profile is None or not summary.profile.maps:
+        return ""
+    maps = [np.array(layer)[:_HEADS_SHOWN] for layer in summary.profile.maps]
+    heads = maps[0].shape[0]
+
+    def draw(figure: Figure) -> None:
+        from matplotlib.colors import LinearSegmentedColormap
+
+        colors = LinearSegmentedColormap.from_list("attention", ["#ffffff", look.color])
+        grid = figure.subplots(len(maps), heads, squeeze=False)
+        for number, layer in enumerate(maps):
+            for head, weights in enumerate(layer):
+                axes = grid[number, head]
+                axes.imshow(
+                    weights, cmap=colors, vmin=0, vmax=float(layer.max()) or 1.0, interpolation="nearest"
+                )
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.grid(visible=False)
+                axes.spines[["top", "right"]].set_visible(True)
+                if number == 0:
+                    axes.set_title(f"head {head + 1}")
+            grid[number, 0].set_ylabel(f"layer {number + 1}")
+
+    label = (
+        f"Attention maps of {summary.attention} for the first test case, {len(maps)} layers, {heads} heads"
+    )
+    return svg(draw, _WIDTH, 0.35 + len(maps) * _WIDTH / heads, label)

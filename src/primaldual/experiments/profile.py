@@ -1,0 +1,136 @@
+"""What is measured of trained models once the runs are done: size, work, time, memory, heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from primaldual.analysis import (
+    capture_attention,
+    head_distances,
+    interleaved_latency,
+    model_flops,
+    peak_memory,
+)
+from primaldual.data import Dataset
+from primaldual.experiments.settings import Run
+from primaldual.experiments.store import Store
+
+LATENCY_CASES = 32
+MAP_CASES = 32
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Measurements of one attention.
+
+    Attributes:
+        parameters: trained numbers in the model.
+        attention_projections: operations of the projections, one series of the longest length.
+        attention_mixing: operations of scores and weighted sums, likewise.
+        total_flops: operations of the whole forward pass, likewise.
+        latency: median, lower and upper quartile of one forward pass of a batch, seconds.
+        latency_cases: cases in that batch.
+        memory: bytes that one training step on that batch needs on top of the model.
+        redundancy: distance between heads, one list over layers per seed.
+        maps: attention maps of the first test case, layer by layer, (layers, heads, N, N).
+        text: the equation.
+        latex: the equation.
+    """
+
+    parameters: int
+    attention_projections: int
+    attention_mixing: int
+    total_flops: int
+    latency: tuple[float, float, float]
+    latency_cases: int
+    memory: int
+    redundancy: list[list[float]]
+    maps: list[Any]
+    text: str
+    latex: str
+
+
+def profiles(
+    attentions: Sequence[str],
+    seeds: tuple[int, ...],
+    test: Dataset,
+    store: Store,
+    on_step: Callable[[str], None],
+) -> dict[str, Profile]:
+    """Measure the saved models of every attention, or take what the store remembers.
+
+    Latency is measured with nothing else running, the attentions in turn, on one thread; memory in a
+    process of its own; the heads' distances on the first `MAP_CASES` test cases, without labels.
+    """
+    remembered = {attention: store.profile(attention, seeds) for attention in attentions}
+    if all(content is not None for content in remembered.values()):
+        return {name: Profile(**content) for name, content in remembered.items() if content is not None}
+    models = {
+        attention: [_load(store.folder / "models" / Run(attention, seed).folder) for seed in seeds]
+        for attention in attentions
+    }
+    first = {attention: classifiers[0] for attention, classifiers in models.items()}
+    cases = min(LATENCY_CASES, len(test.X))
+    on_step("inference time")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        latencies = interleaved_latency({name: _forward(one, test.X[:cases]) for name, one in first.items()})
+    finally:
+        torch.set_num_threads(threads)
+    found = {}
+    for attention, classifiers in models.items():
+        on_step(f"memory and heads of {attention}")
+        timing = latencies[attention]
+        found[attention] = _profile(classifiers, test, cases, (timing.median, timing.lower, timing.upper))
+        store.save_profile(attention, seeds, asdict(found[attention]))
+    return found
+
+
+def _profile(
+    classifiers: Sequence[Any], test: Dataset, cases: int, latency: tuple[float, float, float]
+) -> Profile:
+    model = classifiers[0].model_
+    flops = model_flops(model, model.length)
+    batch = classifiers[0].prepare(test.X[:cases])
+    captured = [capture_attention(one.model_, *one.prepare(test.X[:MAP_CASES])) for one in classifiers]
+    problem = next(module.problem for module in model.modules() if hasattr(module, "problem"))
+    maps = []
+    for layer in captured[0]:
+        length = int(layer.valid[0].sum())
+        maps.append(layer.weights[0, :, :length, :length].double().numpy().round(5).tolist())
+    return Profile(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        attention_projections=flops.attention.projections,
+        attention_mixing=flops.attention.mixing,
+        total_flops=flops.total,
+        latency=latency,
+        latency_cases=cases,
+        memory=peak_memory(model, *batch),
+        redundancy=[[head_distances(layer) for layer in layers] for layers in captured],
+        maps=maps,
+        text=problem.equation(),
+        latex=problem.equation("latex"),
+    )
+
+
+def _forward(classifier: Any, cases: Any) -> Callable[[], object]:
+    values, padding = classifier.prepare(cases)
+    model = classifier.model_.eval()
+
+    def run() -> object:
+        with torch.no_grad():
+            return model(values, padding)
+
+    return run
+
+
+def _load(folder: Path) -> Any:
+    from primaldual.estimators import AttentionClassifier
+
+    return AttentionClassifier.load(folder)

@@ -1,0 +1,79 @@
+"""The results of a comparison, put together per attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from primaldual.experiments.profile import Profile
+from primaldual.experiments.results import Result
+from primaldual.experiments.settings import Run, Settings
+from primaldual.experiments.statistics import Difference, Spread, paired_difference, spread
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One attention's runs and what was measured of its models."""
+
+    attention: str
+    results: tuple[Result, ...]
+    baseline: tuple[Result, ...]
+    profile: Profile | None = None
+
+    @cached_property
+    def accuracy(self) -> Spread:
+        """Test accuracy over seeds."""
+        return spread([result.accuracy for result in self.results])
+
+    @cached_property
+    def balanced_accuracy(self) -> Spread:
+        """Balanced test accuracy over seeds."""
+        return spread([result.balanced_accuracy for result in self.results])
+
+    @cached_property
+    def seconds(self) -> Spread:
+        """Training time over seeds."""
+        return spread([result.seconds for result in self.results])
+
+    @cached_property
+    def difference(self) -> Difference | None:
+        """Accuracy minus the baseline's, paired by seed; None for the baseline or without common seeds."""
+        other = {result.run.seed: result.accuracy for result in self.baseline}
+        pairs = [
+            (result.accuracy, other[result.run.seed]) for result in self.results if result.run.seed in other
+        ]
+        if self.results == self.baseline or not pairs:
+            return None
+        return paired_difference([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+    def curve(self, key: str) -> list[list[float]]:
+        """One list over epochs per run; empty where the classifier kept no such number."""
+        curves = [[epoch.get(key) for epoch in result.history] for result in self.results]
+        return [curve for curve in curves if curve and None not in curve]
+
+    @cached_property
+    def redundancy(self) -> list[Spread]:
+        """Distance between heads, per layer, over seeds; empty without a profile or with one head."""
+        if self.profile is None or not self.profile.redundancy:
+            return []
+        layers = np.array(self.profile.redundancy).T
+        return [] if np.isnan(layers).any() else [spread(layer.tolist()) for layer in layers]
+
+
+def summarise(
+    settings: Settings, results: Mapping[Run, Result], profiles: Mapping[str, Profile]
+) -> list[Summary]:
+    """A summary of every attention that has a finished run, in the order of the settings."""
+    by_attention = {
+        attention: tuple(results[run] for seed in settings.seeds if (run := Run(attention, seed)) in results)
+        for attention in settings.attentions
+    }
+    baseline = by_attention[settings.baseline]
+    return [
+        Summary(attention, found, baseline, profiles.get(attention))
+        for attention, found in by_attention.items()
+        if found
+    ]

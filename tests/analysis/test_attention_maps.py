@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from primaldual.analysis import LayerMaps, capture_attention, head_distances
+from primaldual.errors import ArgumentError
+from primaldual.models import TimeSeriesTransformer
+from primaldual.nn.multihead import MultiheadAttention
+
+
+def _model(spec="softmax"):
+    torch.manual_seed(0)
+    return TimeSeriesTransformer(channels=2, length=9, outputs=3, embed_dim=16, num_layers=2, attention=spec)
+
+
+@pytest.mark.parametrize("spec", ["softmax", "bn", "sh", "bn+sh"])
+def test_every_layer_gives_maps_whose_rows_sum_to_one_and_blame_no_padding(spec):
+    padding = torch.zeros(3, 9, dtype=torch.bool)
+    padding[1, 5:] = True
+    maps = capture_attention(_model(spec), torch.randn(3, 9, 2), padding)
+    assert len(maps) == 2
+    for layer in maps:
+        assert layer.weights.shape == (3, 4, 9, 9)
+        torch.testing.assert_close(layer.weights.sum(-1), torch.ones(3, 4, 9))
+        assert layer.weights[1, :, :, 5:].abs().max() == 0
+        assert torch.equal(layer.valid, ~padding)
+
+
+def test_first_layer_map_is_the_softmax_written_out():
+    model = _model()
+    values = torch.randn(1, 9, 2)
+    layer = model.encoder.layers[0].attention
+    hidden = model.embedding(values) + model.positions
+    heads = [
+        project(hidden).unflatten(-1, (4, 4)).transpose(1, 2) for project in (layer.q_proj, layer.k_proj)
+    ]
+    expected = (heads[0] @ heads[1].transpose(-2, -1) / 2).softmax(-1)
+    torch.testing.assert_close(capture_attention(model, values)[0].weights, expected)
+
+
+def test_capture_leaves_the_model_as_it_was():
+    model = _model().train()
+    values = torch.randn(2, 9, 2)
+    capture_attention(model, values)
+    assert model.training
+    assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_a_model_without_our_attention_is_refused():
+    with pytest.raises(ArgumentError, match="Linear"):
+        capture_attention(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+
+
+def test_distance_by_hand_over_three_heads():
+    heads = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]])
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    expected = (2.0 + 2 * math.sqrt(2)) / 3
+    assert head_distances(LayerMaps("layer", heads[None], valid)) == pytest.approx(expected)
+
+
+def test_equal_heads_are_at_distance_zero_and_one_head_has_no_distance():
+    heads = torch.rand(1, 1, 4, 4)
+    valid = torch.ones(1, 4, dtype=torch.bool)
+    assert head_distances(LayerMaps("layer", heads.expand(1, 3, 4, 4), valid)) == 0
+    assert math.isnan(head_distances(LayerMaps("layer", heads, valid)))
+
+
+def test_padding_does_not_count():
+    weights = torch.rand(2, 3, 6, 6)
+    valid = torch.ones(2, 6, dtype=torch.bool)
+    valid[:, 4:] = False
+    poisoned = weights.clone()
+    poisoned[:, :, 4:] = float("nan")
+    poisoned[:, :, :, 4:] = 7.0
+    short = LayerMaps("layer", weights[:, :, :4, :4], valid[:, :4])
+    assert head_distances(LayerMaps("layer", poisoned, valid)) == pytest.approx(head_distances(short))
+
+
+def test_cross_attention_with_other_keys_than_queries():
+    layer = MultiheadAttention(8, 2, batch_first=True)
+    maps = capture_attention(layer, torch.randn(1, 3, 8), torch.randn(1, 5, 8), torch.randn(1, 5, 8))
+    assert maps[0].weights.shape == (1, 2, 3, 5)
+    assert head_distances(maps[0]) > 0
