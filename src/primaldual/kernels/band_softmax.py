@@ -1,0 +1,93 @@
+"""Softmax attention inside every block of a band."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from primaldual.kernels.bands import Band
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+class FlashBand(torch.autograd.Function):
+    """Flash attention inside every block; slabs are rebuilt in backward, never stored."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float
+    ) -> Tensor:
+        keys, values = band.slabs(key), band.slabs(value)
+        bias = _Bias(band, seen, query.dtype)
+        parts = [
+            _flash(query[group], keys[group], values[group], attn_mask=bias[group], scale=scale)
+            for group in band.groups(query.shape[0], bias.elements)
+        ]
+        out, logsumexp = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        ctx.save_for_backward(query, key, value, seen, out, logsumexp)
+        ctx.band, ctx.scale = band, scale
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, seen, out, logsumexp = ctx.saved_tensors
+        band: Band = ctx.band
+        keys, values = band.slabs(key), band.slabs(value)
+        bias = _Bias(band, seen, query.dtype)
+        wide = torch.promote_types(key.dtype, torch.float32)
+        grad_key, grad_value = (torch.zeros_like(rows, dtype=wide) for rows in (key, value))
+        grad_queries = []
+        for group in band.groups(query.shape[0], max(bias.elements, keys[:1].numel())):
+            grad_query, grad_keys, grad_values = _flash_backward(
+                grad_out[group],
+                query[group],
+                keys[group],
+                values[group],
+                out[group],
+                logsumexp[group],
+                0.0,
+                False,
+                attn_mask=bias[group],
+                scale=ctx.scale,
+            )
+            grad_queries.append(grad_query)
+            band.add_slabs(grad_key, grad_keys, group)
+            band.add_slabs(grad_value, grad_values, group)
+        return torch.cat(grad_queries), grad_key.to(key.dtype), grad_value.to(value.dtype), None, None, None
+
+
+class _Bias:
+    """0 where a query may attend and -inf elsewhere, made for a few blocks at a time."""
+
+    def __init__(self, band: Band, seen: Tensor, dtype: torch.dtype) -> None:
+        self.inside = _as_bias(band.allowed(seen.device), dtype)
+        self.member = _as_bias(seen, dtype)
+        self.elements = band.block * band.slab * seen.shape[1]
+
+    def __getitem__(self, group: slice) -> Tensor:
+        return self.inside + self.member[group]
+
+
+def _as_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, -torch.inf)
+
+
+def plain_band(
+    query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float, dropout_p: float
+) -> Tensor:
+    """The same by differentiable public operators: other devices, dropout, compilation."""
+    mask = band.allowed(query.device) & seen
+    mask = mask.expand(-1, query.shape[1], -1, -1)
+    out = scaled_dot_product_attention(
+        query,
+        band.slabs(key),
+        band.slabs(value),
+        attn_mask=mask,
+        dropout_p=dropout_p,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return torch.where(mask.any(-1, keepdim=True), out, 0.0)

@@ -1,0 +1,89 @@
+"""Factored attention on given features: linear in the length, causal by chunks."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from primaldual.kernels.causal_sums import CausalSums, plain_causal_sums
+from primaldual.kernels.heads import attendable_only, check_heads
+
+
+def linear_attention(
+    query_features: Tensor,
+    key_features: Tensor,
+    value: Tensor,
+    *,
+    key_mask: Tensor | None = None,
+    is_causal: bool = False,
+    normalize: bool = True,
+) -> Tensor:
+    """Attention with the kernel phi(q) . phi(k), by summing over the keys first.
+
+        out_i = sum_j (f_i . g_j) v_j / sum_j (f_i . g_j)
+
+    over the attendable keys j; without the denominator when ``normalize`` is False. A row whose
+    denominator is exactly zero (no attendable key) is exactly 0. Half precision is summed in float32.
+
+    Args:
+        query_features: f, (batch, heads, Nq, F).
+        key_features: g, (batch, kv heads, Nk, F); kv heads divides heads, query head h uses kv head
+            ``h // (heads // kv heads)``.
+        value: (batch, kv heads, Nk, Dv).
+        key_mask: bool broadcastable to (batch, heads or kv heads, 1, Nk), True = may attend; masked
+            features and values may hold anything, NaN too.
+        is_causal: query i attends the keys j <= i + Nk - Nq only.
+        normalize: divide by the sum of the kernels.
+
+    Returns:
+        (batch, heads, Nq, Dv) in the type of ``value``.
+
+    Raises:
+        ShapeError: the tensors do not fit together.
+
+    Example:
+        >>> ones, value = torch.ones(1, 1, 3, 1), torch.tensor([2.0, 4.0, 9.0]).reshape(1, 1, 3, 1)
+        >>> linear_attention(ones, ones, value, is_causal=True).flatten().tolist()
+        [2.0, 3.0, 5.0]
+    """
+    check_heads(query_features, key_features, value)
+    batch, heads, query_length, _ = query_features.shape
+    _, (keys, values) = attendable_only(key_mask, heads, key_features, value)
+    kv_heads, key_length = keys.shape[1], keys.shape[2]
+    wide = torch.promote_types(value.dtype, torch.float32)
+    queries, keys, values = (tensor.to(wide) for tensor in (query_features, keys, values))
+    queries = queries.unflatten(1, (kv_heads, heads // kv_heads))
+    if is_causal:
+        missing = max(query_length - key_length, 0)
+        sums, totals = _causal(queries[..., missing:, :], keys, values, normalize)
+    else:
+        missing = 0
+        sums, totals = _everywhere(queries, keys, values, normalize)
+    if totals is not None:
+        present = totals != 0
+        sums = torch.where(present, sums / torch.where(present, totals, 1.0), 0.0)
+    out = sums.flatten(1, 2).to(value.dtype)
+    return pad(out, (0, 0, missing, 0)) if missing else out
+
+
+def _everywhere(
+    queries: Tensor, keys: Tensor, values: Tensor, normalize: bool
+) -> tuple[Tensor, Tensor | None]:
+    """sum_j (f_i . g_j) v_j and sum_j f_i . g_j over all keys, queries (batch, kv heads, group, Nq, F)."""
+    state = (keys.transpose(-2, -1) @ values).unsqueeze(2)
+    if not normalize:
+        return queries @ state, None
+    total = keys.sum(-2)[:, :, None, None]
+    return queries @ state, (queries * total).sum(-1, keepdim=True)
+
+
+def _causal(queries: Tensor, keys: Tensor, values: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:
+    """The same over the keys up to each query; keys before all queries enter as the first state."""
+    early = keys.shape[2] - queries.shape[3]
+    former = keys[:, :, :early].transpose(-2, -1) @ values[:, :, :early]
+    former_total = keys[:, :, :early].sum(-2)
+    arguments = queries, keys[:, :, early:], values[:, :, early:], former, former_total
+    if torch.compiler.is_compiling():
+        sums, totals = plain_causal_sums(*arguments)
+    else:
+        sums, totals = CausalSums.apply(*arguments)
+    return sums, totals if normalize else None
