@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from aeon.base import BaseCollectionEstimator
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
@@ -27,7 +28,7 @@ PREDICTION_BATCH = 256
 Outputs = npt.NDArray[np.float64]
 
 
-class AttentionEstimator:
+class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has no types
     """Mixin of `AttentionClassifier` and `AttentionRegressor`; they add labels and aeon's base class."""
 
     _tags = {  # noqa: RUF012 - aeon reads a plain dict
@@ -81,7 +82,8 @@ class AttentionEstimator:
         Raises:
             CheckpointError: the folder is missing, corrupt or holds something else.
         """
-        return folders.read(cls, path)
+        estimator: Self = folders.read(cls, path)
+        return estimator
 
     @classmethod
     def _from_description(cls, described: Mapping[str, Any], weights: dict[str, Tensor]) -> Self:
@@ -174,11 +176,11 @@ class AttentionEstimator:
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
         check_series(X)
         with without_variance_warnings():
-            return super()._preprocess_collection(X, store_metadata)  # type: ignore[misc]
+            return super()._preprocess_collection(X, store_metadata)
 
     def __getstate__(self) -> dict[str, Any]:
         """The state with the weights as NumPy arrays, which joblib, skops and the like understand."""
-        state = dict(super().__getstate__())  # type: ignore[arg-type]
+        state = dict(super().__getstate__())
         if "model_" in state:
             weights = state.pop("model_").state_dict()
             state["_weights"] = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
@@ -188,10 +190,23 @@ class AttentionEstimator:
         """Build the model again from its settings and weights."""
         state = dict(state)
         weights = state.pop("_weights", None)
-        super().__setstate__(state)  # type: ignore[misc]
+        super().__setstate__(state)
         if weights is not None:
             arrays = {name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}
             self.model_ = _restore(self._model_settings, arrays)
+
+
+def tiny_parameter_sets() -> list[dict[str, Any]]:
+    """Parameters for aeon's checks: small enough that a fit takes a blink."""
+    tiny = {
+        "embed_dim": 8,
+        "num_heads": 2,
+        "num_layers": 1,
+        "feedforward_dim": 8,
+        "epochs": 2,
+        "batch_size": 8,
+    }
+    return [tiny, {**tiny, "attention": "bn+sh(1,2)", "head": "flatten"}]
 
 
 def _build(settings: dict[str, Any], seed: int) -> TimeSeriesTransformer:
@@ -209,12 +224,18 @@ def _device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _seed(random_state: object) -> int:
+def _seed(random_state: Any) -> int:
     """One seed, without touching NumPy's global generator."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
-    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool) and random_state >= 0:
+    if (
+        isinstance(random_state, int | np.integer)
+        and not isinstance(random_state, bool)
+        and random_state >= 0
+    ):
         return int(random_state)
-    raise ArgumentError(f"random_state must be None, an integer of at least 0 or a RandomState; got {random_state!r}")
+    raise ArgumentError(
+        f"random_state must be None, an integer of at least 0 or a RandomState; got {random_state!r}"
+    )

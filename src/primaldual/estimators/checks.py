@@ -20,7 +20,7 @@ def check_series(X: object) -> None:
     Example:
         >>> check_series([np.zeros((2, 5)), np.zeros((3, 5))])
         Traceback (most recent call last):
-        primaldual.errors.ShapeError: X must have the same channels in every series; got 2 in X[0] and 3 in X[1]
+        primaldual.errors.ShapeError: X must have the same channels in every series; got 2 ...
     """
     if isinstance(X, np.ndarray):
         if X.ndim not in (2, 3):

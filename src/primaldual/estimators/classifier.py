@@ -10,7 +10,7 @@ import torch
 from aeon.classification import BaseClassifier
 
 from primaldual.errors import DataError
-from primaldual.estimators.base import AttentionEstimator, Outputs
+from primaldual.estimators.base import AttentionEstimator, Outputs, tiny_parameter_sets
 from primaldual.estimators.checks import check_case_count, check_labels
 from primaldual.estimators.description import labels_from_json, labels_to_json
 from primaldual.estimators.preparation import Series
@@ -24,9 +24,9 @@ class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[m
 
     Series may have several channels, different lengths and missing values (NaN). Channels are standardised by
     the training part; missing values are interpolated linearly in time, a channel missing from a whole series
-    is set to its mean; series longer than the longest in training are cut to that length. A validation part is
-    split off the training data, class by class: training stops when its loss no longer falls, and the weights
-    of its best epoch are kept. Data too small for a validation part is trained for all epochs.
+    is set to its mean; series longer than the longest in training are cut to that length. A validation part
+    is split off the training data, class by class: training stops when its loss no longer falls, and the
+    weights of its best epoch are kept. Data too small for a validation part is trained for all epochs.
 
     The same ``random_state`` gives the same model on the same machine, and the global generators of Python,
     NumPy and torch are left as they were.
@@ -177,5 +177,4 @@ class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[m
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         del parameter_set
-        tiny = {"embed_dim": 8, "num_layers": 1, "feedforward_dim": 8, "epochs": 2, "batch_size": 8}
-        return [{**tiny, "num_heads": 2}, {**tiny, "num_heads": 2, "attention": "bn+sh(1,2)", "head": "flatten"}]
+        return tiny_parameter_sets()

@@ -25,10 +25,10 @@ def describe(estimator: Any) -> dict[str, Any]:
         for name, value in estimator.get_params(deep=False).items()
         if name not in _NOT_SAVED
     }
-    preparation = estimator._preparation
+    preparation, settings = estimator._preparation, estimator._model_settings
     return {
         "parameters": {**parameters, "attention": spec},
-        "model": {**estimator._model_settings, "attention": attention_spec(estimator._model_settings["attention"])},
+        "model": {**settings, "attention": attention_spec(settings["attention"])},
         "preparation": {
             "mean": preparation.mean.tolist(),
             "deviation": preparation.deviation.tolist(),
@@ -90,7 +90,7 @@ def labels_to_json(labels: npt.NDArray[np.generic]) -> dict[str, Any]:
     return {"dtype": labels.dtype.str, "values": labels.tolist()}
 
 
-def labels_from_json(described: dict[str, Any]) -> npt.NDArray[np.generic]:
+def labels_from_json(described: Mapping[str, Any]) -> npt.NDArray[np.generic]:
     """The opposite of `labels_to_json`."""
     return np.array(described["values"], dtype=np.dtype(described["dtype"]))
 

@@ -45,7 +45,7 @@ class SeriesPreparation:
         known = ~np.isnan(joined)
         count = np.maximum(known.sum(1), 1)
         mean = np.where(known, joined, 0.0).sum(1) / count
-        deviation = np.sqrt(np.where(known, joined - mean[:, None], 0.0).__pow__(2).sum(1) / count)
+        deviation = np.sqrt(np.square(np.where(known, joined - mean[:, None], 0.0)).sum(1) / count)
         constant = deviation <= 1e-9 * np.maximum(np.abs(mean), 1e-30)
         return cls(mean, np.where(constant, 1.0, deviation), max(one.shape[1] for one in series))
 
@@ -53,8 +53,8 @@ class SeriesPreparation:
         """Series as the model reads them.
 
         Returns:
-            values (cases, time points, channels) in float32 and padding (cases, time points), True at padding;
-            as long as the longest given series, at most ``length``.
+            values (cases, time points, channels) in float32, and padding (cases, time points), True at
+            padding; as long as the longest given series, at most ``length``.
         """
         lengths = np.array([min(one.shape[1], self.length) for one in series])
         values = np.zeros((len(series), int(lengths.max()), len(self.mean)), dtype=np.float32)

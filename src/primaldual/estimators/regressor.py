@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from aeon.regression import BaseRegressor
 
-from primaldual.estimators.base import AttentionEstimator, Outputs
+from primaldual.estimators.base import AttentionEstimator, Outputs, tiny_parameter_sets
 from primaldual.estimators.checks import check_case_count, check_targets
 from primaldual.estimators.preparation import Series
 from primaldual.primal.problem import PrimalProblem
@@ -117,5 +117,4 @@ class AttentionRegressor(AttentionEstimator, BaseRegressor):  # type: ignore[mis
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         del parameter_set
-        tiny = {"embed_dim": 8, "num_layers": 1, "feedforward_dim": 8, "epochs": 2, "batch_size": 8}
-        return [{**tiny, "num_heads": 2}, {**tiny, "num_heads": 2, "attention": "bn+sh(1,2)", "head": "flatten"}]
+        return tiny_parameter_sets()

@@ -80,7 +80,9 @@ def class_weights(
         weights = np.ones(len(classes))
         for label, weight in class_weight.items():
             if label not in position:
-                raise ArgumentError(f"class_weight names {label!r}; the labels are {', '.join(map(str, position))}")
+                raise ArgumentError(
+                    f"class_weight names {label!r}; the labels are {', '.join(map(str, position))}"
+                )
             if not weight > 0:
                 raise ArgumentError(f"class_weight must be positive; got {weight!r} for {label!r}")
             weights[position[label]] = weight

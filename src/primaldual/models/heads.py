@@ -41,10 +41,11 @@ class MeanHead(Head):
     def forward(self, hidden: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Average the positions that are not padding; a sequence of padding alone averages to zero."""
         if padding_mask is None:
-            return self.linear(hidden.mean(1))
+            padding_mask = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         valid = (~padding_mask).unsqueeze(-1)
         total = hidden.where(valid, hidden.new_zeros(())).sum(1)
-        return self.linear(total / valid.sum(1).clamp(min=1))
+        outputs: Tensor = self.linear(total / valid.sum(1).clamp(min=1))
+        return outputs
 
 
 class FlattenHead(Head):

@@ -111,4 +111,5 @@ class TimeSeriesTransformer(nn.Module):
                 )
             values = values.masked_fill(padding_mask.unsqueeze(-1), 0.0)
         hidden = self.dropout(self.embedding(values) + self.positions[: values.shape[1]])
-        return self.head(self.encoder(hidden, padding_mask), padding_mask)
+        outputs: Tensor = self.head(self.encoder(hidden, padding_mask), padding_mask)
+        return outputs

@@ -55,11 +55,10 @@ class EncoderBlock(nn.Module):
             inputs: the sequence.
             padding_mask: (batch, length), True at padding, which no position attends to.
         """
-        mixed, _ = self.attention(
-            inputs, inputs, inputs, key_padding_mask=padding_mask, need_weights=False
-        )
+        mixed, _ = self.attention(inputs, inputs, inputs, key_padding_mask=padding_mask, need_weights=False)
         hidden = self.attention_norm(inputs + self.dropout(mixed))
-        return self.feedforward_norm(hidden + self.dropout(self.feedforward(hidden)))
+        outputs: Tensor = self.feedforward_norm(hidden + self.dropout(self.feedforward(hidden)))
+        return outputs
 
 
 class Encoder(nn.Module):

@@ -107,7 +107,8 @@ class RunCheckpoints:
             state.best_epoch, state.stopped = progress["best_epoch"], progress["stopped"]
         except Exception as error:  # torch, safetensors and json each raise their own kinds
             raise CheckpointError(
-                f"checkpoint {str(newest)!r} cannot be read ({type(error).__name__}); delete it to start again"
+                f"checkpoint {str(newest)!r} cannot be read ({type(error).__name__}); "
+                "delete it to start again"
             ) from error
         state.best_weights = best_weights
 

@@ -56,9 +56,7 @@ class Examples:
     def to(self, device: torch.device) -> "Examples":
         """The same on another device."""
         padding = None if self.padding is None else self.padding.to(device)
-        return Examples(
-            self.values.to(device), padding, self.targets.to(device), self.weights.to(device)
-        )
+        return Examples(self.values.to(device), padding, self.targets.to(device), self.weights.to(device))
 
 
 def shuffled_batches(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -70,7 +68,7 @@ def shuffled_batches(lengths: Tensor, batch_size: int, generator: torch.Generato
         ([0, 1, 2, 3, 4], [2, 2, 1])
     """
     order = torch.randperm(len(lengths), generator=generator)
-    buckets = order.split(BUCKET * batch_size)
+    buckets = torch.split(order, BUCKET * batch_size)
     order = torch.cat([bucket[lengths[bucket].argsort(stable=True)] for bucket in buckets])
     batches = order.tensor_split(-(-len(order) // batch_size))
     return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
@@ -83,7 +81,7 @@ def sorted_batches(lengths: Tensor, batch_size: int) -> list[Tensor]:
         >>> [batch.tolist() for batch in sorted_batches(torch.tensor([5, 9, 4]), 2)]
         [[2, 0], [1]]
     """
-    return list(lengths.argsort(stable=True).split(batch_size))
+    return list(torch.split(lengths.argsort(stable=True), batch_size))
 
 
 def shard(batches: list[Tensor], process: int, processes: int) -> list[tuple[Tensor, bool]]:

@@ -16,8 +16,9 @@ def _radam(parameters: Iterable[nn.Parameter], learning_rate: float, weight_deca
 
 
 def _adamw(parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> Optimizer:
-    return AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, foreach=True)
+    return AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 OPTIMIZERS: Mapping[str, MakeOptimizer] = {"radam": _radam, "adamw": _adamw}
-"""Optimizers by name; ``foreach`` spares the loop over parameters in Python, which small models feel."""
+"""Optimizers by name; fused or ``foreach`` steps spare the loop over parameters in Python, which small
+models feel."""

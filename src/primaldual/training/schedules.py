@@ -19,7 +19,7 @@ def constant(progress: float) -> float:
 
 
 def cosine(progress: float) -> float:
-    """factor = (1 + cos(pi progress)) / 2: from 1 down to 0.
+    """Half a cosine from 1 down to 0: (1 + cos(pi progress)) / 2.
 
     Example:
         >>> cosine(0.0), round(cosine(0.5), 3), cosine(1.0)

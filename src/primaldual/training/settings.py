@@ -1,6 +1,7 @@
 """How to train: one frozen object, checked when made."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 from primaldual.errors import ArgumentError
@@ -52,25 +53,28 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name, least in {"epochs": 1, "batch_size": 1, "warmup_epochs": 0, "patience": 1}.items():
             value = getattr(self, name)
-            if value is None and name == "patience":
-                continue
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            if not (_is_whole(value) and value >= least) and not (value is None and name == "patience"):
                 raise ArgumentError(f"{name} must be an integer of at least {least}; got {value!r}")
-        for name, zero_allowed in {"learning_rate": False, "weight_decay": True, "gradient_clip": False}.items():
+        for name in ("learning_rate", "gradient_clip"):
             value = getattr(self, name)
-            if value is None and name == "gradient_clip":
-                continue
-            if not isinstance(value, Real) or not (value > 0 or (zero_allowed and value == 0)):
-                raise ArgumentError(f"{name} must be a positive number{' or 0' * zero_allowed}; got {value!r}")
-        for name, table in {
+            if not (_is_number(value) and value > 0) and not (value is None and name == "gradient_clip"):
+                raise ArgumentError(f"{name} must be a positive number; got {value!r}")
+        if not (_is_number(self.weight_decay) and self.weight_decay >= 0):
+            raise ArgumentError(f"weight_decay must be a number of at least 0; got {self.weight_decay!r}")
+        tables: dict[str, Collection[str]] = {
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
             "mixed_precision": PRECISIONS,
-        }.items():
+        }
+        for name, table in tables.items():
             value = getattr(self, name)
             if value not in table:
                 raise ArgumentError(f"{name} must be one of {', '.join(table)}; got {value!r}")
 
-    def as_dict(self) -> dict[str, object]:
-        """The settings by name, ready for JSON."""
-        return asdict(self)
+
+def _is_whole(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
+
+
+def _is_number(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real)
