@@ -79,7 +79,7 @@ class ResidentPeak:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> ResidentPeak:
-        import psutil
+        import psutil  # type: ignore[import-untyped] # stubs are a package of their own
 
         self._read = psutil.Process().memory_info
         self._start = self._read().rss

@@ -45,7 +45,8 @@ def svg(draw: Callable[[Figure], None], width: float, height: float, label: str)
     from matplotlib.figure import Figure as Canvas
 
     salt = hashlib.sha256(label.encode()).hexdigest()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+    style: Any = {**_STYLE, "svg.hashsalt": salt}
+    with mpl.rc_context(style):
         figure = Canvas(figsize=(width, height))
         draw(figure)
         target = io.StringIO()

@@ -102,6 +102,10 @@ class ClassifierFactory(Protocol):
 def attention_classifier(run: Run, options: Mapping[str, Any], on_epoch: OnEpoch) -> Classifier:
     """An AttentionClassifier with the run's attention and seed."""
     from primaldual.estimators import AttentionClassifier
+    from primaldual.experiments.watching import EpochReport
 
-    classifier: Classifier = AttentionClassifier(run.attention, random_state=run.seed, **options)
+    watchers = [EpochReport(on_epoch)]
+    classifier: Classifier = AttentionClassifier(
+        run.attention, random_state=run.seed, callbacks=watchers, **options
+    )
     return classifier

@@ -84,11 +84,7 @@ class Store:
                 "SELECT attention, seed, accuracy, balanced_accuracy, seconds, best_epoch, history FROM runs"
             ).fetchall()
         found = {Run(row[0], row[1]): row for row in rows}
-        return {
-            run: Result(run, *found[run][2:6], history=json.loads(found[run][6]))
-            for run in runs
-            if run in found
-        }
+        return {run: Result(run, *found[run][2:6], json.loads(found[run][6])) for run in runs if run in found}
 
     def save_profile(self, attention: str, seeds: tuple[int, ...], content: Mapping[str, Any]) -> None:
         """Keep what was measured of an attention's trained models."""

@@ -52,7 +52,7 @@ class Summary:
     def curve(self, key: str) -> list[list[float]]:
         """One list over epochs per run; empty where the classifier kept no such number."""
         curves = [[epoch.get(key) for epoch in result.history] for result in self.results]
-        return [curve for curve in curves if curve and None not in curve]
+        return [[float(value) for value in curve] for curve in curves if curve and None not in curve]
 
     @cached_property
     def redundancy(self) -> list[Spread]:

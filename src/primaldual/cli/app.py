@@ -1,0 +1,47 @@
+"""The commands and their common front."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from primaldual.cli.compare import compare
+from primaldual.cli.describe import equation, presets
+from primaldual.cli.models import evaluate, predict, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"primaldual {version('primaldual')}")
+        raise typer.Exit
+
+
+@app.callback()
+def front(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """State a primal, get an attention; compare attentions on real time series with one command.
+
+    Examples:
+    $ primaldual compare JapaneseVowels
+    $ primaldual compare my_series.csv -a "softmax,bn+sh(1,1,2,4)" --seeds 5
+    $ primaldual equation "bn(beta=0.8)+sh"
+    """
+    del version
+
+
+for command in (compare, train, predict, evaluate, equation, presets):
+    app.command()(command)

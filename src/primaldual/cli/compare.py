@@ -1,0 +1,134 @@
+"""``primaldual compare``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from primaldual.cli import options
+
+if TYPE_CHECKING:
+    from primaldual.experiments import Comparison
+
+_DEFAULT = "softmax,bn,sh,bn+sh"
+
+
+def compare(
+    data: options.Data,
+    attentions: Annotated[
+        list[str],
+        typer.Option(
+            "--attentions", "-a", help="Specs, comma-separated or repeated; the first is the baseline."
+        ),
+    ] = [_DEFAULT],  # noqa: B006 - typer needs a list and copies it
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of every attention, seeds 0, 1, ...")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="runs/<data>")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time, one thread each.", show_default="all cores")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier runs in the output folder.")] = False,
+    data_dir: options.DataDir = None,
+    as_json: options.AsJson = False,
+    epochs: options.Epochs = None,
+    heads: options.Heads = None,
+    layers: options.Layers = None,
+    embed_dim: options.EmbedDim = None,
+    feedforward_dim: options.FeedforwardDim = None,
+    dropout: options.Dropout = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    patience: options.Patience = None,
+) -> None:
+    """Train every attention with every seed, test each model once, and write a report.
+
+    Finished runs are kept: after Ctrl-C, or with more seeds, the same command does what is missing.
+
+    Examples:
+    $ primaldual compare JapaneseVowels
+    $ primaldual compare JapaneseVowels -a "softmax,bn,sh(1,1,2,4)" --seeds 5
+    $ primaldual compare Handwriting --data-dir data/uea --out runs/handwriting
+    $ primaldual compare my_series.csv --epochs 30 --json > results.json
+    """
+    from rich.console import Console
+
+    from primaldual.cli.tables import comparison_json, comparison_table
+    from primaldual.experiments import Settings, open_comparison
+    from primaldual.experiments.report import write_report
+
+    given = options.classifier_options(
+        epochs=epochs,
+        heads=heads,
+        layers=layers,
+        embed_dim=embed_dim,
+        feedforward_dim=feedforward_dim,
+        dropout=dropout,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+    )
+    folder = out or Path("runs") / Path(data).stem
+    settings = Settings(
+        data,
+        options.canonical_specs(attentions),
+        tuple(range(seeds)),
+        given,
+        None if data_dir is None else str(data_dir),
+    )
+    notes = Console(stderr=True)
+    command = _command()
+    comparison = open_comparison(settings, folder, fresh)
+    notes.print(f"[bold]{comparison.train.name}[/]: train {comparison.train.summary}", highlight=False)
+    try:
+        _run(comparison, jobs or _cores(), notes)
+        with notes.status("Measuring the trained models") as status:
+            summaries = comparison.summaries(lambda step: status.update(f"Measuring {step}"))
+        report = write_report(comparison, summaries, command)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(comparison, command)
+        raise typer.Exit(130) from None
+    if as_json:
+        print(comparison_json(comparison, summaries, report))
+    else:
+        Console().print(comparison_table(settings, summaries))
+    notes.print(f"Report: {report}", highlight=False, soft_wrap=True)
+
+
+def _run(comparison: Comparison, jobs: int, notes: object) -> None:
+    from rich.console import Console
+
+    from primaldual.cli.progress import GridProgress
+
+    assert isinstance(notes, Console)
+    missing, total = len(comparison.missing), len(comparison.settings.runs)
+    if missing < total:
+        notes.print(f"{total - missing} of {total} runs are finished already.", highlight=False)
+    if missing:
+        with GridProgress(notes, missing, comparison.epochs) as progress:
+            comparison.execute(jobs, progress)
+
+
+def _say_how_to_go_on(comparison: Comparison, command: str) -> None:
+    done = comparison.finished
+    print(
+        f"\nStopped. {len(done)} of {len(comparison.settings.runs)} runs are finished and kept in "
+        f"{comparison.store.path}"
+        + "".join(
+            f"\n  {run.attention}, seed {run.seed}: accuracy {r.accuracy:.3f}" for run, r in done.items()
+        )
+        + f"\nGo on with:\n  {command}",
+        file=sys.stderr,
+    )
+
+
+def _command() -> str:
+    """The command line as it was given, without --fresh, which would undo what was done."""
+    return shlex.join(["primaldual", *(word for word in sys.argv[1:] if word != "--fresh")])
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,73 @@
+"""What the terminal shows while a grid runs."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from primaldual.experiments.grid import Event
+from primaldual.experiments.results import Result
+from primaldual.experiments.settings import Run
+
+
+class GridProgress:
+    """A bar over the runs and one over the epochs of each run at work; plain lines without a terminal.
+
+    Args:
+        console: where to write.
+        runs: runs to do.
+        epochs: most epochs of a run.
+    """
+
+    def __init__(self, console: Console, runs: int, epochs: int) -> None:
+        self._console = console
+        self._epochs = epochs
+        self._done, self._runs, self._start = 0, runs, time.monotonic()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            expand=True,
+        )
+        self._all = self._bars.add_task("all runs", total=runs, unit="runs  ")
+        self._active: dict[Run, TaskID] = {}
+
+    def __enter__(self) -> GridProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an epoch or a result."""
+        if isinstance(event, Result):
+            self._finish(event)
+            return
+        task = self._active.get(event.run)
+        if task is None:
+            words = f"{event.run.attention}, seed {event.run.seed}"
+            task = self._bars.add_task(words, total=self._epochs, unit="epochs")
+            self._active[event.run] = task
+        self._bars.update(task, completed=event.entry["epoch"])
+
+    def _finish(self, result: Result) -> None:
+        task = self._active.pop(result.run, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        self._bars.advance(self._all)
+        self._done += 1
+        self._console.print(
+            f"[green]✓[/] {self._done}/{self._runs}  {result.run.attention}, seed {result.run.seed}: "
+            f"accuracy {result.accuracy * 100:.1f} %, {len(result.history)} epochs in {result.seconds:.1f} s",
+            highlight=False,
+        )

@@ -1,0 +1,59 @@
+"""Where commands write, checked before anything is computed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from primaldual.errors import ArgumentError
+from primaldual.experiments.store import check_writable
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a place where a classifier cannot be saved.
+
+    Raises:
+        ArgumentError: its parent is not writable, or something else is there.
+    """
+    check_writable(folder.parent)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise ArgumentError(f"out {folder} exists and is no saved classifier; give a new folder")
+
+
+def check_target(out: Path | None, as_json: bool) -> str:
+    """The kind of file to write, a key of `WRITERS`.
+
+    Raises:
+        ArgumentError: another ending than .csv or .json, or a folder that is not writable.
+    """
+    if out is None:
+        return ".json" if as_json else ".csv"
+    ending = out.suffix.lower()
+    if ending not in WRITERS:
+        raise ArgumentError(f"out {out} ends in {ending or 'nothing'}; accepted: {', '.join(WRITERS)}")
+    if out.is_dir():
+        raise ArgumentError(f"out {out} is a folder; a file name is needed")
+    check_writable(out.parent)
+    return ending
+
+
+def _csv_text(rows: Rows) -> str:
+    target = io.StringIO()
+    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return target.getvalue()
+
+
+def _json_text(rows: Rows) -> str:
+    return json.dumps(rows, indent=2) + "\n"
+
+
+WRITERS: Mapping[str, Callable[[Rows], str]] = {".csv": _csv_text, ".json": _json_text}
+"""Text of a table of predictions, by file ending."""

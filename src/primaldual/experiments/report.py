@@ -1,0 +1,133 @@
+"""The report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.experiments.comparison import Comparison
+from primaldual.experiments.figures import accuracy_figure, cost_figure, curve_figure, difference_figure
+from primaldual.experiments.head_figures import map_figure, redundancy_figure
+from primaldual.experiments.mathml import mathml
+from primaldual.experiments.palette import looks
+from primaldual.experiments.statistics import CONFIDENCE
+from primaldual.experiments.summary import Summary
+from primaldual.experiments.wording import amount, bytes_text, headline, seconds_text
+
+REPORT_NAME = "report.html"
+_PACKAGES = ("primaldual", "torch", "aeon", "scikit-learn", "accelerate", "numpy", "scipy", "matplotlib")
+
+
+def write_report(comparison: Comparison, summaries: Sequence[Summary], command: str) -> Path:
+    """Write ``report.html`` into the output folder, whole or not at all.
+
+    Args:
+        comparison: what was done.
+        summaries: what came out, the baseline first.
+        command: the command line that makes this report.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ArgumentError: the folder cannot be written.
+    """
+    target = comparison.store.folder / REPORT_NAME
+    write_atomically(target, render(comparison, summaries, command))
+    return target
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Write a text file under a temporary name and rename it.
+
+    Raises:
+        ArgumentError: the folder cannot be written.
+    """
+    try:
+        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(scratch, 0o644)
+            os.replace(scratch, target)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ArgumentError(
+            f"file {target} cannot be written ({error.strerror}); give a writable place"
+        ) from error
+
+
+def render(comparison: Comparison, summaries: Sequence[Summary], command: str) -> str:
+    """The report as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("primaldual.experiments"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(amount=amount, bytes=bytes_text, seconds=seconds_text)
+    settings = comparison.settings
+    return environment.get_template("report.html").render(
+        comparison=comparison,
+        settings=settings,
+        summaries=summaries,
+        looks=looks(settings.attentions),
+        headline=headline(settings, summaries, len(comparison.test.X)),
+        figures=_figures(comparison, summaries),
+        equations=[(summary, _equation(summary)) for summary in summaries],
+        confidence=round(CONFIDENCE * 100),
+        command=command,
+        versions=versions(),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter for the numbers."""
+    found = {"Python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**found, "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+
+
+def _figures(comparison: Comparison, summaries: Sequence[Summary]) -> Mapping[str, Any]:
+    from markupsafe import Markup
+
+    look = looks(comparison.settings.attentions)
+    drawn = {
+        "accuracy": accuracy_figure(summaries, look),
+        "difference": difference_figure(summaries, look, comparison.settings.baseline),
+        "cost": cost_figure(summaries, look),
+        "train_loss": curve_figure(summaries, look, "train_loss", "training loss"),
+        "validation_loss": curve_figure(summaries, look, "validation_loss", "validation loss"),
+        "redundancy": redundancy_figure(summaries, look),
+    }
+    maps = {summary.attention: Markup(map_figure(summary, look[summary.attention])) for summary in summaries}
+    return {**{name: Markup(figure) for name, figure in drawn.items()}, "maps": maps}
+
+
+def _equation(summary: Summary) -> Any:
+    """MathML where the LaTeX is within its subset, else None: the template then shows the text."""
+    from markupsafe import Markup
+
+    if summary.profile is None:
+        return None
+    try:
+        return Markup(mathml(summary.profile.latex))
+    except UnsupportedError:
+        return None
