@@ -7,42 +7,43 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from primaldual.experiments import Comparison, Settings
 from primaldual.experiments.summary import Summary
-from primaldual.experiments.wording import amount, seconds_text
+from primaldual.experiments.wording import amount, seconds_text, signed
 
 
 def comparison_table(settings: Settings, summaries: Sequence[Summary]) -> Table:
-    """One row per attention."""
-    table = Table(title=f"{Path(settings.source).stem}, {len(settings.seeds)} seeds", title_justify="left")
-    table.add_column("attention", style="bold", no_wrap=True)
-    for heading in (
-        "accuracy %",
-        f"minus {settings.baseline}",
-        "95 % interval",
-        "training",
-        "inference",
-        "work",
-    ):
+    """One row per attention, within 80 columns."""
+    seeds = len(settings.seeds)
+    title = f"{Path(settings.source).stem}: test accuracy over {seeds} seed{'s'[: seeds != 1]}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("attention", style="bold", overflow="fold")
+    for heading in ("accuracy, %", f"minus {settings.baseline}, 95 %", "epoch", "inference", "work"):
         table.add_column(heading, justify="right", no_wrap=True)
     for summary in summaries:
-        difference, profile = summary.difference, summary.profile
-        mean = "" if difference is None else f"{difference.mean * 100:+.1f}"
-        interval = ""
-        if difference is not None and difference.low is not None and difference.high is not None:
-            interval = f"{difference.low * 100:+.1f} to {difference.high * 100:+.1f}"
+        profile = summary.profile
         table.add_row(
             summary.attention,
             summary.accuracy.text(1, 100),
-            mean,
-            interval,
-            seconds_text(summary.seconds.mean),
+            _difference(summary),
+            "" if summary.epoch_seconds is None else seconds_text(summary.epoch_seconds),
             "" if profile is None else seconds_text(profile.latency[0]),
             "" if profile is None else amount(profile.total_flops),
         )
     return table
+
+
+def _difference(summary: Summary) -> str:
+    found = summary.difference
+    if found is None:
+        return ""
+    mean = signed(found.mean * 100)
+    if found.low is None or found.high is None:
+        return mean
+    return f"{mean} ({signed(found.low * 100)} to {signed(found.high * 100)})"
 
 
 def comparison_json(comparison: Comparison, summaries: Sequence[Summary], report: Path) -> str:

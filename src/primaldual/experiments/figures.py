@@ -67,7 +67,7 @@ def difference_figure(summaries: Sequence[Summary], looks: Looks, baseline: str)
 
 
 def curve_figure(summaries: Sequence[Summary], looks: Looks, key: str, title: str) -> str:
-    """A number per epoch: thin lines are runs, the thick line their mean; empty if nobody kept it."""
+    """A number per epoch: thin lines are runs, the thick line their median; empty if nobody kept it."""
     curves = {summary.attention: found for summary in summaries if (found := summary.curve(key))}
     if not curves:
         return ""
@@ -79,8 +79,8 @@ def curve_figure(summaries: Sequence[Summary], looks: Looks, key: str, title: st
             for run in runs:
                 axes.plot(range(1, len(run) + 1), run, color=look.color, lw=0.7, alpha=0.28)
             common = min(map(len, runs))
-            mean = np.mean([run[:common] for run in runs], axis=0)
-            axes.plot(range(1, common + 1), mean, color=look.color, lw=2, ls=look.dashes, label=attention)
+            middle = np.median([run[:common] for run in runs], axis=0)
+            axes.plot(range(1, common + 1), middle, color=look.color, lw=2, ls=look.dashes, label=attention)
         axes.set_xlabel("epoch")
         axes.set_ylabel(title)
         if "loss" in key:
@@ -97,7 +97,7 @@ def cost_figure(summaries: Sequence[Summary], looks: Looks) -> str:
         return ""
     kinds: dict[str, Callable[[Any], float]] = {
         "operations": lambda summary: summary.profile.total_flops,
-        "training time": lambda summary: summary.seconds.mean,
+        "time per epoch": lambda summary: summary.epoch_seconds or summary.seconds.mean,
         "inference time": lambda summary: summary.profile.latency[0],
         "peak memory": lambda summary: summary.profile.memory,
     }
@@ -110,8 +110,10 @@ def cost_figure(summaries: Sequence[Summary], looks: Looks) -> str:
             colors = [looks[summary.attention].color for summary in measured]
             axes.barh(range(len(measured)), ratios, color=colors, height=0.62)
             for row, ratio in enumerate(ratios):
-                axes.annotate(f"{ratio:.2f}", (ratio, row), (4, 0), textcoords="offset points", va="center")
-            axes.axvline(1, color="#3b3b3b", lw=1, ls=(0, (2, 2)))
+                place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+                axes.annotate(f"{ratio:.2f}", (ratio, row), bbox=box, **place)
+            axes.axvline(1, color="#8a8f98", lw=1, ls=(0, (2, 2)), zorder=0.5)
             axes.set_title(title, loc="left")
             axes.set_xlim(0, max([*ratios, 1.0]) * 1.22)
             axes.grid(axis="y", visible=False)

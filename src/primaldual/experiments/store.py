@@ -83,8 +83,13 @@ class Store:
             rows = connection.execute(
                 "SELECT attention, seed, accuracy, balanced_accuracy, seconds, best_epoch, history FROM runs"
             ).fetchall()
-        found = {Run(row[0], row[1]): row for row in rows}
-        return {run: Result(run, *found[run][2:6], json.loads(found[run][6])) for run in runs if run in found}
+        found = {
+            Run(row[0], row[1]): Result(
+                Run(row[0], row[1]), row[2], row[3], row[4], row[5], json.loads(row[6])
+            )
+            for row in rows
+        }
+        return {run: found[run] for run in runs if run in found}
 
     def save_profile(self, attention: str, seeds: tuple[int, ...], content: Mapping[str, Any]) -> None:
         """Keep what was measured of an attention's trained models."""

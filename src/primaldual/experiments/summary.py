@@ -39,6 +39,12 @@ class Summary:
         return spread([result.seconds for result in self.results])
 
     @cached_property
+    def epoch_seconds(self) -> float | None:
+        """Median time of one epoch over all runs; None where the classifier kept no times."""
+        times = [time for curve in self.curve("seconds") for time in curve]
+        return float(np.median(times)) if times else None
+
+    @cached_property
     def difference(self) -> Difference | None:
         """Accuracy minus the baseline's, paired by seed; None for the baseline or without common seeds."""
         other = {result.run.seed: result.accuracy for result in self.baseline}
@@ -51,8 +57,12 @@ class Summary:
 
     def curve(self, key: str) -> list[list[float]]:
         """One list over epochs per run; empty where the classifier kept no such number."""
-        curves = [[epoch.get(key) for epoch in result.history] for result in self.results]
-        return [[float(value) for value in curve] for curve in curves if curve and None not in curve]
+        curves = []
+        for result in self.results:
+            values = [epoch.get(key) for epoch in result.history]
+            if values and None not in values:
+                curves.append([float(value) for value in values if value is not None])
+        return curves
 
     @cached_property
     def redundancy(self) -> list[Spread]:

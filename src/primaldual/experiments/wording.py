@@ -35,6 +35,16 @@ def _verdict(summary: Summary) -> str:
     return summary.difference.verdict if summary.difference is not None else ""
 
 
+def signed(value: float, digits: int = 1) -> str:
+    """A difference with its sign, a true minus.
+
+    Example:
+        >>> signed(-0.72), signed(0.26)
+        ('−0.7', '+0.3')
+    """
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def amount(value: float) -> str:
     """A count with three digits and a unit.
 
