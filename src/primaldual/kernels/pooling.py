@@ -38,6 +38,14 @@ class Layout:
                 f"grid {rows}x{columns} with prefix {self.prefix} needs {self.prefix + rows * columns} keys; got {length}"
             )
 
+    def windows(self, length: int, scale: int) -> int:
+        """How many windows of ``scale`` a sequence of this length has; prefix tokens count one each."""
+        if scale == 1:
+            return length
+        if self.grid is None:
+            return self.prefix + _ceil_div(length - self.prefix, scale)
+        return self.prefix + _ceil_div(self.grid[0], scale) * _ceil_div(self.grid[1], scale)
+
 
 def pool(
     tensor: Tensor, scale: int, key_mask: Tensor | None = None, layout: Layout | None = None
@@ -95,7 +103,7 @@ def _pool_sequence(body: Tensor, scale: int, member: Tensor | None) -> tuple[Ten
 def _window_sums(body: Tensor, member: Tensor | None, scale: int) -> tuple[Tensor, Tensor]:
     """Sums and member counts of every window, by zero padding to whole windows."""
     length = body.shape[-2]
-    windows = (length + scale - 1) // scale
+    windows = _ceil_div(length, scale)
     if member is None:
         member = body.new_ones((length, 1), dtype=torch.bool)
     else:
@@ -140,7 +148,7 @@ def window_index(length: int, scale: int, layout: Layout, device: torch.device |
         window = body // scale
     else:
         columns = layout.grid[1]
-        patches_per_row = (columns + scale - 1) // scale
+        patches_per_row = _ceil_div(columns, scale)
         window = body // columns // scale * patches_per_row + body % columns // scale
     return torch.where(body < 0, position, layout.prefix + window)
 
@@ -157,10 +165,10 @@ def prefix_means(tensor: Tensor, scale: int, key_mask: Tensor | None) -> tuple[T
         Means (..., N, D) and bool (..., N, 1): whether any member was attendable.
     """
     length = tensor.shape[-2]
-    windows = (length + scale - 1) // scale
+    windows = _ceil_div(length, scale)
     extra = windows * scale - length
     if key_mask is None:
-        member = tensor.new_ones((length, 1), dtype=torch.bool)
+        member = tensor.new_ones((1,) * (tensor.dim() - 2) + (length, 1), dtype=torch.bool)
     else:
         member = key_mask.transpose(-2, -1)
         tensor = torch.where(member, tensor, 0.0)
@@ -171,3 +179,7 @@ def prefix_means(tensor: Tensor, scale: int, key_mask: Tensor | None) -> tuple[T
 
     counts = running(member.to(tensor.dtype))
     return running(tensor) / counts.clamp(min=1), counts > 0
+
+
+def _ceil_div(count: int, size: int) -> int:
+    return (count + size - 1) // size

@@ -77,4 +77,3 @@ def pooled_prefix_attention(
     weights = torch.where(allowed, scores.softmax(-1), 0.0)
     weights = dropout(weights, dropout_p) if dropout_p else weights
     return weights[..., :-1] @ pools[1] + weights[..., -1:] * partial[1]
-

@@ -76,12 +76,18 @@ class MultiheadAttention(nn.Module):
     ) -> None:
         super().__init__()
         if add_bias_kv or add_zero_attn:
-            raise UnsupportedError("add_bias_kv and add_zero_attn must be False: such keys belong to no training pair")
+            raise UnsupportedError(
+                "add_bias_kv and add_zero_attn must be False: such keys belong to no training pair"
+            )
         if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
-            raise ArgumentError(f"num_heads must divide embed_dim; got embed_dim {embed_dim} and num_heads {num_heads}")
+            raise ArgumentError(
+                f"num_heads must divide embed_dim; got embed_dim {embed_dim} and num_heads {num_heads}"
+            )
         kv_heads = num_heads if kv_heads is None else kv_heads
         if kv_heads < 1 or num_heads % kv_heads:
-            raise ArgumentError(f"kv_heads must divide num_heads; got num_heads {num_heads} and kv_heads {kv_heads}")
+            raise ArgumentError(
+                f"kv_heads must divide num_heads; got num_heads {num_heads} and kv_heads {kv_heads}"
+            )
         if not 0 <= dropout < 1:
             raise ArgumentError(f"dropout must be at least 0 and below 1; got {dropout}")
         self.embed_dim = embed_dim
@@ -162,7 +168,9 @@ class MultiheadAttention(nn.Module):
 
     def _map(self, heads: Tensor, key: Tensor, attendable: Attendable, average: bool) -> Tensor:
         keys = split_heads(self.k_proj(key), self.head_dim)
-        merged = Attendable(attendable.keys, attendable.pairs).matrix(heads.shape[2], keys.shape[2], keys.device)
+        merged = Attendable(attendable.keys, attendable.pairs).matrix(
+            heads.shape[2], keys.shape[2], keys.device
+        )
         maps = self.problem.attention_map(heads, keys, merged, attendable.is_causal)
         return maps.mean(1) if average else maps
 
@@ -173,7 +181,9 @@ class MultiheadAttention(nn.Module):
         widths = (self.embed_dim, self.k_proj.in_features, self.v_proj.in_features)
         for (name, tensor), width in zip(tensors.items(), widths, strict=True):
             if tensor.dim() != query.dim() or tensor.dim() not in (2, 3) or tensor.shape[-1] != width:
-                raise ShapeError(f"{name} must be ([batch,] length, {width}); got shape {tuple(tensor.shape)}")
+                raise ShapeError(
+                    f"{name} must be ([batch,] length, {width}); got shape {tuple(tensor.shape)}"
+                )
         if key is value and query is key:
             query = key = value = self._one_batch_first(query, batched)
         elif key is value:
@@ -194,7 +204,12 @@ class MultiheadAttention(nn.Module):
         return tensor if self.batch_first else tensor.transpose(0, 1)
 
     def _read_masks(
-        self, key_padding_mask: Tensor | None, attn_mask: Tensor | None, is_causal: bool, query: Tensor, key: Tensor
+        self,
+        key_padding_mask: Tensor | None,
+        attn_mask: Tensor | None,
+        is_causal: bool,
+        query: Tensor,
+        key: Tensor,
     ) -> Attendable:
         batch, query_length, key_length = query.shape[0], query.shape[1], key.shape[1]
         keys = pairs = None
@@ -210,13 +225,17 @@ class MultiheadAttention(nn.Module):
             pairs = from_torch_mask(attn_mask, "attn_mask")
             shapes = ((query_length, key_length), (batch * self.num_heads, query_length, key_length))
             if tuple(pairs.shape) not in shapes:
-                raise ShapeError(f"attn_mask must be {shapes[0]} or {shapes[1]}; got {tuple(attn_mask.shape)}")
+                raise ShapeError(
+                    f"attn_mask must be {shapes[0]} or {shapes[1]}; got {tuple(attn_mask.shape)}"
+                )
             pairs = pairs[None, None] if pairs.dim() == 2 else pairs.unflatten(0, (batch, self.num_heads))
             if is_causal and _implied_by_causal(pairs):
                 pairs = None
         return Attendable(keys, pairs, is_causal)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         width = self.kv_heads * self.head_dim
         rename(state_dict, prefix, (self.embed_dim, width, width))  # type: ignore[arg-type]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
@@ -237,4 +256,8 @@ def _clean_inputs(
         return query, key, value
     mask = attendable.keys[:, 0]
     cleaned = keep_attendable(key, mask)
-    return cleaned if query is key else query, cleaned, cleaned if value is key else keep_attendable(value, mask)
+    return (
+        cleaned if query is key else query,
+        cleaned,
+        cleaned if value is key else keep_attendable(value, mask),
+    )

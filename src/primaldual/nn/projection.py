@@ -57,7 +57,9 @@ class ProjectedSource:
         )
 
 
-def project(projection: nn.Module, inputs: Tensor, heads: list[int], query_heads: int, head_dim: int) -> Tensor:
+def project(
+    projection: nn.Module, inputs: Tensor, heads: list[int], query_heads: int, head_dim: int
+) -> Tensor:
     """The projection for some query heads: (batch, N, features) -> (batch, kv heads, N, head_dim).
 
     A plain ``nn.Linear`` is cut to the rows of the heads; anything else (LoRA, quantised, hooked) is

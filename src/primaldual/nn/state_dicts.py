@@ -42,7 +42,9 @@ def rename(state: MutableMapping[str, Tensor], prefix: str, sizes: tuple[int, in
         if tensor is None:
             continue
         if tensor.shape[0] != sum(sizes):
-            raise CheckpointError(f"{prefix}{packed} must have {sum(sizes)} rows for this layer; got {tensor.shape[0]}")
+            raise CheckpointError(
+                f"{prefix}{packed} must have {sum(sizes)} rows for this layer; got {tensor.shape[0]}"
+            )
         for name, rows in zip(("q_proj", "k_proj", "v_proj"), tensor.split(sizes), strict=True):
             state[f"{prefix}{name}.{kind}"] = rows
     for name, others in NAMES.items():

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import elu
+from torch.nn.functional import relu
 
 from primaldual.errors import ArgumentError
 from primaldual.primal.parts import Part
@@ -21,9 +21,10 @@ class FeatureMap(Part):
         """Kernel matrix kappa(query_i, key_j): (..., M, D), (..., N, D) -> (..., M, N)."""
         raise NotImplementedError
 
-    def scaled_kernel(self, query: Tensor, key: Tensor) -> Tensor:
-        """The kernel matrix with any positive factor on each row, chosen so that nothing overflows."""
-        return self.kernel(query, key)
+    def log_kernel(self, query: Tensor, key: Tensor) -> Tensor | None:
+        """log kappa(query_i, key_j) where that is what is computed first, so that nothing overflows; else None."""
+        del query, key
+        return None
 
     def score_scale(self, head_dim: int) -> float | None:
         """The factor c if kappa(x, y) = exp(c x . y), else None."""
@@ -49,11 +50,10 @@ class Exponential(FeatureMap):
     """
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
-        return (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).exp()
+        return self.log_kernel(query, key).exp()
 
-    def scaled_kernel(self, query: Tensor, key: Tensor) -> Tensor:
-        score = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
-        return (score - score.detach().amax(-1, keepdim=True)).exp()
+    def log_kernel(self, query: Tensor, key: Tensor) -> Tensor:
+        return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
 
     def score_scale(self, head_dim: int) -> float:
         return head_dim**-0.5
@@ -79,7 +79,7 @@ class EluPlusOne(FeatureMap):
         return positive(query) @ positive(key).transpose(-2, -1)
 
     def features(self, inputs: Tensor) -> Tensor:
-        return elu(inputs) + 1
+        return inputs.clamp(max=0).exp() + relu(inputs)
 
     def feature_count(self, head_dim: int) -> int:
         return head_dim
@@ -132,7 +132,9 @@ class TruncatedTaylor(FeatureMap):
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":
-            return [rf"\Phi(x)\cdot\Phi(y) = \sum_{{n=0}}^{{{self.order}}} \frac{{1}}{{n!}}\left(x^\top y/\sqrt{{D}}\right)^n"]
+            return [
+                rf"\Phi(x)\cdot\Phi(y) = \sum_{{n=0}}^{{{self.order}}} \frac{{1}}{{n!}}\left(x^\top y/\sqrt{{D}}\right)^n"
+            ]
         return [f"Φ(x)·Φ(y) = Σ_(n=0..{self.order}) (x·y / √D)^n / n!"]
 
 
@@ -181,7 +183,9 @@ class RandomFeatures(FeatureMap):
 
     def features(self, inputs: Tensor) -> Tensor:
         scaled = inputs * inputs.shape[-1] ** -0.25
-        exponent = scaled @ self._directions(inputs).transpose(0, 1) - scaled.square().sum(-1, keepdim=True) / 2
+        exponent = (
+            scaled @ self._directions(inputs).transpose(0, 1) - scaled.square().sum(-1, keepdim=True) / 2
+        )
         return exponent.exp() * self.num_features**-0.5
 
     def feature_count(self, head_dim: int) -> int:
@@ -199,7 +203,9 @@ class RandomFeatures(FeatureMap):
                 rf"\Phi(x) = \tfrac{{1}}{{\sqrt{{{self.num_features}}}}}"
                 r"\left[\exp\!\left(w_i^\top z - \tfrac12\|z\|^2\right)\right]_i,\quad z = x/D^{1/4}"
             ]
-        return [f"Φ(x) = [exp(w_i·z − |z|²/2)]_(i=1..{self.num_features}) / √{self.num_features},  z = x / D^(1/4)"]
+        return [
+            f"Φ(x) = [exp(w_i·z − |z|²/2)]_(i=1..{self.num_features}) / √{self.num_features},  z = x / D^(1/4)"
+        ]
 
 
 def _orthogonal_gaussian(count: int, head_dim: int, seed: int) -> Tensor:

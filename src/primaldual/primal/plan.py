@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DENSE_ELEMENTS = 2**24
 """Largest intermediate of the dense form, in numbers; more queries are taken in chunks."""
 
+FEW_FEATURES = 1024
+"""Most features that are factored in a compiled graph, whose length is not known."""
+
 
 def attend(
     problem: PrimalProblem,
@@ -101,9 +104,14 @@ def _fast(
 
 
 def _worth_factoring(problem: PrimalProblem, head_dim: int, key_length: int) -> bool:
-    """Whether N products with F features cost less than N^2 products with D entries, roughly."""
+    """Whether N products with F features cost less than N^2 products with D entries, roughly.
+
+    A compiled graph serves many lengths, so the choice may not look at the length there.
+    """
     count = problem.feature_map.feature_count(head_dim)
-    return count is not None and (count <= 4 * head_dim or count < key_length)
+    if count is None:
+        return False
+    return count <= (FEW_FEATURES if torch.compiler.is_compiling() else max(4 * head_dim, key_length))
 
 
 def _dense(
@@ -125,15 +133,17 @@ def _dense(
     if pattern is not None:
         attendable = restrict(attendable, pattern)
     allowed = attendable.matrix(query.shape[2], key.shape[2], query.device)
-    rows = query.shape[2]
-    if not torch.compiler.is_compiling():
-        rows = max(1, DENSE_ELEMENTS // (key.numel() * (1 if allowed.shape[2] == 1 else 2)))
-    outputs = []
-    for start in range(0, query.shape[2], rows):
-        part = allowed if allowed.shape[2] == 1 else allowed[:, :, start : start + rows]
-        weights, values, _ = problem.dense_heads(query[:, :, start : start + rows], key, value, part, group)
-        outputs.append(weighted_sum(dropout(weights, dropout_p) if dropout_p else weights, values))
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
+
+    def rows_of(part: Tensor, allowed: Tensor) -> Tensor:
+        weights, values, _ = problem.dense_heads(part, key, value, allowed, group)
+        return weighted_sum(dropout(weights, dropout_p) if dropout_p else weights, values)
+
+    if torch.compiler.is_compiling():
+        return rows_of(query, allowed)
+    rows = max(1, DENSE_ELEMENTS // key.numel())
+    parts = query.split(rows, 2)
+    patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)
+    return torch.cat([rows_of(part, pattern) for part, pattern in zip(parts, patterns, strict=True)], 2)
 
 
 def check_shapes(query: Tensor, key: Tensor, value: Tensor | None = None) -> None:
@@ -141,15 +151,23 @@ def check_shapes(query: Tensor, key: Tensor, value: Tensor | None = None) -> Non
     tensors = {"query": query, "key": key} | ({} if value is None else {"value": value})
     for name, tensor in tensors.items():
         if tensor.dim() != 4:
-            raise ShapeError(f"{name} must be (batch, heads, length, head_dim); got shape {tuple(tensor.shape)}")
+            raise ShapeError(
+                f"{name} must be (batch, heads, length, head_dim); got shape {tuple(tensor.shape)}"
+            )
         if tensor.dtype != query.dtype:
-            raise ShapeError(f"query, key and value must share a dtype; got {query.dtype} and {name} {tensor.dtype}")
+            raise ShapeError(
+                f"query, key and value must share a dtype; got {query.dtype} and {name} {tensor.dtype}"
+            )
         if tensor.shape[0] != query.shape[0]:
-            raise ShapeError(f"query and {name} must share the batch size; got {query.shape[0]} and {tensor.shape[0]}")
+            raise ShapeError(
+                f"query and {name} must share the batch size; got {query.shape[0]} and {tensor.shape[0]}"
+            )
     if query.shape[3] != key.shape[3]:
         raise ShapeError(f"query and key must share head_dim; got {query.shape[3]} and {key.shape[3]}")
     if query.shape[1] % key.shape[1]:
-        raise ShapeError(f"query heads must be a multiple of key heads; got {query.shape[1]} and {key.shape[1]}")
+        raise ShapeError(
+            f"query heads must be a multiple of key heads; got {query.shape[1]} and {key.shape[1]}"
+        )
     if value is not None and value.shape[1:3] != key.shape[1:3]:
         raise ShapeError(
             f"key and value must share heads and length; got {tuple(key.shape[1:3])} and {tuple(value.shape[1:3])}"

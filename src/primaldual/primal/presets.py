@@ -27,15 +27,21 @@ class SpecPart(NamedTuple):
 PARTS: dict[str, SpecPart] = {
     "softmax": SpecPart("feature_map", Exponential, "softmax attention: exponential kernel, sum of kernels"),
     "linear": SpecPart("feature_map", EluPlusOne, "linear attention: elu(x) + 1, cost O(N)"),
-    "taylor": SpecPart("feature_map", TruncatedTaylor, "taylor(order=2): exponential kernel cut after a power"),
-    "random": SpecPart("feature_map", RandomFeatures, "random(num_features=64, seed=0): positive random features"),
+    "taylor": SpecPart(
+        "feature_map", TruncatedTaylor, "taylor(order=2): exponential kernel cut after a power"
+    ),
+    "random": SpecPart(
+        "feature_map", RandomFeatures, "random(num_features=64, seed=0): positive random features"
+    ),
     "constant": SpecPart("normalizer", Constant, "no normalisation: h = 1"),
     "bn": SpecPart(
         "transform",
         BatchNormalization,
         "bn(beta=1.0, scale=inv_std, eps=1e-05, learnable=false): batch-normalised attention",
     ),
-    "window": SpecPart("subset", Window, "window(radius): keys at most radius positions away, cost O(N radius)"),
+    "window": SpecPart(
+        "subset", Window, "window(radius): keys at most radius positions away, cost O(N radius)"
+    ),
     "sh": SpecPart(
         "subset", PooledHeads, "sh(r1,...,rH, grid=RxC, prefix=0): scaled heads, one window length per head"
     ),
@@ -96,7 +102,9 @@ def split_parts(text: str, separator: str) -> list[str]:
 def _read_part(text: str, spec: str) -> tuple[str, Part]:
     match = _PART.fullmatch(text)
     if match is None:
-        raise SpecError(f"spec {spec!r} has {text.strip()!r}, which is not a part: accepted is name or name(arguments)")
+        raise SpecError(
+            f"spec {spec!r} has {text.strip()!r}, which is not a part: accepted is name or name(arguments)"
+        )
     name, inside = match.group(1).lower(), match.group(2)
     if name not in PARTS:
         raise SpecError(f"spec {spec!r} has unknown part {name!r}; accepted are {', '.join(PARTS)}")
@@ -136,4 +144,6 @@ def _read_value(text: str, spec: str) -> object:
         return int(size.group(1)), int(size.group(2))
     if re.fullmatch(r"[a-z_]\w*", word):
         return word
-    raise SpecError(f"spec {spec!r} has the value {text.strip()!r}; accepted are numbers, words and sizes like 8x8")
+    raise SpecError(
+        f"spec {spec!r} has the value {text.strip()!r}; accepted are numbers, words and sizes like 8x8"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+import math
 from typing import Self, TypeVar
 
 import torch
@@ -160,14 +161,24 @@ class PrimalProblem(nn.Module):
         membership = self.subset.membership(scale, key.shape[2], key.device)
         keys, values, valid, shares = dense.training_set(key, value, allowed, membership)
         changed, keys = self.transform.dense(query, keys, valid, heads)
-        left, right = dense.per_query(changed, keys)
-        if self.normalizer.cancels_query_factors:
-            kernel_matrix = self.feature_map.scaled_kernel(left, right)
-        else:
-            kernel_matrix = self.feature_map.kernel(left, right)
-        kernel_matrix = torch.where(valid, kernel_matrix.reshape(*query.shape[:3], -1), 0.0)
+        if keys.shape[2] == valid.shape[2]:
+            keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
+        kernel_matrix = self._kernel_matrix(changed, keys, valid)
         denominator = self.normalizer.denominator(kernel_matrix)
         return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0), values, shares
+
+    def _kernel_matrix(self, query: Tensor, keys: Tensor, valid: Tensor) -> Tensor:
+        """kappa(query_i, key_j), 0 where not valid; rows scaled against overflow where h cancels it."""
+        left, right = dense.per_query(query, keys)
+        log_kernel = (
+            self.feature_map.log_kernel(left, right) if self.normalizer.cancels_query_factors else None
+        )
+        if log_kernel is None:
+            matrix = self.feature_map.kernel(left, right).reshape(*query.shape[:3], -1)
+            return torch.where(valid, matrix, 0.0)
+        scores = log_kernel.reshape(*query.shape[:3], -1).masked_fill(~valid, -math.inf)
+        largest = scores.detach().amax(-1, keepdim=True)
+        return (scores - torch.where(largest.isfinite(), largest, 0.0)).exp()
 
     def _dense_groups(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
@@ -203,4 +214,6 @@ def _join(groups: Iterable[tuple[list[int], Tensor]]) -> Tensor:
     """Put groups of heads back in order: (batch, heads, ...)."""
     collected = list(groups)
     order = [head for heads, _ in collected for head in heads]
-    return torch.cat([tensor for _, tensor in collected], 1)[:, [order.index(head) for head in range(len(order))]]
+    return torch.cat([tensor for _, tensor in collected], 1)[
+        :, [order.index(head) for head in range(len(order))]
+    ]

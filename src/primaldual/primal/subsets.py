@@ -83,7 +83,12 @@ class Subset(Part):
         return None
 
     def head_groups(
-        self, source: KeyValueSource, attendable: Attendable, heads: int, query_length: int, device: torch.device
+        self,
+        source: KeyValueSource,
+        attendable: Attendable,
+        heads: int,
+        query_length: int,
+        device: torch.device,
     ) -> list[HeadGroup]:
         """Groups of heads with the fast form of their training set, together covering all heads."""
         everyone = list(range(heads))
@@ -122,7 +127,12 @@ class Window(Subset):
         return band_mask(query_length, key_length, self.radius, device)
 
     def head_groups(
-        self, source: KeyValueSource, attendable: Attendable, heads: int, query_length: int, device: torch.device
+        self,
+        source: KeyValueSource,
+        attendable: Attendable,
+        heads: int,
+        query_length: int,
+        device: torch.device,
     ) -> list[HeadGroup]:
         if attendable.pairs is not None:
             return super().head_groups(source, attendable, heads, query_length, device)
@@ -150,7 +160,9 @@ class MaskedKeys(Subset):
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or not 2 <= mask.dim() <= 4:
-            raise ArgumentError("mask must be a bool tensor (Nq, Nk), (heads, Nq, Nk) or (batch, heads, Nq, Nk)")
+            raise ArgumentError(
+                "mask must be a bool tensor (Nq, Nk), (heads, Nq, Nk) or (batch, heads, Nq, Nk)"
+            )
         self.mask: Tensor
         self.register_buffer("mask", mask)
 
@@ -165,9 +177,11 @@ class MaskedKeys(Subset):
         return self.mask.to(device)
 
     def formula(self, style: str) -> list[str]:
-        return [r"\text{query } i \text{ is fitted on the keys of its row of a fixed mask}"] if style == "latex" else [
-            "query i is fitted on the keys of its row of a fixed mask"
-        ]
+        return (
+            [r"\text{query } i \text{ is fitted on the keys of its row of a fixed mask}"]
+            if style == "latex"
+            else ["query i is fitted on the keys of its row of a fixed mask"]
+        )
 
 
 class PooledHeads(Subset):
@@ -219,10 +233,15 @@ class PooledHeads(Subset):
             return None
         self.layout.check(length)
         index = window_index(length, scale, self.layout, device)
-        return index == torch.arange(int(index[-1]) + 1, device=device)[:, None]
+        return index == torch.arange(self.layout.windows(length, scale), device=device)[:, None]
 
     def head_groups(
-        self, source: KeyValueSource, attendable: Attendable, heads: int, query_length: int, device: torch.device
+        self,
+        source: KeyValueSource,
+        attendable: Attendable,
+        heads: int,
+        query_length: int,
+        device: torch.device,
     ) -> list[HeadGroup]:
         self.layout.check(source.length)
         return [

@@ -151,7 +151,9 @@ class PooledPrefix(TrainingSet):
         value_pools, _ = self._pools(self.value)
         partial_key, present = pooling.prefix_means(self.key, self.window_scale, keys)
         partial_value, _ = pooling.prefix_means(self.value, self.window_scale, keys)
-        positions = torch.arange(self.query_length, device=query.device) + self.key.shape[2] - self.query_length
+        positions = (
+            torch.arange(self.query_length, device=query.device) + self.key.shape[2] - self.query_length
+        )
         return pooled_prefix_attention(
             query,
             (key_pools, value_pools),

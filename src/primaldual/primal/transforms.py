@@ -141,7 +141,9 @@ class BatchNormalization(Transform):
         if not self.learnable:
             return self.beta
         if self.head_beta is None:
-            raise ArgumentError("bn(learnable=true) has one beta per head: call problem.bind(heads, head_dim) first")
+            raise ArgumentError(
+                "bn(learnable=true) has one beta per head: call problem.bind(heads, head_dim) first"
+            )
         return self.head_beta[heads].view(-1, 1, 1)
 
     def formula(self, style: str) -> list[str]:
