@@ -138,7 +138,9 @@ def check_writable(folder: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove earlier results of a comparison, and nothing else, from an output folder."""
-    for name in (FILE_NAME, f"{FILE_NAME}-journal", "report.html"):
-        (folder / name).unlink(missing_ok=True)
+    """Remove an earlier comparison from an output folder; a folder that holds none is left alone."""
+    if not (folder / FILE_NAME).is_file():
+        return
     shutil.rmtree(folder / "models", ignore_errors=True)
+    for name in ("report.html", f"{FILE_NAME}-journal", FILE_NAME):
+        (folder / name).unlink(missing_ok=True)
