@@ -29,7 +29,9 @@ def test_padding_changes_nothing(spec, head, filler):
     torch.testing.assert_close(out, model(values), rtol=1e-4, atol=1e-5)
     out.sum().backward()
     assert padded.grad[:, 6:].abs().max() == 0
-    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+    assert all(
+        parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None
+    )
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -31,7 +31,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     checkpoint_dir: str | os.PathLike[str] | None = None,
 ) -> TrainingState:
-    """Train a model, keep the weights of the epoch with the lowest validation loss.
+    """Train a model, keep the weights of the best epoch: highest validation metric, then lowest loss.
 
     Without a validation part the last weights are kept. Every epoch is seeded by itself, so a run that is
     resumed from a checkpoint equals one that was never interrupted. Ctrl-C ends training with the usual
@@ -188,10 +188,7 @@ class _Run:
 
     def _keep_best(self) -> None:
         state, patience = self.state, self.settings.patience
-        losses = [record["validation_loss"] for record in state.history]
-        best = state.history[state.best_epoch - 1]["validation_loss"] if state.best_epoch else None
-        newest = losses[-1]
-        if newest is None or best is None or newest < best:
+        if state.best_epoch == 0 or _rank(state.history[-1]) > _rank(state.history[state.best_epoch - 1]):
             state.best_epoch = state.epoch
             weights = self.accelerator.get_state_dict(self.model)
             state.best_weights = {
@@ -199,3 +196,10 @@ class _Run:
             }
         elif patience is not None and state.epoch - state.best_epoch >= patience:
             state.stop()
+
+
+def _rank(record: Record) -> tuple[float, float]:
+    metric, loss = record["validation_metric"], record["validation_loss"]
+    if metric is None or loss is None:
+        return float(record["epoch"] or 0), 0.0
+    return metric, -loss

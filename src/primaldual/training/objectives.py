@@ -7,6 +7,8 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from primaldual.errors import ArgumentError
+
 
 class Objective(Protocol):
     """A loss and a score; both give one number per case, so that any weighting can follow."""
@@ -26,7 +28,10 @@ class Classification:
     """Cross-entropy and accuracy.
 
     Args:
-        label_smoothing: share of the target probability spread evenly over all classes.
+        label_smoothing: share of the target probability spread evenly over all classes, in [0, 1).
+
+    Raises:
+        ArgumentError: a smoothing outside [0, 1).
 
     Example:
         >>> import torch
@@ -35,6 +40,11 @@ class Classification:
     """
 
     label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        smoothing = self.label_smoothing
+        if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not 0 <= smoothing < 1:
+            raise ArgumentError(f"label_smoothing must lie in [0, 1); got {smoothing!r}")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of the logits."""

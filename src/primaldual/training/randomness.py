@@ -47,4 +47,5 @@ def derive_seed(seed: int, *numbers: int) -> int:
     """
     import numpy as np
 
-    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0])
+    # The count comes first because a seed sequence ignores trailing zeros.
+    return int(np.random.SeedSequence([len(numbers), seed, *numbers]).generate_state(1)[0])

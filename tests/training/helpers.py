@@ -1,0 +1,40 @@
+import torch
+
+from primaldual.models import TimeSeriesTransformer
+from primaldual.training import Classification, Examples, TrainingSettings, train
+
+
+def toy_examples(cases=24, length=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(cases, length, 2, generator=generator)
+    padding = torch.arange(length) >= torch.randint(3, length + 1, (cases, 1), generator=generator)
+    targets = (values[:, :3, 0].sum(1) > 0).long()
+    return Examples(values, padding, targets, torch.ones(cases))
+
+
+def toy_model(seed=0, dropout=0.1):
+    torch.manual_seed(seed)
+    return TimeSeriesTransformer(
+        2, 8, 2, embed_dim=8, num_heads=2, num_layers=1, feedforward_dim=8, dropout=dropout
+    )
+
+
+def toy_settings(**changes):
+    return TrainingSettings(**{"epochs": 4, "batch_size": 8, "learning_rate": 1e-2, **changes})
+
+
+def toy_run(callbacks=(), checkpoint_dir=None, validation=True, **changes):
+    held_out = toy_examples(12, seed=1) if validation else None
+    return train(
+        toy_model(),
+        Classification(),
+        toy_settings(**changes),
+        toy_examples(),
+        held_out,
+        callbacks,
+        checkpoint_dir,
+    )
+
+
+def without_seconds(history):
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
