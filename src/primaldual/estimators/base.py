@@ -10,7 +10,7 @@ import torch
 from aeon.base import BaseCollectionEstimator
 from torch import Tensor
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, ShapeError
 from primaldual.estimators import folders
 from primaldual.estimators.checks import check_series
 from primaldual.estimators.description import apply_description, parameters_from
@@ -177,6 +177,11 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
         check_series(X)
         with without_variance_warnings():
             return super()._preprocess_collection(X, store_metadata)
+
+    def _check_shape(self, X: Sequence[Series]) -> None:
+        expected, given = self._model_settings["channels"], X[0].shape[0]
+        if given != expected:
+            raise ShapeError(f"X must have {expected} channels, as in fit; got {given}")
 
     def __getstate__(self) -> dict[str, Any]:
         """The state with the weights as NumPy arrays, which joblib, skops and the like understand."""

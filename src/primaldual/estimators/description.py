@@ -9,6 +9,7 @@ import numpy.typing as npt
 from primaldual.errors import CheckpointError
 from primaldual.estimators.preparation import SeriesPreparation
 from primaldual.primal.presets import preset
+from primaldual.primal.problem import PrimalProblem
 
 _NOT_SAVED = ("callbacks", "checkpoint_dir")
 
@@ -62,15 +63,17 @@ def parameters_from(described: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def attention_spec(attention: object) -> str:
+def attention_spec(attention: str | PrimalProblem) -> str:
     """The attention as text that `preset` reads back.
 
     Raises:
-        CheckpointError: it does not.
+        CheckpointError: it does not, because a part of the problem has no name in specs.
     """
-    spec = str(attention)
+    if isinstance(attention, str):
+        return attention
+    spec = attention.spec()
     try:
-        faithful = isinstance(attention, str) or str(preset(spec)) == spec
+        faithful = repr(preset(spec)) == repr(attention)
     except ValueError:
         faithful = False
     if not faithful:

@@ -46,7 +46,7 @@ class SeriesPreparation:
         count = np.maximum(known.sum(1), 1)
         mean = np.where(known, joined, 0.0).sum(1) / count
         deviation = np.sqrt(np.square(np.where(known, joined - mean[:, None], 0.0)).sum(1) / count)
-        constant = deviation <= 1e-9 * np.maximum(np.abs(mean), 1e-30)
+        constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-30)
         return cls(mean, np.where(constant, 1.0, deviation), max(one.shape[1] for one in series))
 
     def apply(self, series: Sequence[Series]) -> tuple[Tensor, Tensor]:

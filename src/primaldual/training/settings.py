@@ -24,7 +24,8 @@ class TrainingSettings:
         warmup_epochs: epochs over which the learning rate grows linearly from zero.
         gradient_clip: largest norm of the gradient; None leaves it alone.
         mixed_precision: "no", or "bf16" to run the forward pass under autocast.
-        patience: epochs without a better validation metric, or loss at the same metric, before training stops; None never stops early.
+        patience: epochs without a better validation metric, or a lower loss at the same metric, before
+            training stops; None never stops early.
         seed: fixes batches and dropout.
 
     Raises:
