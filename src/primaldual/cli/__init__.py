@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from primaldual.errors import PrimalDualError
 
@@ -23,10 +24,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=words, prog_name="primaldual")
+        code = app(args=words or ["--help"], prog_name="primaldual", standalone_mode=False)
     except PrimalDualError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(REFUSED)
+        _refuse(str(error))
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:
+        # Usage errors are click's or typer's own, by version; both know how to say what was wrong.
+        if not hasattr(error, "format_message"):
+            raise
+        _refuse(error.format_message())
+    if code == INTERRUPTED:
         print("Stopped.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    if code:
+        sys.exit(code)
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(REFUSED)

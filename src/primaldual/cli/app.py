@@ -11,7 +11,6 @@ from primaldual.cli.describe import equation, presets
 from primaldual.cli.models import evaluate, predict, train
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

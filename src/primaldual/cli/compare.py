@@ -90,7 +90,7 @@ def compare(
         report = write_report(comparison, summaries, command)
     except KeyboardInterrupt:
         _say_how_to_go_on(comparison, command)
-        raise typer.Exit(130) from None
+        sys.exit(130)
     if as_json:
         print(comparison_json(comparison, summaries, report))
     else:

@@ -159,11 +159,18 @@ def evaluate(
 def _open(model: Path, data: str, split: str | None, data_dir: Path | None) -> tuple[Any, Any]:
     from primaldual.data import load
     from primaldual.data.loading import READERS
+    from primaldual.errors import DataError
     from primaldual.estimators import AttentionClassifier
 
-    classifier = AttentionClassifier.load(model)
+    classifier: Any = AttentionClassifier.load(model)
     whole_file = Path(data).suffix.lower() in READERS
-    return classifier, load(data, split or ("all" if whole_file else "test"), data_dir)
+    part = load(data, split or ("all" if whole_file else "test"), data_dir)
+    channels = part.X[0].shape[0]
+    if channels != classifier.model_.channels:
+        raise DataError(
+            f"{part.name}: has {channels} channels; {model} was trained on {classifier.model_.channels}"
+        )
+    return classifier, part
 
 
 def _named(labels: list[str], row: Any) -> dict[str, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,21 +85,26 @@ def profiles(
         latencies = interleaved_latency({name: _forward(one, test.X[:cases]) for name, one in first.items()})
     finally:
         torch.set_num_threads(threads)
+    on_step("peak memory")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        batches = {name: one.prepare(test.X[:cases]) for name, one in first.items()}
+        pending = {name: pool.submit(peak_memory, first[name].model_, *batches[name]) for name in first}
+        memory = {name: future.result() for name, future in pending.items()}
     found = {}
     for attention, classifiers in models.items():
-        on_step(f"memory and heads of {attention}")
+        on_step(f"the heads of {attention}")
         timing = latencies[attention]
-        found[attention] = _profile(classifiers, test, cases, (timing.median, timing.lower, timing.upper))
+        quartiles = (timing.median, timing.lower, timing.upper)
+        found[attention] = _profile(classifiers, test, cases, quartiles, memory[attention])
         store.save_profile(attention, seeds, asdict(found[attention]))
     return found
 
 
 def _profile(
-    classifiers: Sequence[Any], test: Dataset, cases: int, latency: tuple[float, float, float]
+    classifiers: Sequence[Any], test: Dataset, cases: int, latency: tuple[float, float, float], memory: int
 ) -> Profile:
     model = classifiers[0].model_
     flops = model_flops(model, model.length)
-    batch = classifiers[0].prepare(test.X[:cases])
     captured = [capture_attention(one.model_, *one.prepare(test.X[:MAP_CASES])) for one in classifiers]
     problem = next(module.problem for module in model.modules() if hasattr(module, "problem"))
     maps = []
@@ -111,7 +118,7 @@ def _profile(
         total_flops=flops.total,
         latency=latency,
         latency_cases=cases,
-        memory=peak_memory(model, *batch),
+        memory=memory,
         redundancy=[[head_distances(layer) for layer in layers] for layers in captured],
         maps=maps,
         text=problem.equation(),

@@ -51,6 +51,7 @@ def write_atomically(target: Path, text: str) -> None:
         ArgumentError: the folder cannot be written.
     """
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -45,8 +46,8 @@ class Store:
     def __init__(self, folder: Path, configuration: Mapping[str, str]) -> None:
         self.folder = folder
         self.path = folder / FILE_NAME
-        check_writable(folder)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             with closing(self._connect()) as connection, connection:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
@@ -56,6 +57,8 @@ class Store:
                 elif version != SCHEMA_VERSION:
                     raise DataError(f"{self.path} has schema version {version}; {SCHEMA_VERSION} is accepted")
                 found = dict(connection.execute("SELECT key, value FROM configuration"))
+        except OSError as error:
+            raise ArgumentError(f"out {folder} cannot be written ({error.strerror})") from error
         except sqlite3.DatabaseError as error:
             raise DataError(f"{self.path} is not a readable results file: {error}") from error
         self._refuse_other(found, configuration)
@@ -121,16 +124,17 @@ class Store:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder and prove that a file can be written in it.
+    """Prove that files can be written in a folder, or in the nearest one above that exists; leave no trace.
 
     Raises:
-        ArgumentError: it cannot.
+        ArgumentError: they cannot.
     """
-    probe = folder / ".writable"
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise ArgumentError(f"out {folder} cannot be written: {existing} is a file; give a writable folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=existing):
+            pass
     except OSError as error:
         raise ArgumentError(
             f"out {folder} cannot be written ({error.strerror}); give a writable folder"
