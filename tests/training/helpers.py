@@ -15,7 +15,7 @@ def toy_examples(cases=24, length=8, seed=0):
 def toy_model(seed=0, dropout=0.1):
     torch.manual_seed(seed)
     return TimeSeriesTransformer(
-        2, 8, 2, embed_dim=8, num_heads=2, num_layers=1, feedforward_dim=8, dropout=dropout
+        2, 8, 2, embed_dim=8, num_heads=2, num_layers=1, feedforward_dim=8, dropout=dropout, head="mean"
     )
 
 

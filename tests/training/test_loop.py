@@ -1,4 +1,8 @@
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +170,29 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_learning_rate():
 def test_one_or_two_cases_are_enough(cases):
     state = train(toy_model(), Classification(), TrainingSettings(epochs=1), toy_examples(cases))
     assert state.epoch == 1
+
+
+def test_two_processes_agree(tmp_path):
+    root = Path(__file__).parents[2]
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from tests.training.helpers import toy_run\n"
+        "torch.set_num_threads(1)\n"
+        "state = toy_run((), sys.argv[1], epochs=2)\n"
+        "weights = sum(tensor.double().sum().item() for _, tensor in sorted(state.best_weights.items()))\n"
+        "print('result', weights, state.history[-1]['train_loss'], flush=True)\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path / "checkpoints")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = [line for line in done.stdout.splitlines() if line.startswith("result")]
+    assert len(results) == 2
+    assert results[0] == results[1]

@@ -25,8 +25,9 @@ class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[m
     Series may have several channels, different lengths and missing values (NaN). Channels are standardised by
     the training part; missing values are interpolated linearly in time, a channel missing from a whole series
     is set to its mean; series longer than the longest in training are cut to that length. A validation part
-    is split off the training data, class by class: training stops when its loss no longer falls, and the
-    weights of its best epoch are kept. Data too small for a validation part is trained for all epochs.
+    is split off the training data, class by class: the weights of the epoch with its highest accuracy, and
+    then its lowest loss, are kept, and training stops when neither improves any more. Data too small for a
+    validation part is trained for all epochs.
 
     The same ``random_state`` gives the same model on the same machine, and the global generators of Python,
     NumPy and torch are left as they were.
@@ -38,7 +39,8 @@ class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[m
         num_layers: transformer blocks.
         feedforward_dim: width inside the feed-forward networks.
         dropout: share of values set to zero while training.
-        head: "mean" or "flatten".
+        head: "flatten" gives every time point its own weights and suits series that start together; "mean"
+            averages over time and suits series that are shifted against each other.
         epochs: passes over the data, at most.
         batch_size: series per step.
         learning_rate: highest learning rate.
@@ -49,13 +51,14 @@ class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[m
         gradient_clip: largest gradient norm; None for none.
         mixed_precision: "no" or "bf16".
         validation_fraction: share of the cases used for early stopping; 0 for none.
-        patience: epochs without a lower validation loss before stopping; None never stops early.
+        patience: epochs without an improvement on the validation part before stopping; None never stops.
         class_weight: None, "balanced", or a mapping from label to weight.
         label_smoothing: share of the target probability spread over all classes.
         checkpoint_dir: folder for checkpoints; the same fit on the same data resumes there.
         callbacks: `primaldual.training.Callback` objects.
         verbose: 0 for silence, 1 for a progress bar on fits longer than two seconds.
-        random_state: None, an integer or a RandomState.
+        random_state: None, an integer or a RandomState; give an integer under ``accelerate launch``, so that
+            all processes split alike.
 
     Attributes:
         model_: the trained `TimeSeriesTransformer`.
@@ -86,20 +89,20 @@ class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[m
         num_layers: int = 2,
         feedforward_dim: int = 128,
         dropout: float = 0.1,
-        head: str = "mean",
-        epochs: int = 100,
+        head: str = "flatten",
+        epochs: int = 60,
         batch_size: int = 16,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
-        optimizer: str = "adamw",
+        optimizer: str = "radam",
         schedule: str = "cosine",
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         gradient_clip: float | None = 1.0,
         mixed_precision: str = "no",
         validation_fraction: float = 0.1,
         patience: int | None = 30,
         class_weight: "Mapping[Any, float] | str | None" = None,
-        label_smoothing: float = 0.0,
+        label_smoothing: float = 0.1,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] | None = None,
         verbose: int = 0,

@@ -27,7 +27,7 @@ class TimeSeriesTransformer(nn.Module):
         feedforward_dim: width inside the feed-forward networks.
         dropout: share of values set to zero while training, in [0, 1).
         attention: spec such as "bn+sh", or a `PrimalProblem`.
-        head: "mean" or "flatten".
+        head: "flatten" (own weights for every time point) or "mean" (the average over time).
 
     Raises:
         ArgumentError: a size below 1, a dropout outside [0, 1), or an unknown head.
@@ -51,7 +51,7 @@ class TimeSeriesTransformer(nn.Module):
         feedforward_dim: int = 128,
         dropout: float = 0.1,
         attention: "str | PrimalProblem" = "softmax",
-        head: str = "mean",
+        head: str = "flatten",
     ) -> None:
         super().__init__()
         sizes = {

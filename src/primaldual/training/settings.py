@@ -40,10 +40,10 @@ class TrainingSettings:
     """
 
     epochs: int
-    batch_size: int = 32
+    batch_size: int = 16
     learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    optimizer: str = "adamw"
+    weight_decay: float = 1e-2
+    optimizer: str = "radam"
     schedule: str = "cosine"
     warmup_epochs: int = 0
     gradient_clip: float | None = 1.0
