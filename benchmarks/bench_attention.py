@@ -10,10 +10,10 @@ import argparse
 from functools import partial
 
 import torch
+from benchmarks.timing import ratios
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks.timing import ratios
 from primaldual import preset
 
 HEADS, HEAD_DIM = 8, 64
@@ -40,13 +40,21 @@ def gate(problem, length: int = 67) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--lengths", type=int, nargs="+", default=[128, 512, 1024, 2048])
     arguments = parser.parse_args()
     work = sum(1 / scale for scale in SCALES) / HEADS
-    specs = {"bn": 1.0, f"sh({','.join(map(str, SCALES))})": work, f"bn+sh({','.join(map(str, SCALES))})": work}
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, fp32, H {HEADS}, D {HEAD_DIM}, strided")
+    specs = {
+        "bn": 1.0,
+        f"sh({','.join(map(str, SCALES))})": work,
+        f"bn+sh({','.join(map(str, SCALES))})": work,
+    }
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, fp32, H {HEADS}, D {HEAD_DIM}, strided"
+    )
     print(f"{'attention':32} {'N':>5} {'direction':18} {'ratio to SDPA (quartiles)':28} ratio / work")
     for spec, share in specs.items():
         problem = preset(spec)
@@ -54,13 +62,18 @@ def main() -> None:
         for length in arguments.lengths:
             inputs = strided(length)
             seed = torch.randn_like(inputs[0])
-            for name, run in (("forward", forward), ("forward+backward", partial(forward_backward, seed=seed))):
+            for name, run in (
+                ("forward", forward),
+                ("forward+backward", partial(forward_backward, seed=seed)),
+            ):
                 middle, low, high = ratios(
                     partial(run, problem.attend, inputs),
                     partial(run, scaled_dot_product_attention, inputs),
                     arguments.rounds,
                 )
-                print(f"{spec:32} {length:5} {name:18} {middle:.3f} ({low:.3f} - {high:.3f})        {middle / share:.3f}")
+                print(
+                    f"{spec:32} {length:5} {name:18} {middle:.3f} ({low:.3f} - {high:.3f})        {middle / share:.3f}"
+                )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class FeatureMap(Part):
         raise NotImplementedError
 
     def log_kernel(self, query: Tensor, key: Tensor) -> Tensor | None:
-        """log kappa(query_i, key_j) where that is what is computed first, so that nothing overflows; else None."""
+        """Log kappa(query_i, key_j) where that is what is computed first, so that nothing overflows; else None."""
         del query, key
         return None
 
@@ -215,5 +215,7 @@ def _orthogonal_gaussian(count: int, head_dim: int, seed: int) -> Tensor:
     for _ in range(math.ceil(count / head_dim)):
         gaussian = torch.randn(head_dim, head_dim, generator=generator, dtype=torch.float64)
         lengths = torch.randn(head_dim, head_dim, generator=generator, dtype=torch.float64).norm(dim=1)
-        blocks.append(torch.linalg.qr(gaussian)[0].T * lengths[:, None])
+        basis, triangle = torch.linalg.qr(gaussian)
+        # Without the signs the basis is not uniformly distributed and the features are biased.
+        blocks.append((basis * triangle.diagonal().sign()).T * lengths[:, None])
     return torch.cat(blocks)[:count].float()

@@ -97,7 +97,7 @@ def _fast(
     if changed is None or normalize is None:
         return None
     query_features = problem.feature_map.features(changed[0])
-    key_features = problem.feature_map.features(changed[1].key)
+    key_features = problem.feature_map.features(changed[1].key.to(query.dtype))
     if query_features is None or key_features is None:
         return None
     return changed[1].factored(query_features, key_features, normalize)

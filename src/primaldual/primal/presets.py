@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from primaldual.errors import ArgumentError, SpecError
+from primaldual.errors import SpecError
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, RandomFeatures, TruncatedTaylor
 from primaldual.primal.normalizers import Constant
 from primaldual.primal.parts import Part
@@ -122,7 +122,7 @@ def _read_part(text: str, spec: str) -> tuple[str, Part]:
     try:
         inspect.signature(build).bind(*positional, **named)
         return name, build(*positional, **named)
-    except (TypeError, ArgumentError) as error:
+    except (TypeError, ValueError) as error:
         raise SpecError(f"spec {spec!r}: {name}: {error}; accepted is {_usage(name)}") from None
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 import math
+from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 
 import torch
@@ -116,7 +116,7 @@ class PrimalProblem(nn.Module):
     def weights(
         self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor | list[Tensor]:
-        """kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs."""
+        """Kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs."""
         plan.check_shapes(query, key)
         groups = list(self._dense_groups(query, key, key, mask, is_causal))
         if len({weights.shape[-1] for _, weights, _, _ in groups}) == 1:

@@ -11,6 +11,7 @@ from torch import Tensor
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels.masks import Attendable, band_mask
 from primaldual.kernels.pooling import Layout, pool, window_index
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.parts import Part
 from primaldual.primal.training_sets import Band, MaskedPairs, PooledPrefix, TrainingSet
 
@@ -57,7 +58,8 @@ class TensorSource:
         self, heads: list[int], scale: int, layout: Layout, key_mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         key, value = self.take(heads)
-        pooled_key, mask = pool(key, scale, key_mask, layout)
+        # Half-precision means of keys far from 0 would round away their differences.
+        pooled_key, mask = pool(key.to(accumulation_dtype(key.dtype)), scale, key_mask, layout)
         return pooled_key, pool(value, scale, key_mask, layout)[0], mask
 
 

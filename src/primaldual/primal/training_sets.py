@@ -31,7 +31,7 @@ class TrainingSet:
     key: Tensor
     value: Tensor
     query_length: int
-    attendable: Attendable = Attendable()
+    attendable: Attendable
 
     @property
     def shared_by_queries(self) -> bool:
@@ -75,7 +75,7 @@ class MaskedPairs(TrainingSet):
     def centred(self) -> tuple[Self, KeyStatistics]:
         keys, pairs, is_causal = self.attendable.keys, self.attendable.pairs, self.attendable.is_causal
         mean, shifted = statistics.centre(self.key, keys)
-        moved = self.with_keys(shifted.to(self.key.dtype))
+        moved = self.with_keys(shifted.to(self.value.dtype))
         if pairs is not None:
             allowed = self.attendable.matrix(self.query_length, self.key.shape[2], self.key.device)
             return moved, statistics.pairwise_statistics(mean, shifted, allowed)
@@ -84,7 +84,9 @@ class MaskedPairs(TrainingSet):
         return moved, statistics.shared_statistics(mean, shifted, keys)
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
-        return softmax_attention(query, self.key, self.value, self.attendable, scale, dropout_p)
+        return softmax_attention(
+            query, self.key.to(query.dtype), self.value, self.attendable, scale, dropout_p
+        )
 
     def factored(self, query_features: Tensor, key_features: Tensor, normalize: bool) -> Tensor | None:
         if self.attendable.pairs is not None:
@@ -103,7 +105,7 @@ class MaskedPairs(TrainingSet):
 class Band(TrainingSet):
     """The pairs at most ``radius`` positions from the query, under a key mask, causal or not."""
 
-    radius: int = 0
+    radius: int
 
     def centred(self) -> tuple[Self, KeyStatistics]:
         mean, variance = window_statistics(
@@ -136,7 +138,7 @@ class PooledPrefix(TrainingSet):
     ``key`` and ``value`` are the unpooled sequences.
     """
 
-    window_scale: int = 1
+    window_scale: int
 
     def centred(self) -> tuple[Self, KeyStatistics]:
         mean, shifted = statistics.centre(self.key, self.attendable.keys)

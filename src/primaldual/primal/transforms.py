@@ -134,7 +134,7 @@ class BatchNormalization(Transform):
         training = training.for_query_heads(query.shape[1])
         offset = self._beta(heads) * _for_queries(mean, groups)
         inverse = (_for_queries(variance, groups) + self.eps).rsqrt() if self.scale == "inv_std" else 1.0
-        changed = training.with_keys(((training.key - offset) * inverse).to(training.key.dtype))
+        changed = training.with_keys(((training.key - offset) * inverse).to(query.dtype))
         return ((query - offset) * inverse).to(query.dtype), changed
 
     def _beta(self, heads: list[int]) -> float | Tensor:

@@ -1,0 +1,65 @@
+"""Inputs that the contract is tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+
+class Sizes(TypedDict, total=False):
+    """Sizes that a check draws tensors of; those left out follow from the others."""
+
+    query_length: int
+    kv_heads: int
+
+
+def tensors(
+    heads: int,
+    head_dim: int,
+    length: int,
+    *,
+    query_length: int | None = None,
+    kv_heads: int | None = None,
+    batch: int = 2,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Random query, key and value that require gradients; the keys have a mean and unequal deviations."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(batch, heads, query_length or length, head_dim)] + 2 * [
+        (batch, kv_heads or heads, length, head_dim)
+    ]
+    drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    drawn[1] = drawn[1] * torch.linspace(0.5, 1.5, head_dim, dtype=torch.float64) + 0.7
+    query, key, value = (tensor.to(dtype).requires_grad_() for tensor in drawn)
+    return query, key, value
+
+
+def masks(batch: int, heads: int, query_length: int, length: int) -> dict[str, Tensor | None]:
+    """No mask, padding, holes (with a fully masked sample), and a pattern with an empty row."""
+    generator = torch.Generator().manual_seed(1)
+    padding = torch.arange(length) < torch.tensor([length, max(1, length - 4)])[:, None]
+    holes = torch.rand(batch, 1, 1, length, generator=generator) > 0.4
+    holes[-1] = False
+    pattern = torch.rand(1, heads, query_length, length, generator=generator) > 0.5
+    pattern[:, :, query_length // 2] = False
+    return {"none": None, "padding": padding[:, None, None, :], "holes": holes, "pattern": pattern}
+
+
+def cases(heads: int, length: int, fixed_length: bool) -> Iterator[tuple[int, Sizes]]:
+    """Key lengths and sizes to try: self, grouped key heads, shorter and longer queries."""
+    yield length, {}
+    if heads % 2 == 0:
+        yield length, {"kv_heads": heads // 2}
+    if not fixed_length:
+        yield length, {"query_length": 5}
+        yield length, {"query_length": 1}
+        yield 3, {"query_length": 7}
+
+
+def filled(gradient: Tensor | None) -> Tensor:
+    """A gradient, 0 where the input was not used."""
+    return torch.zeros(()) if gradient is None else gradient

@@ -1,0 +1,67 @@
+"""Checks of a problem as a module: copies, torch.compile, torch.export."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from primaldual.primal.problem import PrimalProblem
+from primaldual.testing.inputs import filled, tensors
+
+
+def check_module(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+    """Train = eval, and copies through state_dict, pickle and deepcopy give the same outputs."""
+    inputs = tensors(heads, head_dim, length)
+    out = problem.train().attend(*inputs)
+    loaded = copy.deepcopy(problem)
+    loaded.load_state_dict(problem.state_dict())
+    for other in (problem.eval(), loaded, copy.deepcopy(problem), pickle.loads(pickle.dumps(problem))):
+        assert_close(other.attend(*inputs), out, rtol=0, atol=0)
+
+
+class _Attention(nn.Module):
+    def __init__(self, problem: PrimalProblem, is_causal: bool) -> None:
+        super().__init__()
+        self.problem = problem
+        self.is_causal = is_causal
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return self.problem.attend(query, key, value, is_causal=self.is_causal)
+
+
+def check_compile(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+    """torch.compile makes one graph, with the same outputs and gradients."""
+    for is_causal in (False, True):
+        module = _Attention(problem, is_causal)
+        inputs = tensors(heads, head_dim, length)
+        torch.compiler.reset()
+        compiled = torch.compile(module, backend="aot_eager", fullgraph=True)(*inputs)
+        eager = module(*inputs)
+        assert_close(compiled, eager, rtol=1e-9, atol=1e-10)
+        for found, wanted in zip(
+            *(
+                torch.autograd.grad(out.square().sum(), inputs, allow_unused=True)
+                for out in (compiled, eager)
+            ),
+            strict=True,
+        ):
+            assert_close(filled(found), filled(wanted), rtol=1e-8, atol=1e-9)
+
+
+def check_export(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+    """torch.export with dynamic batch and length (16 and up) gives the same outputs at another size."""
+    sizes = {0: torch.export.Dim("batch", min=2, max=64)}
+    longer = length
+    if not fixed_length:
+        sizes[2] = torch.export.Dim("length", min=16, max=4096)
+        length, longer = 19, 41
+    inputs = tuple(tensor.detach() for tensor in tensors(heads, head_dim, length, dtype=torch.float32))
+    other = [tensor.detach() for tensor in tensors(heads, head_dim, longer, batch=3, dtype=torch.float32)]
+    module = _Attention(problem, False)
+    with torch.no_grad():
+        exported = torch.export.export(module, inputs, dynamic_shapes=(sizes, sizes, sizes)).module()
+        assert_close(exported(*other), module(*other), rtol=1e-4, atol=1e-5)
