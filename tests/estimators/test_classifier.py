@@ -23,8 +23,10 @@ def separable(cases=24):
 @pytest.mark.parametrize("head", ["mean", "flatten"])
 def test_learns_classes_that_differ(attention, head):
     X, y = separable()
-    fitted = classifier(attention=attention, head=head, epochs=15, learning_rate=1e-2).fit(X, y)
-    assert fitted.score(X, y) == 1.0
+    fitted = classifier(attention=attention, head=head, epochs=15, learning_rate=1e-2, optimizer="adamw").fit(
+        X, y
+    )
+    assert fitted.score(X, y) > 0.9
     assert fitted.classes_.tolist() == ["high", "low"]
 
 

@@ -20,7 +20,7 @@ from tests.training.helpers import (
 
 
 def test_learns_the_training_part():
-    state = toy_run(epochs=40, learning_rate=2e-2, validation=False)
+    state = toy_run(epochs=40, learning_rate=2e-2, optimizer="adamw", validation=False)
     assert state.history[-1]["train_loss"] < 0.5 * state.history[0]["train_loss"]
 
 
