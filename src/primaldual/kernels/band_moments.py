@@ -15,20 +15,20 @@ def plain_moments(key: Tensor, seen: Tensor, band: Band) -> tuple[Tensor, Tensor
     variance as it is, so the shift needs no gradient.
 
     Args:
-        key: rows (R, heads, D), finite.
+        key: (batch, heads, N, D), finite.
         seen: bool (batch * blocks, heads or 1, 1, slab).
         band: the geometry.
 
     Returns:
-        mean and variance (batch * blocks, heads, block, D), 0 over an empty window.
+        mean and variance (batch, heads, N, D), 0 over an empty window.
     """
-    slabs = band.slabs(key)
+    slabs = band.gather_slabs(key)
     weights, count = _weights(band, seen, key.dtype)
     shift = _centre(slabs.detach(), seen)
     centred = slabs - shift
     mean = weights @ centred
     variance = (weights @ centred.square() - mean.square()).clamp(min=0)
-    return mean + shift * (count > 0), variance
+    return band.ungather(mean + shift * (count > 0), key), band.ungather(variance, key)
 
 
 def _weights(band: Band, seen: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -44,8 +44,15 @@ def _centre(slabs: Tensor, seen: Tensor) -> Tensor:
     return member @ slabs / member.sum(-1, keepdim=True).clamp(min=1)
 
 
-class BandMoments(torch.autograd.Function):
-    """:func:`plain_moments` a few blocks at a time, keeping only the keys and the means.
+def band_moments(key: Tensor, seen: Tensor, band: Band) -> tuple[Tensor, Tensor]:
+    """:func:`plain_moments` with memory linear in the length, whatever the radius."""
+    moments = _BandMoments.apply(band.rows(key), seen, band)  # type: ignore[no-untyped-call]
+    mean, variance = (band.unblock(part, key.shape[0], key.shape[2]) for part in moments)
+    return mean, variance
+
+
+class _BandMoments(torch.autograd.Function):
+    """The moments of rows a few blocks at a time, keeping only the keys and the means.
 
     Backward: d mean_i / d k_j = w_ij and d variance_i / d k_j = 2 w_ij (k_j - mean_i).
     """

@@ -12,7 +12,14 @@ _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-class FlashBand(torch.autograd.Function):
+def flash_band(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float) -> Tensor:
+    """:func:`plain_band` without dropout on the CPU: slabs are views, and never stored for backward."""
+    rows = band.rows(key), band.rows(value)
+    out: Tensor = _FlashBand.apply(band.blocks(query), *rows, seen, band, scale)  # type: ignore[no-untyped-call]
+    return band.unblock(out, query.shape[0], query.shape[2])
+
+
+class _FlashBand(torch.autograd.Function):
     """Flash attention inside every block; slabs are rebuilt in backward, never stored."""
 
     @staticmethod
@@ -78,16 +85,29 @@ def _as_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 def plain_band(
     query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float, dropout_p: float
 ) -> Tensor:
-    """The same by differentiable public operators: other devices, dropout, compilation."""
-    mask = band.allowed(query.device) & seen
-    mask = mask.expand(-1, query.shape[1], -1, -1)
+    """The same by differentiable public operators: other devices, dropout, compilation.
+
+    Args:
+        query: (batch, heads, N, D); key and value alike, with kv heads.
+        key: keys on the same positions.
+        value: values on the same positions.
+        seen: bool (batch * blocks, heads or 1, 1, slab).
+        band: the geometry.
+        scale: factor on the scores.
+        dropout_p: probability of dropping a weight.
+
+    Returns:
+        (batch, heads, N, Dv).
+    """
+    blocks = band.gather_blocks(query)
+    mask = (band.allowed(query.device) & seen).expand(-1, query.shape[1], -1, -1)
     out = scaled_dot_product_attention(
-        query,
-        band.slabs(key),
-        band.slabs(value),
+        blocks,
+        band.gather_slabs(key),
+        band.gather_slabs(value),
         attn_mask=mask,
         dropout_p=dropout_p,
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return torch.where(mask.any(-1, keepdim=True), out, 0.0)
+    return band.ungather(torch.where(mask.any(-1, keepdim=True), out, 0.0), query)

@@ -42,19 +42,47 @@ class Band:
         """One block and one slab for a sequence too short to be worth cutting."""
         return cls(before, after, length, 0, length)
 
+    def count(self, length: int) -> int:
+        """Blocks of one sequence; one more than needed under a compiler, which would treat 1 apart."""
+        return (length + self.block - 1) // self.block + torch.compiler.is_compiling()
+
     def rows(self, tensor: Tensor) -> Tensor:
         """(batch, heads, N, D) to rows (batch * blocks * block + margins, heads, D), margins zero."""
         length = tensor.shape[2]
-        blocks = (length + self.block - 1) // self.block
-        items = pad(tensor.transpose(1, 2), (0, 0, 0, 0, 0, blocks * self.block - length))
+        items = pad(tensor.transpose(1, 2), (0, 0, 0, 0, 0, self.count(length) * self.block - length))
         return pad(items.flatten(0, 1), (0, 0, 0, 0, self.lead, self.slab - self.lead - self.block))
 
     def blocks(self, tensor: Tensor) -> Tensor:
         """(batch, heads, N, D) to (batch * blocks, heads, block, D), zero behind the end."""
         length = tensor.shape[2]
-        blocks = (length + self.block - 1) // self.block
-        items = pad(tensor.transpose(1, 2), (0, 0, 0, 0, 0, blocks * self.block - length))
+        items = pad(tensor.transpose(1, 2), (0, 0, 0, 0, 0, self.count(length) * self.block - length))
         return items.reshape(-1, self.block, *items.shape[2:]).transpose(1, 2)
+
+    def gather_blocks(self, tensor: Tensor) -> Tensor:
+        """:meth:`blocks` by indices, repeating the last row behind the end.
+
+        Lengths enter as index values only, so a compiler need not reason about them.
+        """
+        position = self._starts(tensor) + torch.arange(self.block, device=tensor.device)
+        return _gather(tensor, position)
+
+    def gather_slabs(self, tensor: Tensor) -> Tensor:
+        """The slabs of (batch, heads, N, D) by indices, repeating rows beyond the ends."""
+        return _gather(tensor, self._positions(tensor))
+
+    def ungather(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """The inverse of :meth:`gather_blocks`, with the batch and length of ``like``."""
+        batch, length = like.shape[0], like.shape[2]
+        items = torch.unflatten(tensor, 0, (batch, self.count(length))).transpose(1, 2).flatten(2, 3)
+        return items.index_select(2, torch.arange(length, device=like.device))
+
+    def _starts(self, tensor: Tensor) -> Tensor:
+        """Long (blocks, 1): where the blocks start."""
+        return torch.arange(self.count(tensor.shape[2]), device=tensor.device)[:, None] * self.block
+
+    def _positions(self, tensor: Tensor) -> Tensor:
+        """Long (blocks, slab): where the slab rows stand, beyond the ends too."""
+        return self._starts(tensor) - self.lead + torch.arange(self.slab, device=tensor.device)
 
     def unblock(self, tensor: Tensor, batch: int, length: int) -> Tensor:
         """The inverse of :meth:`blocks`."""
@@ -65,17 +93,15 @@ class Band:
         """Rows (R, heads, D) to overlapping slabs (batch * blocks, heads, slab, D), a view."""
         return rows.unfold(0, self.slab, self.block).transpose(-2, -1)
 
-    def seen(self, batch: int, length: int, key_mask: Tensor | None, device: torch.device) -> Tensor:
+    def seen(self, key: Tensor, key_mask: Tensor | None) -> Tensor:
         """Bool (batch * blocks, 1 or mask heads, 1, slab): slab rows that hold an attendable key."""
-        blocks = (length + self.block - 1) // self.block
-        first = torch.arange(blocks, device=device) * self.block - self.lead
-        position = first[:, None] + torch.arange(self.slab, device=device)
-        inside = ((position >= 0) & (position < length)).expand(batch, -1, -1).flatten(0, 1)
-        inside = inside[:, None, None, :]
+        batch, length = key.shape[0], key.shape[2]
+        position = self._positions(key)
+        inside = (position >= 0) & (position < length)
         if key_mask is None:
-            return inside
-        member = self.rows(key_mask.expand(batch, -1, -1, length).transpose(-2, -1))
-        return inside & self.slabs(member).transpose(-2, -1)
+            key_mask = torch.ones(1, 1, 1, length, dtype=torch.bool, device=key.device)
+        member = self.gather_slabs(key_mask.expand(batch, -1, -1, -1).transpose(-2, -1))
+        return member.transpose(-2, -1) & inside.repeat(batch, 1)[:, None, None, :]
 
     def allowed(self, device: torch.device) -> Tensor:
         """Bool (block, slab): the band itself."""
@@ -142,6 +168,13 @@ class Alignment:
                 return None
             key_mask = torch.ones(1, 1, 1, key_length, dtype=torch.bool, device=device)
         return pad(key_mask[..., self.dropped :], (self.key_padding, 0), value=False)
+
+
+def _gather(tensor: Tensor, position: Tensor) -> Tensor:
+    """(batch, heads, N, D) at positions (blocks, rows) to (batch * blocks, heads, rows, D)."""
+    taken = tensor[:, :, position.clamp(0, tensor.shape[2] - 1)].transpose(1, 2)
+    # Copied, so that a compiler need not prove which strides merge.
+    return taken.clone(memory_format=torch.contiguous_format).flatten(0, 1)
 
 
 def _extend(tensor: Tensor, front: int) -> Tensor:

@@ -27,39 +27,67 @@ def plain_causal_sums(
     Returns:
         sums (batch, kv heads, group, N, Dv) and totals (batch, kv heads, group, N, 1).
     """
-    queries, keys, values = _chunks(query), _chunks(key[:, :, None]), _chunks(value[:, :, None])
+    queries, keys, values = _gather(query), _gather(key[:, :, None]), _gather(value[:, :, None])
     states = _before(keys.transpose(-2, -1) @ values, former)
-    totals = _before(keys.sum(-2), former_total)
+    running = _before(keys.sum(-2), former_total)
     scores = _masked(queries @ keys.transpose(-2, -1), query.shape[2])
     sums = queries @ states + scores @ values
-    totals = (queries * totals.unsqueeze(-2)).sum(-1, keepdim=True) + scores.sum(-1, keepdim=True)
-    return _unchunk(sums, query), _unchunk(totals, query)
+    totals = (queries * running.unsqueeze(-2)).sum(-1, keepdim=True) + scores.sum(-1, keepdim=True)
+    return _ungather(sums, query), _ungather(totals, query)
+
+
+def _gather(tensor: Tensor) -> Tensor:
+    """:func:`_chunks` by indices, so that a compiler need not reason about lengths.
+
+    Behind the end the last row repeats: no query before it sees it.
+    """
+    chunks = (tensor.shape[3] + CHUNK - 1) // CHUNK + 1  # never 1, which a compiler would treat apart
+    position = torch.arange(chunks * CHUNK, device=tensor.device)
+    taken = tensor.index_select(3, position.clamp(max=tensor.shape[3] - 1))
+    return torch.unflatten(taken, 3, (-1, CHUNK)).movedim(3, 0).flatten(3, 4)
+
+
+def _ungather(tensor: Tensor, like: Tensor) -> Tensor:
+    whole = torch.unflatten(tensor, 3, (like.shape[2], CHUNK)).movedim(0, 3).flatten(3, 4)
+    return whole.index_select(3, torch.arange(like.shape[3], device=like.device))
 
 
 def _chunks(tensor: Tensor) -> Tensor:
-    """(batch, kv heads, group, N, D) to (chunks, batch, kv heads, group * CHUNK, D), zero behind the end."""
+    """(batch, kv heads, group, N, D) to (chunks, batch, kv heads, group * CHUNK, D).
+
+    What stands behind the end is zero.
+    """
     chunks = (tensor.shape[3] + CHUNK - 1) // CHUNK
-    whole = pad(tensor, (0, 0, 0, chunks * CHUNK - tensor.shape[3])).unflatten(3, (chunks, CHUNK))
-    return whole.movedim(3, 0).flatten(3, 4)
+    whole = pad(tensor, (0, 0, 0, chunks * CHUNK - tensor.shape[3]))
+    return torch.unflatten(whole, 3, (chunks, CHUNK)).movedim(3, 0).flatten(3, 4)
 
 
 def _unchunk(tensor: Tensor, like: Tensor) -> Tensor:
     """The inverse of :func:`_chunks`, with the group and length of ``like``."""
-    whole = tensor.unflatten(3, (like.shape[2], CHUNK)).movedim(0, 3).flatten(3, 4)
+    whole = torch.unflatten(tensor, 3, (like.shape[2], CHUNK)).movedim(0, 3).flatten(3, 4)
     return whole[:, :, :, : like.shape[3]]
 
 
 def _masked(scores: Tensor, group: int) -> Tensor:
     """Zero where the key stands after the query, in every chunk (..., group * CHUNK, CHUNK)."""
-    return scores.unflatten(-2, (group, CHUNK)).tril().flatten(-3, -2)
+    return torch.unflatten(scores, -2, (group, CHUNK)).tril().flatten(-3, -2)
 
 
 def _before(parts: Tensor, former: Tensor) -> Tensor:
-    """Sum of the parts of all earlier chunks."""
-    return torch.cat([former.unsqueeze(0), parts[:-1]]).cumsum(0)
+    """Former plus the parts of all earlier chunks."""
+    running = torch.cat([former.unsqueeze(0), parts]).cumsum(0)
+    return running.index_select(0, torch.arange(parts.shape[0], device=parts.device))
 
 
-class CausalSums(torch.autograd.Function):
+def causal_sums(
+    query: Tensor, key: Tensor, value: Tensor, former: Tensor, former_total: Tensor
+) -> tuple[Tensor, Tensor]:
+    """:func:`plain_causal_sums` that keeps only its inputs for backward."""
+    sums, totals = _CausalSums.apply(query, key, value, former, former_total)  # type: ignore[no-untyped-call]
+    return sums, totals
+
+
+class _CausalSums(torch.autograd.Function):
     """:func:`plain_causal_sums` with in-place sums, keeping nothing but its inputs for backward.
 
     With A_ij = f_i . g_j and G_ij = dsums_i . v_j + dtotals_i for j <= i:
@@ -89,21 +117,22 @@ class CausalSums(torch.autograd.Function):
         states = _states_before(keys, values, former)
         running = _before(keys.sum(-2), former_total)
         pulls = _states_from(queries, sums)
-        ones = _before((queries * totals).sum(-2).flip(0), torch.zeros_like(former_total)).flip(0)
+        weights = (queries * totals).sum(-2)
+        later = weights.flip(0).cumsum(0).flip(0)  # of each chunk and all after it
 
         scores = _masked(queries @ keys.transpose(-2, -1), query.shape[2])
         grad_scores = _masked(sums @ values.transpose(-2, -1) + totals, query.shape[2])
         grad_query = _add_product(grad_scores @ keys, sums, states[:-1].transpose(-2, -1))
         grad_query += totals * running.unsqueeze(-2)
         grad_key = _add_product(grad_scores.transpose(-2, -1) @ queries, values, pulls[1:].transpose(-2, -1))
-        grad_key += ones.unsqueeze(-2)
+        grad_key += (later - weights).unsqueeze(-2)
         grad_value = _add_product(scores.transpose(-2, -1) @ sums, keys, pulls[1:])
         return (
             _unchunk(grad_query, query),
             _unchunk(grad_key, key[:, :, None]).squeeze(2),
             _unchunk(grad_value, value[:, :, None]).squeeze(2),
             pulls[0],
-            ones[0] + (queries[0] * totals[0]).sum(-2),
+            later[0],
         )
 
 
@@ -135,7 +164,7 @@ def _products(left: Tensor, right: Tensor, first: int) -> Tensor:
 def _accumulate(states: tuple[Tensor, ...]) -> None:
     """Running sums in place: several times faster than cumsum over an outer dimension."""
     for earlier, later in pairwise(states):
-        later += earlier
+        later.add_(earlier)
 
 
 def _add_product(base: Tensor, left: Tensor, right: Tensor) -> Tensor:

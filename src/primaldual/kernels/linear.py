@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from primaldual.kernels.causal_sums import CausalSums, plain_causal_sums
+from primaldual.kernels.causal_sums import causal_sums, plain_causal_sums
 from primaldual.kernels.heads import attendable_only, check_heads
 
 
@@ -46,12 +46,12 @@ def linear_attention(
         [2.0, 3.0, 5.0]
     """
     check_heads(query_features, key_features, value)
-    batch, heads, query_length, _ = query_features.shape
+    heads, query_length = query_features.shape[1:3]
     _, (keys, values) = attendable_only(key_mask, heads, key_features, value)
     kv_heads, key_length = keys.shape[1], keys.shape[2]
     wide = torch.promote_types(value.dtype, torch.float32)
     queries, keys, values = (tensor.to(wide) for tensor in (query_features, keys, values))
-    queries = queries.unflatten(1, (kv_heads, heads // kv_heads))
+    queries = torch.unflatten(queries, 1, (kv_heads, heads // kv_heads))
     if is_causal:
         missing = max(query_length - key_length, 0)
         sums, totals = _causal(queries[..., missing:, :], keys, values, normalize)
@@ -82,8 +82,6 @@ def _causal(queries: Tensor, keys: Tensor, values: Tensor, normalize: bool) -> t
     former = keys[:, :, :early].transpose(-2, -1) @ values[:, :, :early]
     former_total = keys[:, :, :early].sum(-2)
     arguments = queries, keys[:, :, early:], values[:, :, early:], former, former_total
-    if torch.compiler.is_compiling():
-        sums, totals = plain_causal_sums(*arguments)
-    else:
-        sums, totals = CausalSums.apply(*arguments)
+    causal = plain_causal_sums if torch.compiler.is_compiling() else causal_sums
+    sums, totals = causal(*arguments)
     return sums, totals if normalize else None

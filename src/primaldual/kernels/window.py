@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from primaldual.errors import ArgumentError
-from primaldual.kernels.band_moments import BandMoments, plain_moments
-from primaldual.kernels.band_softmax import FlashBand, plain_band
+from primaldual.kernels.band_moments import band_moments, plain_moments
+from primaldual.kernels.band_softmax import flash_band, plain_band
 from primaldual.kernels.bands import Alignment, Band
 from primaldual.kernels.heads import attendable_only, check_heads
 
@@ -56,25 +56,22 @@ def window_attention(
     """
     _check_radius(radius)
     check_heads(query, key, value)
-    batch, heads, query_length, head_dim = query.shape
+    heads, query_length, head_dim = query.shape[1:]
     value_dim = value.shape[3]
     scale = head_dim**-0.5 if scale is None else scale
     key_mask, (key, value) = attendable_only(key_mask, heads, key, value)
     align = Alignment.of(query_length, key.shape[2], radius)
     key_mask = align.mask(key_mask, key.shape[2], key.device)
     query, key, value = align.queries(query), align.keys(key), align.keys(value)
-    length = query.shape[2]
-    band = _band(radius, is_causal, length)
-
+    band = _band(radius, is_causal, query.shape[2])
     width = max(head_dim, value_dim)
     query, key, value = (_widen(tensor, width) for tensor in (query, key, value))
-    seen = band.seen(batch, length, key_mask, query.device)
-    inputs = band.blocks(query), band.rows(key), band.rows(value), seen
+    seen = band.seen(key, key_mask)
     if query.device.type == "cpu" and dropout_p == 0.0 and not torch.compiler.is_compiling():
-        out: Tensor = FlashBand.apply(*inputs, band, scale)
+        out = flash_band(query, key, value, seen, band, scale)
     else:
-        out = plain_band(*inputs, band, scale, dropout_p)
-    return band.unblock(out, batch, length)[:, :, align.query_padding :, :value_dim]
+        out = plain_band(query, key, value, seen, band, scale, dropout_p)
+    return out[:, :, align.query_padding :, :value_dim]
 
 
 def window_statistics(
@@ -115,23 +112,23 @@ def window_statistics(
     _check_radius(radius)
     check_heads(key, key, key)
     key_mask, (key,) = attendable_only(key_mask, key.shape[1], key)
-    batch, heads, key_length, head_dim = key.shape
+    heads, key_length, head_dim = key.shape[1:]
     key = key.to(torch.promote_types(key.dtype, torch.float32))
     align = Alignment.of(query_length, key_length, radius)
     key_mask = align.mask(key_mask, key_length, key.device)
     key = align.keys(key)
-    length = key.shape[2]
     shared = key_mask is None or key_mask.shape[1] == 1
     if shared:  # heads beside the features: one wide product instead of many narrow ones
         key = key.transpose(1, 2).flatten(2).unsqueeze(1)
-    band = _band(radius, is_causal, length)
-    seen = band.seen(batch, length, key_mask, key.device)
-    moments = plain_moments if torch.compiler.is_compiling() else BandMoments.apply
-    results = (band.unblock(part, batch, length) for part in moments(band.rows(key), seen, band))
+    band = _band(radius, is_causal, key.shape[2])
+    moments = plain_moments if torch.compiler.is_compiling() else band_moments
+    mean, variance = moments(key, band.seen(key, key_mask), band)
     if shared:
-        results = (part.squeeze(1).unflatten(-1, (heads, head_dim)).transpose(1, 2) for part in results)
-    mean, variance = (part[:, :, align.query_padding :] for part in results)
-    return mean, variance
+        mean, variance = (
+            torch.unflatten(part.squeeze(1), -1, (heads, head_dim)).transpose(1, 2)
+            for part in (mean, variance)
+        )
+    return mean[:, :, align.query_padding :], variance[:, :, align.query_padding :]
 
 
 def _check_radius(radius: int) -> None:
