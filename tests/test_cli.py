@@ -40,7 +40,21 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "mine"
-    main(["train", str(source), "--attention", "bn", "--out", str(folder), *TINY, "--epochs", "30"])
+    main(
+        [
+            "train",
+            str(source),
+            "--attention",
+            "bn",
+            "--out",
+            str(folder),
+            *TINY,
+            "--epochs",
+            "60",
+            "--learning-rate",
+            "0.02",
+        ]
+    )
     return folder
 
 
@@ -82,7 +96,7 @@ def test_compare_writes_results_models_and_report_and_says_where(capsys, source,
 
     code, _, err = run(capsys, *words, *TINY, "--dropout", "0.3")
     assert code == 2
-    assert "dropout default there, 0.3 now" in err
+    assert "dropout 0.1 there, 0.3 now" in err
     assert len(err.strip().splitlines()) == 1
 
 

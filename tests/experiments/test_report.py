@@ -15,7 +15,7 @@ from primaldual.experiments.report import render, write_atomically, write_report
 from primaldual.experiments.summary import summarise
 from primaldual.primal.presets import preset
 
-VOID = {"meta", "br", "link", "img", "hr", "input"}
+VOID = {"meta", "br", "wbr", "link", "img", "hr", "input"}
 
 
 class _Page(HTMLParser):

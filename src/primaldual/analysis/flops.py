@@ -117,7 +117,7 @@ def model_flops(model: nn.Module, length: int) -> ModelFlops:
         ArgumentError: another kind of model.
 
     Example:
-        >>> model_flops(TimeSeriesTransformer(channels=3, length=10, outputs=2), 10).total
+        >>> model_flops(TimeSeriesTransformer(channels=3, length=10, outputs=2, head="mean"), 10).total
         1366016
     """
     if not isinstance(model, TimeSeriesTransformer):

@@ -94,7 +94,8 @@ def compare(
     if as_json:
         print(comparison_json(comparison, summaries, report))
     else:
-        Console().print(comparison_table(settings, summaries))
+        screen = Console()
+        screen.print(comparison_table(settings, summaries, screen.width))
     notes.print(f"Report: {report}", highlight=False, soft_wrap=True)
 
 

@@ -15,25 +15,33 @@ from primaldual.experiments.summary import Summary
 from primaldual.experiments.wording import amount, seconds_text, signed
 
 
-def comparison_table(settings: Settings, summaries: Sequence[Summary]) -> Table:
-    """One row per attention, within 80 columns."""
+def comparison_table(settings: Settings, summaries: Sequence[Summary], width: int) -> Table:
+    """One row per attention; columns that do not fit into ``width`` are left to the report."""
     seeds = len(settings.seeds)
+    headings = ["attention", "accuracy, %", f"minus {settings.baseline}, 95 %", "epoch", "inference", "work"]
+    rows = [headings, *(_cells(summary) for summary in summaries)]
+    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
+    shown = next(count for count in range(len(headings), 0, -1) if sum(widths[:count]) <= width or count == 3)
     title = f"{Path(settings.source).stem}: test accuracy over {seeds} seed{'s'[: seeds != 1]}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("attention", style="bold", overflow="fold")
-    for heading in ("accuracy, %", f"minus {settings.baseline}, 95 %", "epoch", "inference", "work"):
+    table.add_column(headings[0], style="bold", overflow="fold")
+    for heading in headings[1:shown]:
         table.add_column(heading, justify="right", no_wrap=True)
-    for summary in summaries:
-        profile = summary.profile
-        table.add_row(
-            summary.attention,
-            summary.accuracy.text(1, 100),
-            _difference(summary),
-            "" if summary.epoch_seconds is None else seconds_text(summary.epoch_seconds),
-            "" if profile is None else seconds_text(profile.latency[0]),
-            "" if profile is None else amount(profile.total_flops),
-        )
+    for row in rows[1:]:
+        table.add_row(*row[:shown])
     return table
+
+
+def _cells(summary: Summary) -> list[str]:
+    profile = summary.profile
+    return [
+        summary.attention,
+        summary.accuracy.text(1, 100),
+        _difference(summary),
+        "" if summary.epoch_seconds is None else seconds_text(summary.epoch_seconds),
+        "" if profile is None else seconds_text(profile.latency[0]),
+        "" if profile is None else amount(profile.total_flops),
+    ]
 
 
 def _difference(summary: Summary) -> str:

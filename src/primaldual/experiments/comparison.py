@@ -19,6 +19,8 @@ from primaldual.experiments.summary import Summary, summarise
 from primaldual.models import TimeSeriesTransformer
 from primaldual.training import TrainingSettings
 
+_PER_RUN = {"attention", "random_state", "callbacks", "verbose", "checkpoint_dir"}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -29,19 +31,19 @@ class Comparison:
         train: train part.
         test: test part.
         store: results on disk.
-        training: how every run is trained.
+        parameters: every argument of the classifier that all runs share.
     """
 
     settings: Settings
     train: Dataset
     test: Dataset
     store: Store
-    training: TrainingSettings
+    parameters: Mapping[str, Any]
 
     @property
     def epochs(self) -> int:
         """Most epochs of a run."""
-        return self.training.epochs
+        return int(self.parameters["epochs"])
 
     @property
     def finished(self) -> dict[Run, Result]:
@@ -103,30 +105,27 @@ def open_comparison(settings: Settings, folder: Path, fresh: bool = False) -> Co
     """
     check_writable(folder)
     train, test = settings.load()
-    training = _check_model_and_training(settings, train)
+    parameters = _checked_parameters(settings, train)
     if fresh:
         discard(folder)
     configuration = {
         "data": f"{train.name} {train.fingerprint()}+{test.fingerprint()}",
-        **{name: str(value) for name, value in settings.options.items()},
+        **{name: str(value) for name, value in parameters.items()},
     }
-    return Comparison(settings, train, test, Store(folder, configuration), training)
+    return Comparison(settings, train, test, Store(folder, configuration), parameters)
 
 
-def _check_model_and_training(settings: Settings, train: Dataset) -> TrainingSettings:
-    """Refuse sizes, scales and training options before the first run, not in the middle of the grid."""
+def _checked_parameters(settings: Settings, train: Dataset) -> dict[str, Any]:
+    """All shared arguments, defaults too; sizes, scales and options that do not fit are refused here."""
     from primaldual.estimators import AttentionClassifier
 
+    parameters: dict[str, Any] = AttentionClassifier(**settings.options).get_params()
+    sizes = (train.X[0].shape[0], train.lengths[1], len(train.class_names))
     for attention in settings.attentions:
-        given = AttentionClassifier(attention, **settings.options).get_params()
-        TimeSeriesTransformer(
-            train.X[0].shape[0],
-            train.lengths[1],
-            len(train.class_names),
-            **_pick(TimeSeriesTransformer, given),
-        )
-        training = TrainingSettings(**_pick(TrainingSettings, given))
-    return training
+        given = {**parameters, "attention": attention}
+        TimeSeriesTransformer(*sizes, **_pick(TimeSeriesTransformer, given))
+    TrainingSettings(**_pick(TrainingSettings, parameters))
+    return {name: value for name, value in parameters.items() if name not in _PER_RUN}
 
 
 def _pick(build: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,28 @@ def svg(draw: Callable[[Figure], None], width: float, height: float, label: str)
     attributes = f'{viewbox.group()} role="img" aria-label="{escape(label, quote=True)}"'
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return f"<svg {attributes} {names}>{_own_ids(body, salt[:6])}"
+
+
+def wrapped(name: str, width: int = 14) -> str:
+    """A spec on several lines, broken after ``+`` and ``,`` only.
+
+    Example:
+        >>> wrapped("bn(beta=0.8)+sh(1,1,2,4)").splitlines()
+        ['bn(beta=0.8)+', 'sh(1,1,2,4)']
+    """
+    lines = [""]
+    for piece in re.findall(r"[^+,]*[+,]?", name):
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
+
+
+def legend_below(figure: Figure, axes: Any, names: Sequence[str]) -> None:
+    """A legend under the axes, in as many columns as the longest name allows."""
+    columns = max(1, min(len(names), 54 // (max(map(len, names)) + 8)))
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
 
 
 def _own_ids(body: str, prefix: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from primaldual.experiments.drawing import svg
+from primaldual.experiments.drawing import legend_below, svg, wrapped
 from primaldual.experiments.palette import Look
 from primaldual.experiments.summary import Summary
 
@@ -55,7 +55,7 @@ def difference_figure(summaries: Sequence[Summary], looks: Looks, baseline: str)
             if difference.low is not None and difference.high is not None:
                 axes.plot([difference.low * 100, difference.high * 100], [row, row], color=look.color, lw=2.4)
             axes.plot(difference.mean * 100, row, look.marker, color=look.color, ms=9)
-        axes.set_xlabel(f"accuracy minus that of {baseline}, percentage points")
+        axes.set_xlabel(f"minus {baseline}, percentage points")
         axes.margins(x=0.12)
 
     label = f"Difference in accuracy to {baseline}: " + "; ".join(
@@ -85,9 +85,9 @@ def curve_figure(summaries: Sequence[Summary], looks: Looks, key: str, title: st
         axes.set_ylabel(title)
         if "loss" in key:
             axes.set_yscale("log")
-        axes.legend(loc="best", handlelength=3.2)
+        legend_below(figure, axes, list(curves))
 
-    return svg(draw, _WIDTH, 3.3, f"{title} over the epochs for {', '.join(curves)}")
+    return svg(draw, _WIDTH, 3.4 + 0.1 * len(curves), f"{title} over the epochs for {', '.join(curves)}")
 
 
 def cost_figure(summaries: Sequence[Summary], looks: Looks) -> str:
@@ -117,16 +117,17 @@ def cost_figure(summaries: Sequence[Summary], looks: Looks) -> str:
             axes.set_title(title, loc="left")
             axes.set_xlim(0, max([*ratios, 1.0]) * 1.22)
             axes.grid(axis="y", visible=False)
-            axes.set_yticks(range(len(measured)), [summary.attention for summary in measured])
+            axes.set_yticks(range(len(measured)), [wrapped(summary.attention) for summary in measured])
         grid[0, 0].invert_yaxis()
 
     label = f"Cost of each attention relative to {measured[0].attention}: " + ", ".join(kinds)
-    return svg(draw, _WIDTH, 1.4 + 0.5 * len(measured), label)
+    lines = sum(wrapped(summary.attention).count("\n") + 1 for summary in measured)
+    return svg(draw, _WIDTH, 1.4 + 0.2 * len(measured) + 0.32 * lines, label)
 
 
 def _rows(figure: Figure, names: Sequence[str]) -> Any:
     axes = figure.add_subplot()
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [wrapped(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     return axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from primaldual.experiments.drawing import svg
+from primaldual.experiments.drawing import legend_below, svg
 from primaldual.experiments.palette import Look
 from primaldual.experiments.summary import Summary
 
@@ -29,7 +29,7 @@ def redundancy_figure(summaries: Sequence[Summary], looks: Mapping[str, Look]) -
         axes = figure.add_subplot()
         for place, summary in enumerate(shown):
             look = looks[summary.attention]
-            offset = (place - (len(shown) - 1) / 2) * 0.12
+            offset = (place - (len(shown) - 1) / 2) * 0.48 / len(shown)
             rows = np.arange(len(summary.redundancy)) + 1 + offset
             means = [layer.mean for layer in summary.redundancy]
             deviations = [layer.deviation or 0 for layer in summary.redundancy]
@@ -42,9 +42,14 @@ def redundancy_figure(summaries: Sequence[Summary], looks: Mapping[str, Look]) -
         axes.set_ylim(bottom=0)
         axes.set_ylabel("distance between heads")
         axes.grid(axis="x", visible=False)
-        axes.legend(handlelength=3.2, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.22))
+        legend_below(figure, axes, [summary.attention for summary in shown])
 
-    return svg(draw, _WIDTH, 3.4, "Mean L2 distance between the attention maps of the heads, per layer")
+    return svg(
+        draw,
+        _WIDTH,
+        3.2 + 0.12 * len(shown),
+        "Mean L2 distance between the attention maps of the heads, per layer",
+    )
 
 
 def map_figure(summary: Summary, look: Look) -> str:

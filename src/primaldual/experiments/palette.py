@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Okabe and Ito's colours, told apart with every common colour vision; yellow is left out: too pale on white.
-_COLORS = ("#3b3b3b", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07900", "#2f9fd8")
-_MARKERS = "osD^vPX"
+_COLORS = ("#3b3b3b", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07900", "#2f9fd8", "#7b4ea3", "#7a4a2b")
+_MARKERS = "osD^vPX<>"
 _DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0, ()),
     (0, (5, 1.5)),
@@ -33,6 +33,6 @@ def looks(attentions: Sequence[str]) -> dict[str, Look]:
         '#0072b2'
     """
     return {
-        attention: Look(_COLORS[place % 7], _MARKERS[place % 7], _DASHES[(place + place // 28) % 4])
+        attention: Look(_COLORS[place % 9], _MARKERS[place % 9], _DASHES[place % 4])
         for place, attention in enumerate(attentions)
     }

@@ -19,7 +19,7 @@ from primaldual.experiments.mathml import mathml
 from primaldual.experiments.palette import looks
 from primaldual.experiments.statistics import CONFIDENCE
 from primaldual.experiments.summary import Summary
-from primaldual.experiments.wording import amount, bytes_text, headline, seconds_text, signed
+from primaldual.experiments.wording import amount, breakable, bytes_text, headline, seconds_text, signed
 
 REPORT_NAME = "report.html"
 _PACKAGES = ("primaldual", "torch", "aeon", "scikit-learn", "accelerate", "numpy", "scipy", "matplotlib")
@@ -78,7 +78,9 @@ def render(comparison: Comparison, summaries: Sequence[Summary], command: str) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(amount=amount, bytes=bytes_text, seconds=seconds_text, signed=signed)
+    environment.filters.update(
+        amount=amount, breakable=breakable, bytes=bytes_text, seconds=seconds_text, signed=signed
+    )
     settings = comparison.settings
     return environment.get_template("report.html").render(
         comparison=comparison,

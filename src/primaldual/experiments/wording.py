@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from primaldual.experiments.settings import Settings
 from primaldual.experiments.summary import Summary
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def headline(settings: Settings, summaries: Sequence[Summary], test_cases: int) -> str:
@@ -43,6 +48,18 @@ def signed(value: float, digits: int = 1) -> str:
         ('−0.7', '+0.3')
     """
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def breakable(spec: str) -> Markup:
+    """A spec that a page may break after ``+`` and ``,``.
+
+    Example:
+        >>> breakable("bn+sh(1,2)")
+        Markup('bn+<wbr>sh(1,<wbr>2)')
+    """
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([+,])", r"\1<wbr>", str(escape(spec))))
 
 
 def amount(value: float) -> str:
