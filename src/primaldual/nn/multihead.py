@@ -251,13 +251,14 @@ def _implied_by_causal(pairs: Tensor) -> bool:
 def _clean_inputs(
     query: Tensor, key: Tensor, value: Tensor, attendable: Attendable
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Zero padded inputs, so that NaN there reaches neither outputs nor the gradients of the projections."""
+    """Zero padded keys and values, and what is not finite in padded queries of self-attention.
+
+    NaN in the padding then reaches neither outputs nor the gradients of the projections.
+    """
     if attendable.keys is None:
         return query, key, value
     mask = attendable.keys[:, 0]
+    if query is key:
+        query = torch.where(mask.transpose(-2, -1), query, query.nan_to_num(0.0, 0.0, 0.0))
     cleaned = keep_attendable(key, mask)
-    return (
-        cleaned if query is key else query,
-        cleaned,
-        cleaned if value is key else keep_attendable(value, mask),
-    )
+    return query, cleaned, cleaned if value is key else keep_attendable(value, mask)

@@ -1,0 +1,34 @@
+"""The public names, and that each is documented; a change here is a change for users."""
+
+import inspect
+
+import primaldual
+
+NAMES = {
+    "AllKeys", "AttentionClassifier", "AttentionRegressor", "BatchNormalization", "Constant", "EluPlusOne",
+    "Exponential", "FeatureMap", "Identity", "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS",
+    "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset", "SumOfKernels", "TimeSeriesTransformer",
+    "Transform", "TruncatedTaylor", "Window", "preset",
+}  # fmt: skip
+
+
+def test_names():
+    assert set(primaldual.__all__) == NAMES
+    assert set(dir(primaldual)) >= NAMES
+
+
+def test_everything_named_exists_and_is_documented():
+    for name in primaldual.__all__:
+        thing = getattr(primaldual, name)
+        assert name == "PARTS" or inspect.getdoc(thing), name
+
+
+def test_the_promised_signatures():
+    assert list(inspect.signature(primaldual.PrimalProblem.attend).parameters) == [
+        "self", "query", "key", "value", "mask", "is_causal", "dropout_p",
+    ]  # fmt: skip
+    layer = list(inspect.signature(primaldual.MultiheadAttention).parameters)
+    assert layer[:11] == [
+        "embed_dim", "num_heads", "dropout", "bias", "add_bias_kv", "add_zero_attn", "kdim", "vdim",
+        "batch_first", "device", "dtype",
+    ]  # fmt: skip
