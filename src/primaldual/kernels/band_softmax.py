@@ -99,6 +99,7 @@ def plain_band(
     Returns:
         (batch, heads, N, Dv).
     """
+    grouped = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}  # no symbol for a flag
     blocks = band.gather_blocks(query)
     mask = (band.allowed(query.device) & seen).expand(-1, query.shape[1], -1, -1)
     out = scaled_dot_product_attention(
@@ -108,6 +109,6 @@ def plain_band(
         attn_mask=mask,
         dropout_p=dropout_p,
         scale=scale,
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouped,
     )
     return band.ungather(torch.where(mask.any(-1, keepdim=True), out, 0.0), query)

@@ -58,6 +58,8 @@ def window_attention(
     check_heads(query, key, value)
     heads, query_length, head_dim = query.shape[1:]
     value_dim = value.shape[3]
+    if query.numel() == 0:
+        return query.new_zeros(*query.shape[:3], value_dim)
     scale = head_dim**-0.5 if scale is None else scale
     key_mask, (key, value) = attendable_only(key_mask, heads, key, value)
     align = Alignment.of(query_length, key.shape[2], radius)
@@ -114,6 +116,9 @@ def window_statistics(
     key_mask, (key,) = attendable_only(key_mask, key.shape[1], key)
     heads, key_length, head_dim = key.shape[1:]
     key = key.to(torch.promote_types(key.dtype, torch.float32))
+    if key.numel() == 0 or query_length == 0:
+        empty = key.new_zeros(key.shape[0], heads, query_length, head_dim)
+        return empty, empty.clone()
     align = Alignment.of(query_length, key_length, radius)
     key_mask = align.mask(key_mask, key_length, key.device)
     key = align.keys(key)
