@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import signal
 import sqlite3
@@ -10,8 +11,10 @@ import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from primaldual.cli import main
+from primaldual.cli.confusion import confusion, confusion_view
 
 TINY = "--epochs 1 --embed-dim 8 --heads 2 --layers 1 --feedforward-dim 8 --batch-size 40".split()  # noqa: SIM905
 
@@ -210,6 +213,19 @@ def test_an_output_folder_that_is_a_file_is_refused_at_once(capsys, source, tmp_
     code, _, err = run(capsys, "compare", source, "--out", tmp_path / "file", *TINY)
     assert code == 2
     assert "is a file" in err
+
+
+def test_a_wide_confusion_matrix_becomes_a_list_of_mistakes():
+    truth = np.array([f"class {number}" for number in range(20)])
+    predicted = truth.copy()
+    predicted[3] = "class 5"
+    for width, expected in ((60, "most frequent mistakes"), (400, "rows are true")):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(confusion_view(*confusion(truth, predicted), width))
+        text = console.export_text()
+        assert expected in text
+        assert "class 5" in text
+        assert "…" not in text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")

@@ -61,8 +61,8 @@ def train(
     part = load(data, "train", data_dir)
     if part.y is None:
         raise DataError(f"{part.name}: has no labels; training needs them")
-    with GridProgress(Console(stderr=True), 1, epochs or 100) as progress:
-        classifier: Any = attention_classifier(run, given, lambda entry: progress(Epoch(run, entry)))
+    classifier: Any = attention_classifier(run, given, lambda entry: progress(Epoch(run, entry)))
+    with GridProgress(Console(stderr=True), 1, classifier.epochs) as progress:
         classifier.fit(part.X, part.y)
     classifier.save(out)
     best = classifier.history_[classifier.best_epoch_ - 1]
@@ -136,7 +136,7 @@ def evaluate(
     import numpy as np
     from rich.console import Console
 
-    from primaldual.cli.confusion import confusion, confusion_table
+    from primaldual.cli.confusion import confusion, confusion_view
     from primaldual.errors import DataError
     from primaldual.experiments.results import accuracies
 
@@ -153,7 +153,8 @@ def evaluate(
     print(f"{part.name}: {len(part.y)} cases")
     print(f"accuracy           {accuracy:.4f}")
     print(f"balanced accuracy  {balanced:.4f}")
-    Console().print(confusion_table(labels, counts))
+    screen = Console()
+    screen.print(confusion_view(labels, counts, screen.width))
 
 
 def _open(model: Path, data: str, split: str | None, data_dir: Path | None) -> tuple[Any, Any]:

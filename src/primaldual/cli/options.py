@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-_MODEL = "Model and training"
+_MODEL = "Model and training (default: as AttentionClassifier)"
 
 Data = Annotated[
     str,
@@ -27,34 +27,34 @@ Split = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(help="Most passes over the training part.", rich_help_panel=_MODEL, show_default="100"),
+    typer.Option(help="Most passes over the training part.", rich_help_panel=_MODEL, show_default=False),
 ]
-Heads = Annotated[int | None, typer.Option(help="Attention heads.", rich_help_panel=_MODEL, show_default="4")]
+Heads = Annotated[
+    int | None, typer.Option(help="Attention heads.", rich_help_panel=_MODEL, show_default=False)
+]
 Layers = Annotated[
-    int | None, typer.Option(help="Transformer blocks.", rich_help_panel=_MODEL, show_default="2")
+    int | None, typer.Option(help="Transformer blocks.", rich_help_panel=_MODEL, show_default=False)
 ]
 EmbedDim = Annotated[
     int | None,
-    typer.Option(help="Width; a multiple of the heads.", rich_help_panel=_MODEL, show_default="64"),
+    typer.Option(help="Width; a multiple of the heads.", rich_help_panel=_MODEL, show_default=False),
 ]
 FeedforwardDim = Annotated[
-    int | None, typer.Option(help="Width inside the blocks.", rich_help_panel=_MODEL, show_default="128")
+    int | None, typer.Option(help="Width inside the blocks.", rich_help_panel=_MODEL, show_default=False)
 ]
 Dropout = Annotated[
-    float | None, typer.Option(help="Dropout, 0 to below 1.", rich_help_panel=_MODEL, show_default="0.1")
+    float | None, typer.Option(help="Dropout, 0 to below 1.", rich_help_panel=_MODEL, show_default=False)
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(help="Series per step.", rich_help_panel=_MODEL, show_default="16")
+    int | None, typer.Option(help="Series per step.", rich_help_panel=_MODEL, show_default=False)
 ]
 LearningRate = Annotated[
-    float | None, typer.Option(help="Highest learning rate.", rich_help_panel=_MODEL, show_default="0.001")
+    float | None, typer.Option(help="Highest learning rate.", rich_help_panel=_MODEL, show_default=False)
 ]
 Patience = Annotated[
     int | None,
     typer.Option(
-        help="Epochs without a better validation loss before stopping.",
-        rich_help_panel=_MODEL,
-        show_default="30",
+        help="Epochs without a better validation before stopping.", rich_help_panel=_MODEL, show_default=False
     ),
 ]
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
+import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +23,7 @@ from primaldual.experiments.results import Result, execute
 from primaldual.experiments.settings import ClassifierFactory, Run
 
 _POLL_SECONDS = 1.0
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,10 @@ def _run_on_workers(runs: Sequence[Run], work: Work, jobs: int, on_event: Callab
         for worker in workers:
             if worker.pid is not None:
                 worker.terminate()
+        for worker in workers:
+            if worker.pid is not None:
+                worker.join(_PATIENCE_SECONDS)
+                worker.kill()
                 worker.join()
 
 
@@ -123,21 +131,29 @@ def _next_message(messages: Any, workers: Sequence[Any]) -> Any:
 def _work(tasks: Any, messages: Any, work: Work) -> None:
     """Body of a worker: Ctrl-C is the parent's to handle, and a vanished parent ends the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def stop(*_: object) -> None:
+        messages.cancel_join_thread()
+        sys.exit(0)
+
+    # A plain SIGTERM would skip Python's own exit and leave semaphores of libraries (tqdm's lock) behind.
+    signal.signal(signal.SIGTERM, stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    while parent is not None and parent.is_alive():
-        try:
-            run = tasks.get(timeout=_POLL_SECONDS)
-        except queue.Empty:
-            continue
-        if run is None:
-            return
+    while (run := tasks.get()) is not None:
         try:
             messages.put(_execute(run, work, messages.put))
         except PrimalDualError as error:
             messages.put(_Failure(run, type(error), str(error)))
         except Exception:
             messages.put(_Failure(run, None, traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _raise(failure: _Failure) -> None:
