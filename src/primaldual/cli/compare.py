@@ -48,6 +48,8 @@ def compare(
 
     Finished runs are kept: after Ctrl-C, or with more seeds, the same command does what is missing.
 
+    A long .csv file has the columns case, time, label and one per channel; split (train or test) is optional.
+
     Examples:
     $ primaldual compare JapaneseVowels
     $ primaldual compare JapaneseVowels -a "softmax,bn,sh(1,1,2,4)" --seeds 5

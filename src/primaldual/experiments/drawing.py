@@ -79,7 +79,7 @@ def wrapped(name: str, width: int = 14) -> str:
 
 def legend_below(figure: Figure, axes: Any, names: Sequence[str]) -> None:
     """A legend under the axes, in as many columns as the longest name allows."""
-    columns = max(1, min(len(names), 54 // (max(map(len, names)) + 8)))
+    columns = max(1, min(len(names), 62 // (max(map(len, names)) + 8)))
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
 

@@ -73,6 +73,8 @@ def curve_figure(summaries: Sequence[Summary], looks: Looks, key: str, title: st
         return ""
 
     def draw(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         for attention, runs in curves.items():
             look = looks[attention]
@@ -83,7 +85,9 @@ def curve_figure(summaries: Sequence[Summary], looks: Looks, key: str, title: st
             axes.plot(range(1, common + 1), middle, color=look.color, lw=2, ls=look.dashes, label=attention)
         axes.set_xlabel("epoch")
         axes.set_ylabel(title)
-        if "loss" in key:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        values = [value for runs in curves.values() for run in runs for value in run]
+        if min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale("log")
         legend_below(figure, axes, list(curves))
 
