@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from primaldual.errors import DataError, ShapeError
@@ -38,6 +39,8 @@ def test_good_series_pass(X):
     [
         (np.array([1.0, np.nan, np.nan]), DataError, r"got nan at position 1 \(2 missing\)"),
         (np.array(["a", None], dtype=object), DataError, "got None at position 1"),
+        (pd.Series(["a", pd.NA], dtype="string"), DataError, "got <NA> at position 1"),
+        (np.array(["a", 1], dtype=object), DataError, "y must hold labels of one type; got int, str"),
         ([0.5, 1.5], DataError, "class labels"),
         ([], DataError, "y is empty"),
         (np.ones((2, 2)), ShapeError, r"y must be 1-D, one entry per case; got shape \(2, 2\)"),

@@ -153,8 +153,10 @@ def test_progress_shows_only_when_asked(capsys, monkeypatch):
     monkeypatch.setattr("primaldual.training.progress.DELAY", 0.0)
     classifier().fit(series(), labels())
     assert capsys.readouterr().err == ""
-    classifier(verbose=1).fit(series(), labels())
+    loud = classifier(verbose=1).fit(series(), labels())
     assert "3/3" in capsys.readouterr().err
+    loud.predict(series())
+    assert "predicting" in capsys.readouterr().err
 
 
 def test_a_fit_that_was_interrupted_goes_on_from_its_checkpoint(tmp_path):

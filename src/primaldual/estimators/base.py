@@ -14,18 +14,20 @@ from primaldual.errors import ArgumentError, ShapeError
 from primaldual.estimators import folders
 from primaldual.estimators.checks import check_series
 from primaldual.estimators.description import apply_description, parameters_from
+from primaldual.estimators.networks import (
+    Outputs,
+    apply_network,
+    build_network,
+    device_of,
+    restore_network,
+)
 from primaldual.estimators.preparation import Series, SeriesPreparation
 from primaldual.estimators.quiet import without_variance_warnings
+from primaldual.estimators.seeds import seed_from
 from primaldual.estimators.splitting import check_fraction, split_off_validation
 from primaldual.models import TimeSeriesTransformer
 from primaldual.training import Callback, Examples, Objective, ProgressBar, Record, TrainingSettings, train
-from primaldual.training.examples import sorted_batches
-from primaldual.training.randomness import derive_seed, private_torch_randomness
-
-PREDICTION_BATCH = 256
-"""Series per forward pass in prediction."""
-
-Outputs = npt.NDArray[np.float64]
+from primaldual.training.randomness import derive_seed
 
 
 class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has no types
@@ -89,7 +91,7 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
     def _from_description(cls, described: Mapping[str, Any], weights: dict[str, Tensor]) -> Self:
         estimator = cls(**parameters_from(described))
         apply_description(estimator, described)
-        estimator.model_ = _restore(estimator._model_settings, weights)
+        estimator.model_ = restore_network(estimator._model_settings, weights)
         estimator.is_fitted = True
         return estimator
 
@@ -102,7 +104,7 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
         outputs: int,
         objective: Objective,
     ) -> None:
-        seed = _seed(self.random_state)
+        seed = seed_from(self.random_state)
         fraction = check_fraction(self.validation_fraction)
         settings = self._settings(derive_seed(seed, 0))
         in_training, in_validation = split_off_validation(groups, fraction, derive_seed(seed, 1))
@@ -127,7 +129,7 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
 
         callbacks = [*(self.callbacks or ()), *([ProgressBar()] if self.verbose else ())]
         state = train(
-            _build(self._model_settings, derive_seed(seed, 2)),
+            build_network(self._model_settings, derive_seed(seed, 2)),
             objective,
             settings,
             examples(in_training),
@@ -135,7 +137,7 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
             callbacks,
             self.checkpoint_dir,
         )
-        self.model_ = _restore(self._model_settings, state.best_weights).to(_device_of(state.model))
+        self.model_ = restore_network(self._model_settings, state.best_weights).to(device_of(state.model))
         self.history_ = state.history
         self.best_epoch_ = state.best_epoch
 
@@ -159,19 +161,11 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
 
     def _model_inputs(self, series: Sequence[Series]) -> tuple[Tensor, Tensor]:
         values, padding = self._preparation.apply(series)
-        device = _device_of(self.model_)
+        device = device_of(self.model_)
         return values.to(device), padding.to(device)
 
-    @torch.no_grad()
     def _outputs(self, series: Sequence[Series]) -> Outputs:
-        values, padding = self._model_inputs(series)
-        unused = torch.zeros(len(values))
-        examples = Examples(values, padding, unused, unused)
-        outputs = np.empty((len(values), self._model_settings["outputs"]))
-        for indices in sorted_batches(examples.lengths, PREDICTION_BATCH):
-            batch = examples.take(indices)
-            outputs[indices.cpu().numpy()] = self.model_(batch.values, batch.padding).double().cpu().numpy()
-        return outputs
+        return apply_network(self.model_, *self._model_inputs(series), progress=bool(self.verbose))
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
         check_series(X)
@@ -198,49 +192,4 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
         super().__setstate__(state)
         if weights is not None:
             arrays = {name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}
-            self.model_ = _restore(self._model_settings, arrays)
-
-
-def tiny_parameter_sets() -> list[dict[str, Any]]:
-    """Parameters for aeon's checks: small enough that a fit takes a blink."""
-    tiny = {
-        "embed_dim": 8,
-        "num_heads": 2,
-        "num_layers": 1,
-        "feedforward_dim": 8,
-        "epochs": 2,
-        "batch_size": 8,
-    }
-    return [tiny, {**tiny, "attention": "bn+sh(1,2)", "head": "flatten"}]
-
-
-def _build(settings: dict[str, Any], seed: int) -> TimeSeriesTransformer:
-    with private_torch_randomness(seed):
-        return TimeSeriesTransformer(**settings)
-
-
-def _restore(settings: dict[str, Any], weights: dict[str, Tensor]) -> TimeSeriesTransformer:
-    model = _build(settings, seed=0)
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-def _device_of(model: torch.nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
-def _seed(random_state: Any) -> int:
-    """One seed, without touching NumPy's global generator."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    if (
-        isinstance(random_state, int | np.integer)
-        and not isinstance(random_state, bool)
-        and random_state >= 0
-    ):
-        return int(random_state)
-    raise ArgumentError(
-        f"random_state must be None, an integer of at least 0 or a RandomState; got {random_state!r}"
-    )
+            self.model_ = restore_network(self._model_settings, arrays)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from primaldual.errors import DataError, ShapeError
 
@@ -40,16 +41,19 @@ def check_labels(y: object) -> Array:
     """Labels as a 1-D array.
 
     Raises:
-        DataError: labels that are missing (NaN or None), fractional numbers, or none at all.
+        DataError: labels that are missing (NaN or None), of several types, fractional, or none at all.
         ShapeError: labels that are not 1-D.
     """
     labels = _one_dimensional(y)
-    missing = [label is None or label != label for label in labels.tolist()]  # noqa: PLR0124 - NaN
-    if any(missing):
+    missing = np.flatnonzero(pd.isna(labels))
+    if len(missing):
         raise DataError(
-            f"y must have a label for every case; got {labels[missing.index(True)]} at position "
-            f"{missing.index(True)} ({sum(missing)} missing)"
+            f"y must have a label for every case; got {labels[missing[0]]} at position {missing[0]} "
+            f"({len(missing)} missing)"
         )
+    if labels.dtype == object and len({type(label) for label in labels}) > 1:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels}))
+        raise DataError(f"y must hold labels of one type; got {kinds}")
     if labels.dtype.kind == "f" and not np.equal(np.mod(labels, 1), 0).all():
         raise DataError(
             "y must hold class labels: strings or whole numbers; got fractions (use AttentionRegressor)"

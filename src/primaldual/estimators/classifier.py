@@ -10,11 +10,13 @@ import torch
 from aeon.classification import BaseClassifier
 
 from primaldual.errors import DataError
-from primaldual.estimators.base import AttentionEstimator, Outputs, tiny_parameter_sets
+from primaldual.estimators.base import AttentionEstimator
 from primaldual.estimators.checks import check_case_count, check_labels
 from primaldual.estimators.description import labels_from_json, labels_to_json
+from primaldual.estimators.networks import Outputs
 from primaldual.estimators.preparation import Series
 from primaldual.estimators.splitting import class_weights
+from primaldual.estimators.tiny import tiny_parameter_sets
 from primaldual.primal.problem import PrimalProblem
 from primaldual.training import Callback, Classification
 
@@ -56,7 +58,7 @@ class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[m
         label_smoothing: share of the target probability spread over all classes.
         checkpoint_dir: folder for checkpoints; the same fit on the same data resumes there.
         callbacks: `primaldual.training.Callback` objects.
-        verbose: 0 for silence, 1 for a progress bar on fits longer than two seconds.
+        verbose: 0 for silence, 1 for a progress bar on whatever takes longer than two seconds.
         random_state: None, an integer or a RandomState; give an integer under ``accelerate launch``, so that
             all processes split alike.
 

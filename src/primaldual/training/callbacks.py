@@ -36,6 +36,13 @@ class TrainingState:
         """Finish training after this epoch."""
         self.stopped = True
 
+    def newest_is_best(self) -> bool:
+        """Whether the last epoch has a higher metric than the best one, or a lower loss at the same metric.
+
+        Without a validation part every epoch counts as better than those before.
+        """
+        return self.best_epoch == 0 or _rank(self.history[-1]) > _rank(self.history[self.best_epoch - 1])
+
 
 class Callback:
     """Base of callbacks; every method does nothing until a subclass says otherwise.
@@ -55,3 +62,10 @@ class Callback:
 
     def on_train_end(self, state: TrainingState) -> None:
         """After the last epoch, also when training was interrupted."""
+
+
+def _rank(record: Record) -> tuple[float, float]:
+    metric, loss = record["validation_metric"], record["validation_loss"]
+    if metric is None or loss is None:
+        return float(record["epoch"] or 0), 0.0
+    return metric, -loss

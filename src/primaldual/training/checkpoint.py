@@ -73,6 +73,7 @@ class RunCheckpoints:
             shutil.rmtree(writing, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(writing))
+        self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             older = self._epochs()
             save_file(state.best_weights, writing / BEST)

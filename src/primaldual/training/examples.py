@@ -40,7 +40,7 @@ class Examples:
     def lengths(self) -> Tensor:
         """(cases,): time points that are not padding."""
         if self.padding is None:
-            return torch.full((len(self),), self.values.shape[1])
+            return torch.full((len(self),), self.values.shape[1], device=self.values.device)
         return (~self.padding).sum(1)
 
     def take(self, indices: Tensor) -> "Examples":

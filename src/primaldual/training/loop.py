@@ -50,7 +50,7 @@ def train(
         The final state; ``best_weights`` holds the weights to use.
 
     Raises:
-        DataError: the training loss is not finite.
+        DataError: a loss is not finite.
         CheckpointError: the checkpoint cannot be read or written.
 
     Example:
@@ -80,7 +80,6 @@ class _Run:
         self.training, self.validation = training, validation
         self.accelerator = Accelerator()
         self.callbacks = list(callbacks) if self.accelerator.is_main_process else []
-        fingerprint = run_fingerprint(model, objective, settings, training, validation)
         self.model = self.accelerator.prepare_model(model)
         self.optimizer = self.accelerator.prepare_optimizer(
             OPTIMIZERS[settings.optimizer](
@@ -90,6 +89,8 @@ class _Run:
         self.state = TrainingState(self.model, settings)
         self.checkpoints: RunCheckpoints | None = None
         if checkpoint_dir is not None:
+            plain = self.accelerator.unwrap_model(self.model)
+            fingerprint = run_fingerprint(plain, objective, settings, training, validation)
             self.checkpoints = RunCheckpoints(checkpoint_dir, fingerprint, self.accelerator)
             self.checkpoints.resume(self.state)
 
@@ -154,12 +155,7 @@ class _Run:
             self.optimizer.zero_grad()
             sums += torch.stack([losses.detach().sum(), batch.weights.sum()])
         total, weight = self._total(sums).tolist()
-        if not math.isfinite(total):
-            raise DataError(
-                f"the training loss is {total} in epoch {epoch + 1}; a learning_rate below "
-                f"{settings.learning_rate} or values of smaller scale may help"
-            )
-        return total / weight, learning_rate
+        return self._finite("training", total / weight), learning_rate
 
     @torch.no_grad()
     def _evaluate(self, examples: Examples) -> tuple[float, float]:
@@ -175,7 +171,15 @@ class _Run:
             count = batch.weights.new_tensor(float(len(batch)))
             sums += counts * torch.stack([losses.sum(), batch.weights.sum(), scores.sum(), count])
         loss, weight, score, count_all = self._total(sums).tolist()
-        return loss / weight, score / count_all
+        return self._finite("validation", loss / weight), score / count_all
+
+    def _finite(self, part: str, loss: float) -> float:
+        if math.isfinite(loss):
+            return loss
+        raise DataError(
+            f"the {part} loss is {loss} after {self.state.epoch} finished epochs; a learning_rate below "
+            f"{self.settings.learning_rate} or values of smaller scale may help"
+        )
 
     def _outputs(self, batch: Examples) -> Tensor:
         with PRECISIONS[self.settings.mixed_precision](self.accelerator.device):
@@ -188,7 +192,7 @@ class _Run:
 
     def _keep_best(self) -> None:
         state, patience = self.state, self.settings.patience
-        if state.best_epoch == 0 or _rank(state.history[-1]) > _rank(state.history[state.best_epoch - 1]):
+        if state.newest_is_best():
             state.best_epoch = state.epoch
             weights = self.accelerator.get_state_dict(self.model)
             state.best_weights = {
@@ -196,10 +200,3 @@ class _Run:
             }
         elif patience is not None and state.epoch - state.best_epoch >= patience:
             state.stop()
-
-
-def _rank(record: Record) -> tuple[float, float]:
-    metric, loss = record["validation_metric"], record["validation_loss"]
-    if metric is None or loss is None:
-        return float(record["epoch"] or 0), 0.0
-    return metric, -loss

@@ -1,4 +1,7 @@
-"""A progress bar for the terminal and for notebooks."""
+"""Progress bars for the terminal and for notebooks."""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
@@ -6,6 +9,20 @@ from primaldual.training.callbacks import Callback, TrainingState
 
 DELAY = 2.0
 """Seconds before a bar appears, so that short runs stay quiet."""
+
+
+Item = TypeVar("Item")
+
+
+def with_progress(items: Sequence[Item], description: str, shown: bool) -> Iterable[Item]:
+    """The items, behind a bar if it is to be shown and takes longer than two seconds.
+
+    Example:
+        >>> list(with_progress([1, 2], "predicting", shown=False))
+        [1, 2]
+    """
+    bar: Iterable[Item] = tqdm(items, desc=description, unit="batch", delay=DELAY, disable=not shown)
+    return bar
 
 
 class ProgressBar(Callback):
