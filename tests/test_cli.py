@@ -3,11 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -174,47 +170,6 @@ def test_version_and_bare_call(capsys):
     assert "compare" in out
 
 
-BAD = {
-    "unknown name": (["compare", "JapaneseVowles"], "did you mean JapaneseVowels"),
-    "missing file": (["compare", "none.csv"], "none.csv does not exist"),
-    "spec": (["compare", "BasicMotions", "-a", "softmax,foo(1"], "foo(1"),
-    "scales": (["compare", "BasicMotions", "-a", "sh(1,2)"], "4 heads"),
-    "heads": (["compare", "BasicMotions", "--heads", "3"], "num_heads"),
-    "epochs": (["compare", "BasicMotions", "--epochs", "0"], "epochs"),
-    "seeds": (["compare", "BasicMotions", "--seeds", "0"], "--seeds"),
-    "no data": (["compare"], "DATA"),
-    "no such command": (["compere"], "compere"),
-    "data dir": (["compare", "BasicMotions", "--data-dir", "nowhere"], "nowhere is not a folder"),
-    "no model": (["evaluate", "nowhere", "BasicMotions"], "nowhere"),
-    "split": (["evaluate", "MODEL", "BasicMotions", "--split", "dev"], "train, test, all"),
-    "channels": (["predict", "MODEL", "BasicMotions"], "has 6 channels"),
-    "ending": (["predict", "MODEL", "BasicMotions", "--out", "p.txt"], ".csv, .json"),
-    "train over": (["train", "BasicMotions", "--out", "file"], "no saved classifier"),
-    "equation": (["equation", "softmax+linear"], "two parts"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing(capsys, model, tmp_path, monkeypatch, name):
-    words, message = BAD[name]
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("in the way")
-    code, out, err = run(capsys, *[model if word == "MODEL" else word for word in words])
-    assert code == 2
-    assert message in err
-    assert err.startswith("error: ")
-    assert len(err.strip().splitlines()) == 1
-    assert out == ""
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_an_output_folder_that_is_a_file_is_refused_at_once(capsys, source, tmp_path):
-    (tmp_path / "file").touch()
-    code, _, err = run(capsys, "compare", source, "--out", tmp_path / "file", *TINY)
-    assert code == 2
-    assert "is a file" in err
-
-
 def test_a_wide_confusion_matrix_becomes_a_list_of_mistakes():
     truth = np.array([f"class {number}" for number in range(20)])
     predicted = truth.copy()
@@ -226,38 +181,3 @@ def test_a_wide_confusion_matrix_becomes_a_list_of_mistakes():
         assert expected in text
         assert "class 5" in text
         assert "…" not in text
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
-def test_ctrl_c_keeps_finished_runs_and_names_the_way_on(source, tmp_path):
-    words = ["compare", str(source), "--out", str(tmp_path / "out"), "-a", "softmax", "--seeds", "400", *TINY]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "primaldual.cli", *words],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    database = tmp_path / "out" / "results.sqlite"
-    deadline = time.monotonic() + 120
-    while _finished(database) < 2 and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert out == ""
-    finished = _finished(database)
-    assert f"Stopped. {finished} of 400 runs are finished and kept in {database}" in err
-    assert "primaldual compare" in err.splitlines()[-1]
-    assert "Traceback" not in err
-
-
-def _finished(database):
-    if not database.exists():
-        return 0
-    connection = sqlite3.connect(database)
-    try:
-        return connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
