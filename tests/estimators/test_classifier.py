@@ -140,6 +140,13 @@ def test_labels_may_be_a_list_integers_or_booleans():
         assert set(classifier().fit(series(), y).predict(series())) <= set(y)
 
 
+def test_parameters_may_be_numpy_numbers(tmp_path):
+    numbers = {"embed_dim": np.int64(8), "batch_size": np.int64(8), "dropout": np.float32(0.1)}
+    fitted = classifier(**numbers, epochs=np.int64(1)).fit(series(), labels())
+    fitted.save(tmp_path / "model")
+    assert AttentionClassifier.load(tmp_path / "model").batch_size == 8
+
+
 def test_callbacks_watch_and_stop():
     class StopAtTwo(Callback):
         def on_epoch_end(self, state):
@@ -186,6 +193,8 @@ def test_a_fit_that_was_interrupted_goes_on_from_its_checkpoint(tmp_path):
         ({"class_weight": {"down": 1}}, ArgumentError, "class_weight names 'down'"),
         ({"label_smoothing": 2}, ArgumentError, "label_smoothing"),
         ({"callbacks": [print]}, ArgumentError, "callbacks must hold Callback objects"),
+        ({"callbacks": 3}, ArgumentError, "callbacks must hold Callback objects; got 3"),
+        ({"dropout": "some"}, ArgumentError, r"dropout must lie in \[0, 1\); got 'some'"),
         ({"random_state": -1}, ArgumentError, "random_state must be"),
     ],
 )

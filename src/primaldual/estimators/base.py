@@ -1,5 +1,6 @@
 """What the classifier and the regressor share: data in, one trained transformer, outputs out."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -28,6 +29,19 @@ from primaldual.estimators.splitting import check_fraction, split_off_validation
 from primaldual.models import TimeSeriesTransformer
 from primaldual.training import Callback, Examples, Objective, ProgressBar, Record, TrainingSettings, train
 from primaldual.training.randomness import derive_seed
+
+_MODEL_PARAMETERS = (
+    "embed_dim",
+    "num_heads",
+    "num_layers",
+    "feedforward_dim",
+    "dropout",
+    "attention",
+    "head",
+)
+_TRAINING_PARAMETERS = tuple(
+    field.name for field in dataclasses.fields(TrainingSettings) if field.name != "seed"
+)
 
 
 class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has no types
@@ -113,13 +127,7 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
             "channels": int(series[0].shape[0]),
             "length": self._preparation.length,
             "outputs": outputs,
-            "embed_dim": self.embed_dim,
-            "num_heads": self.num_heads,
-            "num_layers": self.num_layers,
-            "feedforward_dim": self.feedforward_dim,
-            "dropout": self.dropout,
-            "attention": self.attention,
-            "head": self.head,
+            **self._given(_MODEL_PARAMETERS),
         }
 
         def examples(places: npt.NDArray[np.int64]) -> Examples:
@@ -142,22 +150,17 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
         self.best_epoch_ = state.best_epoch
 
     def _settings(self, seed: int) -> TrainingSettings:
-        for callback in self.callbacks or ():
-            if not isinstance(callback, Callback):
-                raise ArgumentError(f"callbacks must hold Callback objects; got {callback!r}")
-        return TrainingSettings(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            warmup_epochs=self.warmup_epochs,
-            gradient_clip=self.gradient_clip,
-            mixed_precision=self.mixed_precision,
-            patience=self.patience,
-            seed=seed,
-        )
+        callbacks = () if self.callbacks is None else self.callbacks
+        if not isinstance(callbacks, Sequence) or not all(isinstance(one, Callback) for one in callbacks):
+            raise ArgumentError(f"callbacks must hold Callback objects; got {self.callbacks!r}")
+        return TrainingSettings(**self._given(_TRAINING_PARAMETERS), seed=seed)
+
+    def _given(self, names: Sequence[str]) -> dict[str, Any]:
+        """Parameters by name; a grid search over a NumPy array gives NumPy numbers, torch wants Python's."""
+        values = {name: getattr(self, name) for name in names}
+        return {
+            name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()
+        }
 
     def _model_inputs(self, series: Sequence[Series]) -> tuple[Tensor, Tensor]:
         values, padding = self._preparation.apply(series)

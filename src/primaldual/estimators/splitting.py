@@ -83,8 +83,8 @@ def class_weights(
                 raise ArgumentError(
                     f"class_weight names {label!r}; the labels are {', '.join(map(str, position))}"
                 )
-            if not weight > 0:
-                raise ArgumentError(f"class_weight must be positive; got {weight!r} for {label!r}")
+            if not isinstance(weight, int | float | np.number) or not weight > 0:
+                raise ArgumentError(f"class_weight must hold positive numbers; got {weight!r} for {label!r}")
             weights[position[label]] = weight
         return weights
     if class_weight == "balanced":

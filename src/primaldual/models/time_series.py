@@ -68,7 +68,7 @@ class TimeSeriesTransformer(nn.Module):
                 raise ArgumentError(f"{name} must be an integer of at least 1; got {size!r}")
         if embed_dim % num_heads:
             raise ArgumentError(f"embed_dim must be a multiple of num_heads; got {embed_dim} and {num_heads}")
-        if not 0 <= dropout < 1:
+        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
             raise ArgumentError(f"dropout must lie in [0, 1); got {dropout!r}")
         if head not in HEADS:
             raise ArgumentError(f"head must be one of {', '.join(HEADS)}; got {head!r}")
