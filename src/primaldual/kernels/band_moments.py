@@ -46,7 +46,7 @@ def _centre(slabs: Tensor, seen: Tensor) -> Tensor:
 
 def band_moments(key: Tensor, seen: Tensor, band: Band) -> tuple[Tensor, Tensor]:
     """:func:`plain_moments` with memory linear in the length, whatever the radius."""
-    moments = _BandMoments.apply(band.rows(key), seen, band)  # type: ignore[no-untyped-call]
+    moments = _BandMoments.apply(band.rows(key), seen, band)
     mean, variance = (band.unblock(part, key.shape[0], key.shape[2]) for part in moments)
     return mean, variance
 

@@ -15,7 +15,7 @@ _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 def flash_band(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float) -> Tensor:
     """:func:`plain_band` without dropout on the CPU: slabs are views, and never stored for backward."""
     rows = band.rows(key), band.rows(value)
-    out: Tensor = _FlashBand.apply(band.blocks(query), *rows, seen, band, scale)  # type: ignore[no-untyped-call]
+    out: Tensor = _FlashBand.apply(band.blocks(query), *rows, seen, band, scale)
     return band.unblock(out, query.shape[0], query.shape[2])
 
 

@@ -83,7 +83,7 @@ def causal_sums(
     query: Tensor, key: Tensor, value: Tensor, former: Tensor, former_total: Tensor
 ) -> tuple[Tensor, Tensor]:
     """:func:`plain_causal_sums` that keeps only its inputs for backward."""
-    sums, totals = _CausalSums.apply(query, key, value, former, former_total)  # type: ignore[no-untyped-call]
+    sums, totals = _CausalSums.apply(query, key, value, former, former_total)
     return sums, totals
 
 

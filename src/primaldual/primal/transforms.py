@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
+from primaldual.kernels.batch_norm import batch_normalized_query
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.parts import Part
 
 if TYPE_CHECKING:
@@ -116,6 +118,12 @@ class BatchNormalization(Transform):
     def into_query(
         self, query: Tensor, training: TrainingSet, heads: list[int]
     ) -> tuple[Tensor, TrainingSet]:
+        if training.shared_by_queries and query.dtype == training.key.dtype and _fusible(query):
+            eps = self.eps if self.scale == "inv_std" else None
+            changed, keys = batch_normalized_query(
+                query, training.key, training.attendable.keys, self._beta(heads), eps
+            )
+            return changed, training.with_keys(keys)
         training, statistics = training.centred()
         groups = query.shape[1] // statistics.mean.shape[1]
         mean, variance = (_for_queries(part, groups) for part in statistics)
@@ -157,6 +165,11 @@ class BatchNormalization(Transform):
             ]
         below = "" if self.scale == "none" else f" / √(σ² + {self.eps:g})"
         return [f"T(x) = (x − {beta} μ){below}", "μ = mean_j k_j,  σ² = mean_j (k_j − μ)²"]
+
+
+def _fusible(query: Tensor) -> bool:
+    """Whether the fused form applies: full precision, outside the graphs that compilers fuse themselves."""
+    return accumulation_dtype(query.dtype) == query.dtype and not torch.compiler.is_compiling()
 
 
 def _for_queries(statistic: Tensor, groups: int) -> Tensor:
