@@ -107,10 +107,12 @@ def _run_on_workers(runs: Sequence[Run], work: Work, jobs: int, on_event: Callab
                 _raise(message)
             missing -= isinstance(message, Result)
             on_event(message)
-    finally:
+    except BaseException:
         for worker in workers:
             if worker.pid is not None:
                 worker.terminate()
+        raise
+    finally:
         for worker in workers:
             if worker.pid is not None:
                 worker.join(_PATIENCE_SECONDS)
