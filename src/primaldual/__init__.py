@@ -4,11 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from primaldual.nn.multihead import MultiheadAttention
-from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, RandomFeatures, TruncatedTaylor
+from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.normalizers import Constant, Normalizer, SumOfKernels
+from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import PARTS, preset
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.subsets import AllKeys, MaskedKeys, PooledHeads, Subset, Window
+from primaldual.primal.random_features import RandomFeatures
+from primaldual.primal.subsets import AllKeys, MaskedKeys, Subset, Window
 from primaldual.primal.transforms import BatchNormalization, Identity, Transform
 
 if TYPE_CHECKING:

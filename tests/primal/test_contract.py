@@ -6,7 +6,8 @@ from tests.contract_specs import ONLY_DENSE, SPECS
 
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.subsets import MaskedKeys, PooledHeads
+from primaldual.primal.pooled_heads import PooledHeads
+from primaldual.primal.subsets import MaskedKeys
 from primaldual.primal.transforms import BatchNormalization
 from primaldual.testing import CHECKS
 from primaldual.testing.modules import check_export

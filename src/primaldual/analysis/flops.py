@@ -10,8 +10,8 @@ from torch import nn
 from primaldual.errors import ArgumentError
 from primaldual.models import TimeSeriesTransformer
 from primaldual.nn.multihead import MultiheadAttention
-from primaldual.primal.feature_maps import RandomFeatures
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import Window, group_heads
 
 _CPU = torch.device("cpu")

@@ -59,7 +59,8 @@ def _chunks(tensor: Tensor) -> Tensor:
     """
     chunks = (tensor.shape[3] + CHUNK - 1) // CHUNK
     whole = pad(tensor, (0, 0, 0, chunks * CHUNK - tensor.shape[3]))
-    return torch.unflatten(whole, 3, (chunks, CHUNK)).movedim(3, 0).flatten(3, 4)
+    # Contiguous, because every product would copy it otherwise.
+    return torch.unflatten(whole, 3, (chunks, CHUNK)).movedim(3, 0).flatten(3, 4).contiguous()
 
 
 def _unchunk(tensor: Tensor, like: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Factored attention on given features: linear in the length, causal by chunks."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -60,7 +62,7 @@ def linear_attention(
         sums, totals = _everywhere(queries, keys, values, normalize)
     if totals is not None:
         present = totals != 0
-        sums = torch.where(present, sums / torch.where(present, totals, 1.0), 0.0)
+        sums = sums * torch.where(present, 1 / torch.where(present, totals, 1.0), 0.0)
     out = sums.flatten(1, 2).to(value.dtype)
     return pad(out, (0, 0, missing, 0)) if missing else out
 
@@ -69,11 +71,39 @@ def _everywhere(
     queries: Tensor, keys: Tensor, values: Tensor, normalize: bool
 ) -> tuple[Tensor, Tensor | None]:
     """sum_j (f_i . g_j) v_j and sum_j f_i . g_j over all keys, queries (batch, kv heads, group, Nq, F)."""
-    state = (keys.transpose(-2, -1) @ values).unsqueeze(2)
-    if not normalize:
-        return queries @ state, None
-    total = keys.sum(-2)[:, :, None, None]
-    return queries @ state, (queries * total).sum(-1, keepdim=True)
+    group = queries.shape[2:4]
+    arguments = queries.flatten(2, 3), keys, values
+    if torch.compiler.is_compiling():
+        sums, totals = _plain_sums(*arguments)[:2]
+    else:
+        sums, totals = _Sums.apply(*arguments)
+    return torch.unflatten(sums, 2, group), torch.unflatten(totals, 2, group) if normalize else None
+
+
+def _plain_sums(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    state, total = keys.transpose(-2, -1) @ values, keys.sum(-2)
+    totals = torch.einsum("bhnf,bhf->bhn", queries, total).unsqueeze(-1)
+    return queries @ state, totals, state, total
+
+
+class _Sums(torch.autograd.Function):
+    """:func:`_plain_sums` whose backward adds its two parts within the products."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        sums, totals, state, total = _plain_sums(queries, keys, values)
+        ctx.save_for_backward(queries, keys, values, state, total)
+        return sums, totals
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_sums: Tensor, grad_totals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        queries, keys, values, state, total = ctx.saved_tensors
+        grad_queries = (grad_sums @ state.transpose(-2, -1)).addcmul_(grad_totals, total.unsqueeze(-2))
+        pull = queries.transpose(-2, -1) @ grad_sums
+        pull_total = torch.einsum("bhnf,bhn->bhf", queries, grad_totals.squeeze(-1))
+        grad_keys = (values @ pull.transpose(-2, -1)).add_(pull_total.unsqueeze(-2))
+        return grad_queries, grad_keys, keys @ pull
 
 
 def _causal(queries: Tensor, keys: Tensor, values: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
-from primaldual.kernels.masks import Attendable, causal_mask, from_torch_mask, keep_attendable
+from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.kernels.masks import Attendable
+from primaldual.nn.inputs import batch_first, clean, read_masks
 from primaldual.nn.projection import ProjectedSource, split_heads
 from primaldual.nn.state_dicts import rename
 from primaldual.primal import plan
@@ -145,19 +146,19 @@ class MultiheadAttention(nn.Module):
             ShapeError: inputs or masks that do not fit.
         """
         batched = query.dim() == 3
-        query, key, value = self._batch_first(query, key, value, batched)
-        attendable = self._read_masks(key_padding_mask, attn_mask, is_causal, query, key)
-        query, key, value = _clean_inputs(query, key, value, attendable)
+        widths = (self.embed_dim, self.k_proj.in_features, self.v_proj.in_features)
+        query, key, value = batch_first((query, key, value), widths, self.batch_first)
+        size = (query.shape[0], self.num_heads, query.shape[1], key.shape[1])
+        attendable = read_masks(key_padding_mask, attn_mask, is_causal, size)
+        query, key, value = clean((query, key, value), attendable)
         dropout_p = self.dropout if self.training else 0.0
         heads = split_heads(self.q_proj(query), self.head_dim)
         if attendable.pairs is None:
             source = ProjectedSource(key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim)
             mixed = plan.attend_source(self.problem, heads, source, attendable, dropout_p)
         else:
-            keys, values = (
-                split_heads(project(inputs), self.head_dim)
-                for project, inputs in ((self.k_proj, key), (self.v_proj, value))
-            )
+            keys = split_heads(self.k_proj(key), self.head_dim)
+            values = split_heads(self.v_proj(value), self.head_dim)
             mask = attendable.pairs if attendable.keys is None else attendable.pairs & attendable.keys
             mixed = self.problem.attend(heads, keys, values, mask, attendable.is_causal, dropout_p)
         out = self.out_proj(mixed.transpose(1, 2).flatten(2))
@@ -174,91 +175,9 @@ class MultiheadAttention(nn.Module):
         maps = self.problem.attention_map(heads, keys, merged, attendable.is_causal)
         return maps.mean(1) if average else maps
 
-    def _batch_first(
-        self, query: Tensor, key: Tensor, value: Tensor, batched: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        tensors = {"query": query, "key": key, "value": value}
-        widths = (self.embed_dim, self.k_proj.in_features, self.v_proj.in_features)
-        for (name, tensor), width in zip(tensors.items(), widths, strict=True):
-            if tensor.dim() != query.dim() or tensor.dim() not in (2, 3) or tensor.shape[-1] != width:
-                raise ShapeError(
-                    f"{name} must be ([batch,] length, {width}); got shape {tuple(tensor.shape)}"
-                )
-        if key is value and query is key:
-            query = key = value = self._one_batch_first(query, batched)
-        elif key is value:
-            query, key = self._one_batch_first(query, batched), self._one_batch_first(key, batched)
-            value = key
-        else:
-            query, key, value = (self._one_batch_first(tensor, batched) for tensor in (query, key, value))
-        if not query.shape[0] == key.shape[0] == value.shape[0] or key.shape[1] != value.shape[1]:
-            raise ShapeError(
-                "query, key and value must share the batch, key and value the length; "
-                f"got (batch, length) {tuple(query.shape[:2])}, {tuple(key.shape[:2])}, {tuple(value.shape[:2])}"
-            )
-        return query, key, value
-
-    def _one_batch_first(self, tensor: Tensor, batched: bool) -> Tensor:
-        if not batched:
-            return tensor.unsqueeze(0)
-        return tensor if self.batch_first else tensor.transpose(0, 1)
-
-    def _read_masks(
-        self,
-        key_padding_mask: Tensor | None,
-        attn_mask: Tensor | None,
-        is_causal: bool,
-        query: Tensor,
-        key: Tensor,
-    ) -> Attendable:
-        batch, query_length, key_length = query.shape[0], query.shape[1], key.shape[1]
-        keys = pairs = None
-        if key_padding_mask is not None:
-            keys = from_torch_mask(key_padding_mask, "key_padding_mask")
-            keys = keys.unsqueeze(0) if keys.dim() == 1 else keys
-            if keys.shape != (batch, key_length):
-                raise ShapeError(
-                    f"key_padding_mask must be {(batch, key_length)}; got {tuple(key_padding_mask.shape)}"
-                )
-            keys = keys[:, None, None, :]
-        if attn_mask is not None:
-            pairs = from_torch_mask(attn_mask, "attn_mask")
-            shapes = ((query_length, key_length), (batch * self.num_heads, query_length, key_length))
-            if tuple(pairs.shape) not in shapes:
-                raise ShapeError(
-                    f"attn_mask must be {shapes[0]} or {shapes[1]}; got {tuple(attn_mask.shape)}"
-                )
-            pairs = pairs[None, None] if pairs.dim() == 2 else pairs.unflatten(0, (batch, self.num_heads))
-            if is_causal and _implied_by_causal(pairs):
-                pairs = None
-        return Attendable(keys, pairs, is_causal)
-
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         width = self.kv_heads * self.head_dim
         rename(state_dict, prefix, (self.embed_dim, width, width))  # type: ignore[arg-type]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _implied_by_causal(pairs: Tensor) -> bool:
-    """Whether a mask is the causal one itself, as callers pass it beside ``is_causal``."""
-    if torch.compiler.is_compiling():
-        return pairs.shape[:2] == (1, 1)
-    return bool((pairs == causal_mask(pairs.shape[2], pairs.shape[3], pairs.device)).all())
-
-
-def _clean_inputs(
-    query: Tensor, key: Tensor, value: Tensor, attendable: Attendable
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Zero padded keys and values, and what is not finite in padded queries of self-attention.
-
-    NaN in the padding then reaches neither outputs nor the gradients of the projections.
-    """
-    if attendable.keys is None:
-        return query, key, value
-    mask = attendable.keys[:, 0]
-    if query is key:
-        query = torch.where(mask.transpose(-2, -1), query, query.nan_to_num(0.0, 0.0, 0.0))
-    cleaned = keep_attendable(key, mask)
-    return query, cleaned, cleaned if value is key else keep_attendable(value, mask)

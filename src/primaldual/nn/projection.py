@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from primaldual.kernels.pooling import Layout, pool
-from primaldual.primal.subsets import selection
+from primaldual.primal.sources import selection
 
 
 class ProjectedSource:

@@ -11,7 +11,8 @@ from torch.nn.functional import dropout
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels.dense import weighted_sum
 from primaldual.kernels.masks import Attendable, keep_attendable, read_mask
-from primaldual.primal.subsets import KeyValueSource, TensorSource, restrict, selection
+from primaldual.primal.sources import KeyValueSource, TensorSource, selection
+from primaldual.primal.subsets import restrict
 from primaldual.primal.training_sets import TrainingSet
 
 if TYPE_CHECKING:

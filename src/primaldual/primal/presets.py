@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from primaldual.errors import SpecError
-from primaldual.primal.feature_maps import EluPlusOne, Exponential, RandomFeatures, TruncatedTaylor
+from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.normalizers import Constant
 from primaldual.primal.parts import Part
+from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.subsets import PooledHeads, Window
+from primaldual.primal.random_features import RandomFeatures
+from primaldual.primal.subsets import Window
 from primaldual.primal.transforms import BatchNormalization
 
 

@@ -17,7 +17,8 @@ from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
 from primaldual.primal.normalizers import Normalizer, SumOfKernels
 from primaldual.primal.parts import Part
-from primaldual.primal.subsets import AllKeys, Subset, group_heads, restrict, selection
+from primaldual.primal.sources import selection
+from primaldual.primal.subsets import AllKeys, Subset, group_heads, restrict
 from primaldual.primal.transforms import Identity, Transform
 
 

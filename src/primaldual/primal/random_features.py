@@ -1,0 +1,95 @@
+"""Positive random features of the exponential kernel."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from primaldual.errors import ArgumentError
+from primaldual.primal.feature_maps import FeatureMap
+
+
+class RandomFeatures(FeatureMap):
+    """Phi(x) = exp(w_i . z - |z|^2 / 2) / sqrt(M), z = x / D^(1/4), w_i ~ N(0, I), orthogonal in blocks.
+
+    Positive random features: E[Phi(x) . Phi(y)] = exp(x . y / sqrt(D)).
+    Source: Choromanski et al., "Rethinking Attention with Performers", ICLR 2021.
+
+    Args:
+        num_features: M, 1 or more.
+        seed: the directions w_i follow from it and from D alone; the state_dict holds them once bound.
+
+    Raises:
+        ArgumentError: num_features below 1.
+    """
+
+    name = "random"
+
+    def __init__(self, num_features: int = 64, *, seed: int = 0) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise ArgumentError(f"num_features must be 1 or more; got {num_features}")
+        self.num_features = num_features
+        self.seed = seed
+        self.directions: Tensor
+        self.register_buffer("directions", None)
+
+    def arguments(self) -> tuple[object, ...]:
+        return (self.num_features,)
+
+    def bind(self, heads: int, head_dim: int) -> Self:
+        del heads
+        self.directions = _orthogonal_gaussian(self.num_features, head_dim, self.seed)
+        return self
+
+    def kernel(self, query: Tensor, key: Tensor) -> Tensor:
+        directions = self._directions(query)
+        total = 0.0
+        quarter_root = query.shape[-1] ** 0.25
+        for direction in directions.unbind(0):
+            left = (query @ direction / quarter_root - query.square().sum(-1) / (2 * quarter_root**2)).exp()
+            right = (key @ direction / quarter_root - key.square().sum(-1) / (2 * quarter_root**2)).exp()
+            total = total + left.unsqueeze(-1) * right.unsqueeze(-2)
+        return torch.as_tensor(total) / self.num_features
+
+    def features(self, inputs: Tensor) -> Tensor:
+        scaled = inputs * inputs.shape[-1] ** -0.25
+        exponent = (
+            scaled @ self._directions(inputs).transpose(0, 1) - scaled.square().sum(-1, keepdim=True) / 2
+        )
+        return exponent.exp() * self.num_features**-0.5
+
+    def feature_count(self, head_dim: int) -> int:
+        del head_dim
+        return self.num_features
+
+    def _directions(self, inputs: Tensor) -> Tensor:
+        if self.directions is None or self.directions.shape[1] != inputs.shape[-1]:
+            return _orthogonal_gaussian(self.num_features, inputs.shape[-1], self.seed).to(inputs)
+        return self.directions.to(inputs)
+
+    def formula(self, style: str) -> list[str]:
+        if style == "latex":
+            return [
+                rf"\Phi(x) = \tfrac{{1}}{{\sqrt{{{self.num_features}}}}}"
+                r"\left[\exp\!\left(w_i^\top z - \tfrac12\|z\|^2\right)\right]_i,\quad z = x/D^{1/4}"
+            ]
+        return [
+            f"Φ(x) = [exp(w_i·z − |z|²/2)]_(i=1..{self.num_features}) / √{self.num_features},  z = x / D^(1/4)"
+        ]
+
+
+def _orthogonal_gaussian(count: int, head_dim: int, seed: int) -> Tensor:
+    """Rows are N(0, I) each, orthogonal within blocks of head_dim: (count, head_dim), float32."""
+    generator = torch.Generator().manual_seed(seed)
+    blocks = []
+    for _ in range(math.ceil(count / head_dim)):
+        gaussian = torch.randn(head_dim, head_dim, generator=generator, dtype=torch.float64)
+        lengths = torch.randn(head_dim, head_dim, generator=generator, dtype=torch.float64).norm(dim=1)
+        basis, triangle = torch.linalg.qr(gaussian)
+        # Without the signs the basis is not uniformly distributed and the features are biased.
+        blocks.append((basis * triangle.diagonal().sign()).T * lengths[:, None])
+    return torch.cat(blocks)[:count].float()

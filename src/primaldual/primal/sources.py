@@ -1,0 +1,58 @@
+"""Where keys and values come from, so that a subset can pool them before they are projected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from primaldual.kernels.pooling import Layout, pool
+from primaldual.kernels.statistics import accumulation_dtype
+
+
+class KeyValueSource(Protocol):
+    """Where keys and values come from: tensors, or inputs still to be projected."""
+
+    length: int
+
+    def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
+        """Keys and values of these query heads."""
+
+    def pooled(
+        self, heads: list[int], scale: int, layout: Layout, key_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pooled keys and values of these query heads, and the mask of the pools."""
+
+
+class TensorSource:
+    """Keys and values given as tensors (batch, kv heads, Nk, D), for a number of query heads."""
+
+    def __init__(self, key: Tensor, value: Tensor, query_heads: int) -> None:
+        self.key = key
+        self.value = value
+        self.length = key.shape[2]
+        self.query_heads = query_heads
+
+    def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
+        if len(heads) == self.query_heads:
+            return self.key, self.value
+        groups = self.query_heads // self.key.shape[1]
+        picked = selection([head // groups for head in heads])
+        return self.key[:, picked], self.value[:, picked]
+
+    def pooled(
+        self, heads: list[int], scale: int, layout: Layout, key_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        key, value = self.take(heads)
+        # Half-precision means of keys far from 0 would round away their differences.
+        pooled_key, mask = pool(key.to(accumulation_dtype(key.dtype)), scale, key_mask, layout)
+        return pooled_key, pool(value, scale, key_mask, layout)[0], mask
+
+
+def selection(heads: Sequence[int]) -> slice | list[int]:
+    """A slice (no copy) when the heads are consecutive, else the list."""
+    ordered = list(heads)
+    if ordered == list(range(ordered[0], ordered[0] + len(ordered))):
+        return slice(ordered[0], ordered[0] + len(ordered))
+    return ordered
