@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from tests.experiments.fakes import FakeClassifier, dataset
@@ -54,6 +56,19 @@ def test_a_refused_run_stops_the_grid_with_its_own_error(tmp_path, jobs):
 def test_an_unforeseen_failure_of_a_worker_names_run_and_cause(tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)run bn, seed 0 failed.*ZeroDivisionError: unforeseen"):
         run_grid(RUNS, _work(tmp_path, **{"break": "bn"}), 2, lambda _: None)
+
+
+class _Deadly:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_a_worker_that_dies_is_noticed(tmp_path):
+    work = Work(dataset(4000), dataset(), {}, _Deadly(), tmp_path / "models")
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        run_grid(RUNS, work, 2, lambda _: None)
 
 
 def test_processes_do_not_change_results(tmp_path):

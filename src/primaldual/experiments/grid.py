@@ -92,11 +92,15 @@ def _execute(run: Run, work: Work, on_event: Callable[[Event], None]) -> Result:
 
 def _run_on_workers(runs: Sequence[Run], work: Work, jobs: int, on_event: Callable[[Event], None]) -> None:
     context = multiprocessing.get_context("spawn")
+    # The data go through a queue: as an argument, a worker that dies on start would block the parent for good.
+    setup: Any = context.Queue()
     tasks: Any = context.Queue()
     messages: Any = context.Queue()
+    for _ in range(jobs):
+        setup.put(work)
     for task in [*runs, *[None] * jobs]:
         tasks.put(task)
-    workers = [context.Process(target=_work, args=(tasks, messages, work), daemon=True) for _ in range(jobs)]
+    workers = [context.Process(target=_work, args=(setup, tasks, messages), daemon=True) for _ in range(jobs)]
     try:
         for worker in workers:
             worker.start()
@@ -108,6 +112,8 @@ def _run_on_workers(runs: Sequence[Run], work: Work, jobs: int, on_event: Callab
             missing -= isinstance(message, Result)
             on_event(message)
     except BaseException:
+        setup.cancel_join_thread()
+        tasks.cancel_join_thread()
         for worker in workers:
             if worker.pid is not None:
                 worker.terminate()
@@ -130,7 +136,7 @@ def _next_message(messages: Any, workers: Sequence[Any]) -> Any:
                     raise RuntimeError(f"a training process ended with exit code {worker.exitcode}") from None
 
 
-def _work(tasks: Any, messages: Any, work: Work) -> None:
+def _work(setup: Any, tasks: Any, messages: Any) -> None:
     """Body of a worker: Ctrl-C is the parent's to handle, and a vanished parent ends the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -142,6 +148,7 @@ def _work(tasks: Any, messages: Any, work: Work) -> None:
     signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    work: Work = setup.get()
     while (run := tasks.get()) is not None:
         try:
             messages.put(_execute(run, work, messages.put))
