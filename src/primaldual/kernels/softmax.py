@@ -21,6 +21,8 @@ def softmax_attention(
         dropout_p: probability of dropping a weight.
     """
     mask, is_causal = _sdpa_mask(attendable, query.shape[2], key.shape[2], query.device)
+    # Passed only where it is needed: under dynamic shapes the comparison is no plain bool.
+    grouped = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
     return scaled_dot_product_attention(
         query,
         key,
@@ -29,7 +31,7 @@ def softmax_attention(
         dropout_p=dropout_p,
         is_causal=is_causal,
         scale=scale,
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouped,
     )
 
 
