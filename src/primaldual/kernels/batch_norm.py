@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from primaldual.kernels.statistics import centre, shared_statistics
+from primaldual.kernels.statistics import centre
 
 
 def batch_normalized_query(
@@ -40,10 +40,15 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         mean, centred = centre(key, key_mask)
         groups = query.shape[1] // key.shape[1]
         mean_of_queries = _repeat(mean, groups)
-        changed = query - beta * mean_of_queries
-        inverse = None
+        inverse = scratch = None
         if eps is not None:
-            inverse = _repeat(shared_statistics(mean, centred, key_mask).variance + eps, groups).reciprocal_()
+            scratch = centred * centred
+            variance = scratch.sum(-2, keepdim=True) / _count(centred, key_mask)
+            inverse = _repeat(variance + eps, groups).reciprocal_()
+        # Fresh memory costs as much as the arithmetic here, so the squares' place is used again.
+        reusable = scratch is not None and scratch.shape == query.shape
+        changed = torch.sub(query, beta * mean_of_queries, out=scratch if reusable else None)
+        if inverse is not None:
             changed.mul_(inverse)
         ctx.save_for_backward(centred, inverse, changed, mean_of_queries, beta, key_mask)
         return changed, centred
@@ -54,7 +59,7 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         centred, inverse, changed, mean, beta, key_mask = ctx.saved_tensors
         grad_query = grad_changed if inverse is None else grad_changed * inverse
         grad_offset = -grad_query.sum(-2, keepdim=True)
-        count = centred.shape[-2] if key_mask is None else key_mask.sum(-1, keepdim=True).clamp(min=1)
+        count = _count(centred, key_mask)
         grad_mean = _fold(beta * grad_offset, centred.shape[1]) / count
         if inverse is None:
             grad_key = grad_centred + grad_mean
@@ -66,6 +71,10 @@ class _BatchNormalizedQuery(torch.autograd.Function):
             grad_key = torch.where(key_mask.transpose(-2, -1), grad_key, 0.0)
         grad_beta = (grad_offset * mean).sum_to_size(beta.shape) if ctx.needs_input_grad[3] else None
         return grad_query, grad_key, None, grad_beta, None
+
+
+def _count(centred: Tensor, key_mask: Tensor | None) -> int | Tensor:
+    return centred.shape[-2] if key_mask is None else key_mask.sum(-1, keepdim=True).clamp(min=1)
 
 
 def _repeat(statistic: Tensor, groups: int) -> Tensor:

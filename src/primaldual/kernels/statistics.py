@@ -43,7 +43,7 @@ def centre(key: Tensor, key_mask: Tensor | None = None) -> tuple[Tensor, Tensor]
     """
     key = key.to(accumulation_dtype(key.dtype))
     if key_mask is None:
-        mean = key.mean(-2, keepdim=True)
+        mean = key.sum(-2, keepdim=True) / key.shape[-2]  # faster than mean() on CPU
         return mean, key - mean.detach()
     member = key_mask.transpose(-2, -1)
     counts = member.sum(-2, keepdim=True).clamp(min=1)
