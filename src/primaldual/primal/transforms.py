@@ -155,16 +155,21 @@ class BatchNormalization(Transform):
         return self.head_beta[heads].view(-1, 1, 1)
 
     def formula(self, style: str) -> list[str]:
-        beta = "β_h" if self.learnable else f"{self.beta:g}"
+        number = "" if self.beta == 1 else f"{self.beta:g}"
+        divided = self.scale == "inv_std"
         if style == "latex":
-            beta = r"\beta_h" if self.learnable else beta
-            below = r"" if self.scale == "none" else rf"\big/\sqrt{{\sigma^2 + {self.eps:g}}}"
+            beta = r"\beta_h" if self.learnable else number
+            mantissa, _, exponent = f"{self.eps:.0e}".partition("e")
+            eps = ("" if mantissa == "1" else rf"{mantissa}\cdot ") + rf"10^{{{int(exponent)}}}"
             return [
-                rf"T(x) = (x - {beta}\,\mu){below}",
+                rf"T(x) = (x - {beta}\mu)" + (rf"\big/\sqrt{{\sigma^2 + {eps}}}" if divided else ""),
                 r"\mu = \tfrac1N\sum_j k_j,\quad \sigma^2 = \tfrac1N\sum_j (k_j - \mu)^2",
             ]
-        below = "" if self.scale == "none" else f" / √(σ² + {self.eps:g})"
-        return [f"T(x) = (x − {beta} μ){below}", "μ = mean_j k_j,  σ² = mean_j (k_j − μ)²"]
+        beta = "β_h " if self.learnable else f"{number} ".lstrip()
+        return [
+            f"T(x) = (x − {beta}μ)" + (f" / √(σ² + {self.eps:g})" if divided else ""),
+            "μ = mean_j k_j,  σ² = mean_j (k_j − μ)²",
+        ]
 
 
 def _fusible(query: Tensor) -> bool:
