@@ -4,9 +4,9 @@ import pytest
 import torch
 from tests.contract_specs import ONLY_DENSE, SPECS
 
+from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.subsets import MaskedKeys
 from primaldual.primal.transforms import BatchNormalization
 from primaldual.testing import CHECKS
