@@ -1,6 +1,6 @@
 """Multi-head attention of any primal problem, in the place of torch.nn.MultiheadAttention."""
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import torch
@@ -176,8 +176,8 @@ class MultiheadAttention(nn.Module):
         return maps.mean(1) if average else maps
 
     def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+        self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         width = self.kv_heads * self.head_dim
-        rename(state_dict, prefix, (self.embed_dim, width, width))  # type: ignore[arg-type]
+        rename(state_dict, prefix, (self.embed_dim, width, width))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from primaldual.errors import SpecError
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
@@ -81,7 +81,8 @@ def preset(spec: str | PrimalProblem) -> PrimalProblem:
                 f"spec {spec!r} has two parts for the {field}: {chosen[field][0]!r} and {text.strip()!r}; accepted is one"
             )
         chosen[field] = (text.strip(), part)
-    return PrimalProblem(**{field: part for field, (_, part) in chosen.items()})  # type: ignore[arg-type]
+    parts: dict[str, Any] = {field: part for field, (_, part) in chosen.items()}
+    return PrimalProblem(**parts)
 
 
 def split_parts(text: str, separator: str) -> list[str]:
