@@ -247,3 +247,24 @@ def test_compiles_in_one_graph(spec):
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("spec", [*LAYER_SPECS, "taylor(2)", "random(16)", "constant"])
+def test_autocast_keeps_the_kernels_precision(spec, is_causal):
+    """Projections run in bfloat16, kernels as they choose; backward too, even when called under autocast."""
+    torch.manual_seed(0)
+    layer = MultiheadAttention(24, 4, attention=spec, batch_first=True)
+    inputs = torch.randn(2, 30, 24)
+    padding = torch.arange(30) >= torch.tensor([30, 17])[:, None]
+    options = {"key_padding_mask": padding, "need_weights": False, "is_causal": is_causal}
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = layer(inputs, inputs, inputs, **options)
+        out.float().square().mean().backward()
+    assert out.dtype == torch.bfloat16
+    assert all(
+        parameter.grad.isfinite().all() for parameter in layer.parameters() if parameter.grad is not None
+    )
+    exact, _ = layer(inputs, inputs, inputs, **options)
+    typical = exact[:, 8:].square().mean().sqrt()
+    assert (out.float() - exact)[:, 8:].square().mean().sqrt() < 0.1 * typical

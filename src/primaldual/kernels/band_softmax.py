@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.bands import Band
+from primaldual.kernels.precision import backward_in_own_precision
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -38,6 +39,7 @@ class _FlashBand(torch.autograd.Function):
         return out
 
     @staticmethod
+    @backward_in_own_precision
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, seen, out, logsumexp = ctx.saved_tensors

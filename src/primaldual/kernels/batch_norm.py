@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from primaldual.kernels.precision import backward_in_own_precision
 from primaldual.kernels.statistics import centre
 
 
@@ -54,6 +55,7 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         return changed, centred
 
     @staticmethod
+    @backward_in_own_precision
     @once_differentiable
     def backward(ctx: Any, grad_changed: Tensor, grad_centred: Tensor) -> tuple[Tensor | None, ...]:
         centred, inverse, changed, mean, beta, key_mask = ctx.saved_tensors

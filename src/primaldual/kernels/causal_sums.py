@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from primaldual.kernels.precision import backward_in_own_precision
+
 CHUNK = 64  # positions; the states take N / CHUNK * F * Dv numbers, the products inside N * CHUNK
 
 
@@ -110,6 +112,7 @@ class _CausalSums(torch.autograd.Function):
         return _unchunk(sums, query), _unchunk(totals, query)
 
     @staticmethod
+    @backward_in_own_precision
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_sums: Tensor, grad_totals: Tensor) -> tuple[Tensor, ...]:
         query, key, value, former, former_total = ctx.saved_tensors

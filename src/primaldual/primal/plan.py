@@ -11,6 +11,7 @@ from torch.nn.functional import dropout
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels.dense import weighted_sum
 from primaldual.kernels.masks import Attendable, keep_attendable, read_mask
+from primaldual.kernels.precision import own_precision
 from primaldual.primal.sources import KeyValueSource, TensorSource, selection
 from primaldual.primal.subsets import restrict
 from primaldual.primal.training_sets import TrainingSet
@@ -69,9 +70,14 @@ def attend_source(
     outputs = []
     for members, scale, training in groups:
         picked = query if len(members) == heads else query[:, selection(members)]
-        out = None if training is None else _fast(problem, picked, training, members, dropout_p)
+        out = None
+        if training is not None:
+            with own_precision(query.device):
+                out = _fast(problem, picked, training, members, dropout_p)
         if out is None:
-            out = _dense(problem, picked, source, attendable, (scale, members), dropout_p)
+            key, value = source.take(members)
+            with own_precision(query.device):
+                out = _dense(problem, picked, key, value, attendable, (scale, members), dropout_p)
         outputs.append(out)
     if len(outputs) == 1:
         return outputs[0]
@@ -118,14 +124,14 @@ def _worth_factoring(problem: PrimalProblem, head_dim: int, key_length: int) -> 
 def _dense(
     problem: PrimalProblem,
     query: Tensor,
-    source: KeyValueSource,
+    key: Tensor,
+    value: Tensor,
     attendable: Attendable,
     group: tuple[int, list[int]],
     dropout_p: float,
 ) -> Tensor:
     """The definition itself, in chunks of queries: for what has no faster exact form."""
     heads = group[1]
-    key, value = source.take(heads)
     groups = len(heads) // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
