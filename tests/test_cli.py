@@ -12,7 +12,8 @@ from rich.console import Console
 from primaldual.cli import main
 from primaldual.cli.confusion import confusion, confusion_view
 
-TINY = "--epochs 1 --embed-dim 8 --heads 2 --layers 1 --feedforward-dim 8 --batch-size 40".split()  # noqa: SIM905
+TINY = ["--epochs", "1", "--embed-dim", "8", "--heads", "2", "--layers", "1"]
+TINY += ["--feedforward-dim", "8", "--batch-size", "40"]
 
 
 def run(capsys, *words):

@@ -268,3 +268,14 @@ def test_autocast_keeps_the_kernels_precision(spec, is_causal):
     exact, _ = layer(inputs, inputs, inputs, **options)
     typical = exact[:, 8:].square().mean().sqrt()
     assert (out.float() - exact)[:, 8:].square().mean().sqrt() < 0.1 * typical
+
+
+def test_layers_keep_copies_of_a_problem():
+    problem = preset("bn(learnable=true)")
+    first, second = (
+        MultiheadAttention(16, 4, attention=problem),
+        MultiheadAttention(16, 2, attention=problem, dtype=torch.float64),
+    )
+    assert first.problem.transform.head_beta.shape == (4,)
+    assert second.problem.transform.head_beta.shape == (2,)
+    assert problem.transform.head_beta is None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.precision import backward_in_own_precision
 from primaldual.kernels.statistics import centre
 
@@ -39,13 +40,12 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, key_mask: Tensor | None, beta: Tensor, eps: float | None
     ) -> tuple[Tensor, Tensor]:
         mean, centred = centre(key, key_mask)
-        groups = query.shape[1] // key.shape[1]
-        mean_of_queries = _repeat(mean, groups)
+        mean_of_queries = for_query_heads(mean, query.shape[1])
         inverse = scratch = None
         if eps is not None:
             scratch = centred * centred
             variance = scratch.sum(-2, keepdim=True) / _count(centred, key_mask)
-            inverse = _repeat(variance + eps, groups).reciprocal_()
+            inverse = for_query_heads(variance + eps, query.shape[1]).reciprocal_()
         # Fresh memory costs as much as the arithmetic here, so the squares' place is used again.
         reusable = scratch is not None and scratch.shape == query.shape
         changed = torch.sub(query, beta * mean_of_queries, out=scratch if reusable else None)
@@ -77,10 +77,6 @@ class _BatchNormalizedQuery(torch.autograd.Function):
 
 def _count(centred: Tensor, key_mask: Tensor | None) -> int | Tensor:
     return centred.shape[-2] if key_mask is None else key_mask.sum(-1, keepdim=True).clamp(min=1)
-
-
-def _repeat(statistic: Tensor, groups: int) -> Tensor:
-    return statistic if groups == 1 else statistic.repeat_interleave(groups, 1)
 
 
 def _fold(gradient: Tensor, kv_heads: int) -> Tensor:

@@ -6,6 +6,17 @@ from torch import Tensor
 from primaldual.errors import ArgumentError, ShapeError
 
 
+def for_query_heads(tensor: Tensor, query_heads: int) -> Tensor:
+    """Repeat each head (batch, kv heads, ...) for the query heads that share it; no copy if none do.
+
+    Example:
+        >>> for_query_heads(torch.tensor([[1, 2]]), 4).tolist()
+        [[1, 1, 2, 2]]
+    """
+    groups = query_heads // tensor.shape[1]
+    return tensor if groups <= 1 else tensor.repeat_interleave(groups, 1)
+
+
 def check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
     """Check (batch, heads, Nq, D), (batch, kv heads, Nk, D) and (batch, kv heads, Nk, Dv).
 

@@ -1,7 +1,5 @@
 """Post-norm transformer blocks around the library's attention."""
 
-from copy import deepcopy
-
 from torch import Tensor, nn
 
 from primaldual.nn.multihead import MultiheadAttention
@@ -91,8 +89,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            EncoderBlock(embed_dim, num_heads, feedforward_dim, dropout, deepcopy(attention))
-            for _ in range(num_layers)
+            EncoderBlock(embed_dim, num_heads, feedforward_dim, dropout, attention) for _ in range(num_layers)
         )
 
     def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """Multi-head attention of any primal problem, in the place of torch.nn.MultiheadAttention."""
 
 from collections.abc import MutableMapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class MultiheadAttention(nn.Module):
         batch_first: inputs are (batch, length, features) instead of (length, batch, features).
         device: of the parameters.
         dtype: of the parameters.
-        attention: a spec for :func:`primaldual.preset`, or a PrimalProblem.
+        attention: a spec for :func:`primaldual.preset`, or a PrimalProblem, of which the layer keeps a copy.
         kv_heads: key and value heads, dividing ``num_heads`` (grouped queries); default ``num_heads``.
         out_bias: whether the output projection has a bias; default as ``bias``.
 
@@ -102,7 +103,9 @@ class MultiheadAttention(nn.Module):
         self.k_proj = nn.Linear(kdim or embed_dim, width, bias, device, dtype)
         self.v_proj = nn.Linear(vdim or embed_dim, width, bias, device, dtype)
         self.out_proj = nn.Linear(embed_dim, embed_dim, bias if out_bias is None else out_bias, device, dtype)
-        self.problem = preset(attention).bind(num_heads, self.head_dim).to(device=device, dtype=dtype)
+        self.problem = (
+            deepcopy(preset(attention)).bind(num_heads, self.head_dim).to(device=device, dtype=dtype)
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

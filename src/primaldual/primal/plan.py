@@ -10,6 +10,7 @@ from torch.nn.functional import dropout
 
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels.dense import weighted_sum
+from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable, keep_attendable, read_mask
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.sources import KeyValueSource, TensorSource, selection
@@ -53,9 +54,7 @@ def clean(key: Tensor, value: Tensor, attendable: Attendable) -> tuple[Tensor, T
         used = attended if used is None else used & attended
     if used is None:
         return key, value
-    groups = used.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    key, value = for_query_heads(key, used.shape[1]), for_query_heads(value, used.shape[1])
     return keep_attendable(key, used), keep_attendable(value, used)
 
 
@@ -132,9 +131,7 @@ def _dense(
 ) -> Tensor:
     """The definition itself, in chunks of queries: for what has no faster exact form."""
     heads = group[1]
-    groups = len(heads) // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    key, value = for_query_heads(key, len(heads)), for_query_heads(value, len(heads))
     attendable = attendable.select(selection(heads))
     pattern = problem.subset.allowed(query.shape[2], key.shape[2], query.device)
     if pattern is not None:

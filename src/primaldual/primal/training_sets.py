@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from primaldual.kernels import pooling, statistics
+from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.linear import linear_attention
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.softmax import pooled_prefix_attention, softmax_attention
@@ -57,12 +58,9 @@ class TrainingSet:
 
     def for_query_heads(self, heads: int) -> Self:
         """The same set with one key head for every query head."""
-        groups = heads // self.key.shape[1]
-        if groups == 1:
+        if heads == self.key.shape[1]:
             return self
-        return replace(
-            self, key=self.key.repeat_interleave(groups, 1), value=self.value.repeat_interleave(groups, 1)
-        )
+        return replace(self, key=for_query_heads(self.key, heads), value=for_query_heads(self.value, heads))
 
 
 class MaskedPairs(TrainingSet):

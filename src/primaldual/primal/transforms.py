@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
 from primaldual.kernels.batch_norm import batch_normalized_query
+from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.parts import Part
 
@@ -125,8 +126,7 @@ class BatchNormalization(Transform):
             )
             return changed, training.with_keys(keys)
         training, statistics = training.centred()
-        groups = query.shape[1] // statistics.mean.shape[1]
-        mean, variance = (_for_queries(part, groups) for part in statistics)
+        mean, variance = (for_query_heads(part, query.shape[1]) for part in statistics)
         changed = query - self._beta(heads) * mean
         if self.scale == "inv_std":
             changed = changed / (variance + self.eps)
@@ -138,10 +138,11 @@ class BatchNormalization(Transform):
         if not training.shared_by_queries:
             return None
         _, (mean, variance) = training.centred()
-        groups = query.shape[1] // mean.shape[1]
         training = training.for_query_heads(query.shape[1])
-        offset = self._beta(heads) * _for_queries(mean, groups)
-        inverse = (_for_queries(variance, groups) + self.eps).rsqrt() if self.scale == "inv_std" else 1.0
+        offset = self._beta(heads) * for_query_heads(mean, query.shape[1])
+        inverse = (
+            (for_query_heads(variance, query.shape[1]) + self.eps).rsqrt() if self.scale == "inv_std" else 1.0
+        )
         changed = training.with_keys(((training.key - offset) * inverse).to(query.dtype))
         return ((query - offset) * inverse).to(query.dtype), changed
 
@@ -175,8 +176,3 @@ class BatchNormalization(Transform):
 def _fusible(query: Tensor) -> bool:
     """Whether the fused form applies: full precision, outside the graphs that compilers fuse themselves."""
     return accumulation_dtype(query.dtype) == query.dtype and not torch.compiler.is_compiling()
-
-
-def _for_queries(statistic: Tensor, groups: int) -> Tensor:
-    """Repeat statistics of key heads for the query heads that share them."""
-    return statistic if groups == 1 else statistic.repeat_interleave(groups, 1)
