@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import avg_pool2d
 from torch.testing import assert_close
 
-from primaldual.errors import ArgumentError, ShapeError
-from primaldual.kernels.pooling import Layout, pool, prefix_means, window_index
+from primaldual.kernels.layout import Layout
+from primaldual.kernels.pooling import pool, prefix_means, window_index
 
 
 @settings(max_examples=60, deadline=None)
@@ -65,12 +65,3 @@ def test_prefix_means_hand_worked():
     means, present = prefix_means(tensor, 3, mask)
     assert means.flatten().tolist() == [0.0, 4.0, 5.0, 10.0]
     assert present.flatten().tolist() == [False, True, True, True]
-
-
-def test_layout_errors():
-    with pytest.raises(ArgumentError, match="prefix must be 0 or more; got -1"):
-        Layout(prefix=-1)
-    with pytest.raises(ArgumentError, match="grid must be"):
-        Layout(grid=(0, 3))
-    with pytest.raises(ShapeError, match="grid 2x3 with prefix 1 needs 7 keys; got 6"):
-        Layout((2, 3), 1).check(6)

@@ -1,53 +1,13 @@
 """Mean pooling of keys and values over windows of positions: masked, ragged, 1-D, 2-D, prefix."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels.layout import Layout, ceil_div
 
 MOST_ADDED = 8
 """Largest window whose members are added one by one."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where positions have structure: ``prefix`` lone tokens, then a row-major ``grid`` or a sequence.
-
-    Attributes:
-        grid: (rows, columns) of the 2-D part, or None for a 1-D sequence.
-        prefix: how many tokens in front (class, register) stay unpooled.
-
-    Raises:
-        ArgumentError: a grid side below 1 or a negative prefix.
-    """
-
-    grid: tuple[int, int] | None = None
-    prefix: int = 0
-
-    def __post_init__(self) -> None:
-        if self.prefix < 0:
-            raise ArgumentError(f"prefix must be 0 or more; got {self.prefix}")
-        if self.grid is not None and (len(self.grid) != 2 or min(self.grid) < 1):
-            raise ArgumentError(f"grid must be (rows, columns), both 1 or more; got {self.grid}")
-
-    def check(self, length: int) -> None:
-        """Raise ShapeError unless a sequence of this length has the layout."""
-        if self.grid is not None and length != self.prefix + self.grid[0] * self.grid[1]:
-            rows, columns = self.grid
-            raise ShapeError(
-                f"grid {rows}x{columns} with prefix {self.prefix} needs {self.prefix + rows * columns} keys; got {length}"
-            )
-
-    def windows(self, length: int, scale: int) -> int:
-        """How many windows of ``scale`` a sequence of this length has; prefix tokens count one each."""
-        if scale == 1:
-            return length
-        if self.grid is None:
-            return self.prefix + _ceil_div(length - self.prefix, scale)
-        return self.prefix + _ceil_div(self.grid[0], scale) * _ceil_div(self.grid[1], scale)
 
 
 def pool(
@@ -118,7 +78,7 @@ def _means_of_whole_windows(windows: Tensor) -> Tensor:
 def _window_sums(body: Tensor, member: Tensor | None, scale: int) -> tuple[Tensor, Tensor]:
     """Sums and member counts of every window, by zero padding to whole windows."""
     length = body.shape[-2]
-    windows = _ceil_div(length, scale)
+    windows = ceil_div(length, scale)
     if member is None:
         member = body.new_ones((length, 1), dtype=torch.bool)
     else:
@@ -163,7 +123,7 @@ def window_index(length: int, scale: int, layout: Layout, device: torch.device |
         window = body // scale
     else:
         columns = layout.grid[1]
-        patches_per_row = _ceil_div(columns, scale)
+        patches_per_row = ceil_div(columns, scale)
         window = body // columns // scale * patches_per_row + body % columns // scale
     return torch.where(body < 0, position, layout.prefix + window)
 
@@ -180,7 +140,7 @@ def prefix_means(tensor: Tensor, scale: int, key_mask: Tensor | None) -> tuple[T
         Means (..., N, D) and bool (..., N, 1): whether any member was attendable.
     """
     length = tensor.shape[-2]
-    windows = _ceil_div(length, scale)
+    windows = ceil_div(length, scale)
     extra = windows * scale - length
     if key_mask is None:
         member = tensor.new_ones((1,) * (tensor.dim() - 2) + (length, 1), dtype=torch.bool)
@@ -194,7 +154,3 @@ def prefix_means(tensor: Tensor, scale: int, key_mask: Tensor | None) -> tuple[T
 
     counts = running(member.to(tensor.dtype))
     return running(tensor) / counts.clamp(min=1), counts > 0
-
-
-def _ceil_div(count: int, size: int) -> int:
-    return (count + size - 1) // size

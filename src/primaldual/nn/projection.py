@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from primaldual.kernels.pooling import Layout, pool
+from primaldual.kernels.pooling import pool
+from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import selection
 
 
@@ -42,13 +43,14 @@ class ProjectedSource:
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         return self._project(self.key, self.value, heads)
 
-    def pooled(
-        self, heads: list[int], scale: int, layout: Layout, key_mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         position_mask = None if key_mask is None else key_mask[:, 0]
-        key, mask = pool(self.key, scale, position_mask, layout)
-        value = key if self.value is self.key else pool(self.value, scale, position_mask, layout)[0]
-        return (*self._project(key, value, heads), None if mask is None else mask.unsqueeze(1))
+        key, mask = pool(self.key, heads.scale, position_mask, heads.positions)
+        if self.value is self.key:
+            value = key
+        else:
+            value = pool(self.value, heads.scale, position_mask, heads.positions)[0]
+        return (*self._project(key, value, heads.members), None if mask is None else mask.unsqueeze(1))
 
     def _project(self, key: Tensor, value: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
         return (

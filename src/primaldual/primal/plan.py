@@ -13,6 +13,7 @@ from primaldual.kernels.dense import weighted_sum
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable, keep_attendable, read_mask
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, TensorSource, selection
 from primaldual.primal.subsets import restrict
 from primaldual.primal.training_sets import TrainingSet
@@ -67,28 +68,29 @@ def attend_source(
         attendable = Attendable(attendable.keys, attendable.pairs)
     groups = problem.subset.head_groups(source, attendable, heads, query_length, query.device)
     outputs = []
-    for members, scale, training in groups:
+    for group, training in groups:
+        members = group.members
         picked = query if len(members) == heads else query[:, selection(members)]
         out = None
         if training is not None:
             with own_precision(query.device):
-                out = _fast(problem, picked, training, members, dropout_p)
+                out = _fast(problem, picked, training, group, dropout_p)
         if out is None:
             key, value = source.take(members)
             with own_precision(query.device):
-                out = _dense(problem, picked, key, value, attendable, (scale, members), dropout_p)
+                out = _dense(problem, picked, key, value, attendable, group, dropout_p)
         outputs.append(out)
     if len(outputs) == 1:
         return outputs[0]
     joined = torch.cat([out.transpose(1, 2) for out in outputs], 2).transpose(1, 2)
-    order = [head for members, _, _ in groups for head in members]
+    order = [head for group, _ in groups for head in group.members]
     if order == sorted(order):
         return joined
     return joined[:, [order.index(head) for head in range(heads)]]
 
 
 def _fast(
-    problem: PrimalProblem, query: Tensor, training: TrainingSet, heads: list[int], dropout_p: float
+    problem: PrimalProblem, query: Tensor, training: TrainingSet, heads: HeadSet, dropout_p: float
 ) -> Tensor | None:
     """SDPA or a factored product, if the problem has one that is exact; else None."""
     scale = problem.feature_map.score_scale(query.shape[-1])
@@ -126,20 +128,20 @@ def _dense(
     key: Tensor,
     value: Tensor,
     attendable: Attendable,
-    group: tuple[int, list[int]],
+    heads: HeadSet,
     dropout_p: float,
 ) -> Tensor:
     """The definition itself, in chunks of queries: for what has no faster exact form."""
-    heads = group[1]
-    key, value = for_query_heads(key, len(heads)), for_query_heads(value, len(heads))
-    attendable = attendable.select(selection(heads))
+    members = heads.members
+    key, value = for_query_heads(key, len(members)), for_query_heads(value, len(members))
+    attendable = attendable.select(selection(members))
     pattern = problem.subset.allowed(query.shape[2], key.shape[2], query.device)
     if pattern is not None:
         attendable = restrict(attendable, pattern)
     allowed = attendable.matrix(query.shape[2], key.shape[2], query.device)
 
     def rows_of(part: Tensor, allowed: Tensor) -> Tensor:
-        weights, values, _ = problem.dense_heads(part, key, value, allowed, group)
+        weights, values, _ = problem.dense_heads(part, key, value, allowed, heads)
         return weighted_sum(dropout(weights, dropout_p) if dropout_p else weights, values)
 
     if torch.compiler.is_compiling():

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
-from primaldual.kernels.pooling import Layout, window_index
+from primaldual.kernels.pooling import window_index
+from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, selection
-from primaldual.primal.subsets import HeadGroup, Subset, group_heads
+from primaldual.primal.subsets import HeadGroup, Subset
 from primaldual.primal.training_sets import MaskedPairs, PooledPrefix, TrainingSet
 
 
@@ -76,22 +78,22 @@ class PooledHeads(Subset):
     ) -> list[HeadGroup]:
         self.layout.check(source.length)
         return [
-            HeadGroup(members, scale, self._fast(source, attendable, scale, members, query_length))
-            for scale, members in group_heads(self.head_scales(heads))
+            HeadGroup(group, self._fast(source, attendable, group, query_length))
+            for group in self.head_sets(heads)
         ]
 
     def _fast(
-        self, source: KeyValueSource, attendable: Attendable, scale: int, heads: list[int], query_length: int
+        self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
     ) -> TrainingSet | None:
-        attendable = attendable.select(selection(heads))
-        if scale == 1:
-            return MaskedPairs(*source.take(heads), query_length, attendable)
-        if attendable.pairs is not None or (attendable.is_causal and self.layout != Layout()):
+        attendable = attendable.select(selection(heads.members))
+        if heads.scale == 1:
+            return MaskedPairs(*source.take(heads.members), query_length, attendable)
+        if attendable.pairs is not None or (attendable.is_causal and self.layout != SEQUENCE):
             return None
         if attendable.is_causal:
-            whole = PooledPrefix(*source.take(heads), query_length, attendable, scale)
-            return whole.for_query_heads(len(heads))
-        key, value, mask = source.pooled(heads, scale, self.layout, attendable.keys)
+            whole = PooledPrefix(*source.take(heads.members), query_length, attendable, heads.scale)
+            return whole.for_query_heads(len(heads.members))
+        key, value, mask = source.pooled(heads, attendable.keys)
         return MaskedPairs(key, value, query_length, Attendable(keys=mask))
 
     def formula(self, style: str) -> list[str]:

@@ -15,10 +15,11 @@ from primaldual.kernels.masks import read_mask
 from primaldual.primal import plan
 from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
+from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.normalizers import Normalizer, SumOfKernels
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import selection
-from primaldual.primal.subsets import AllKeys, Subset, group_heads, restrict
+from primaldual.primal.subsets import AllKeys, Subset, restrict
 from primaldual.primal.transforms import Identity, Transform
 
 
@@ -143,7 +144,7 @@ class PrimalProblem(nn.Module):
         return _join(maps)
 
     def dense_heads(
-        self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, group: tuple[int, list[int]]
+        self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The definition for heads that pool alike.
 
@@ -152,14 +153,13 @@ class PrimalProblem(nn.Module):
             key: (batch, heads of the group, Nk, D).
             value: (batch, heads of the group, Nk, Dv).
             allowed: bool broadcastable to (batch, heads of the group, Nq or 1, Nk).
-            group: window length, and the numbers of the heads.
+            heads: which heads these are, and the window length of their pairs.
 
         Returns:
             Weights (batch, heads, Nq, Nt); training values (batch, heads, Nq or 1, Nt, Dv); the share of
             each position in each pair (batch, heads, Nq or 1, Nt, Nk), None if pairs are positions.
         """
-        scale, heads = group
-        membership = self.subset.membership(scale, key.shape[2], key.device)
+        membership = self.subset.membership(heads.scale, key.shape[2], key.device)
         keys, values, valid, shares = dense.training_set(key, value, allowed, membership)
         changed, keys = self.transform.dense(query, keys, valid, heads)
         if keys.shape[2] == valid.shape[2]:
@@ -191,12 +191,13 @@ class PrimalProblem(nn.Module):
         if pattern is not None:
             attendable = restrict(attendable, pattern)
         groups = count // key.shape[1]
-        for scale, heads in group_heads(self.subset.head_scales(count)):
-            allowed = attendable.select(selection(heads)).matrix(query_length, key.shape[2], key.device)
-            shared = [head // groups for head in heads]
+        for heads in self.subset.head_sets(count):
+            members = heads.members
+            allowed = attendable.select(selection(members)).matrix(query_length, key.shape[2], key.device)
+            shared = [head // groups for head in members]
             yield (
-                heads,
-                *self.dense_heads(query[:, heads], key[:, shared], value[:, shared], allowed, (scale, heads)),
+                members,
+                *self.dense_heads(query[:, members], key[:, shared], value[:, shared], allowed, heads),
             )
 
 

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from primaldual.kernels.pooling import Layout, pool
+from primaldual.kernels.pooling import pool
 from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.primal.head_sets import HeadSet
 
 
 class KeyValueSource(Protocol):
@@ -19,10 +20,8 @@ class KeyValueSource(Protocol):
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         """Keys and values of these query heads."""
 
-    def pooled(
-        self, heads: list[int], scale: int, layout: Layout, key_mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Pooled keys and values of these query heads, and the mask of the pools."""
+    def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys and values of these query heads, pooled at their scale, and the mask of the pools."""
 
 
 class TensorSource:
@@ -41,13 +40,11 @@ class TensorSource:
         picked = selection([head // groups for head in heads])
         return self.key[:, picked], self.value[:, picked]
 
-    def pooled(
-        self, heads: list[int], scale: int, layout: Layout, key_mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        key, value = self.take(heads)
+    def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        key, value = self.take(heads.members)
         # Half-precision means of keys far from 0 would round away their differences.
-        pooled_key, mask = pool(key.to(accumulation_dtype(key.dtype)), scale, key_mask, layout)
-        return pooled_key, pool(value, scale, key_mask, layout)[0], mask
+        pooled_key, mask = pool(key.to(accumulation_dtype(key.dtype)), heads.scale, key_mask, heads.positions)
+        return pooled_key, pool(value, heads.scale, key_mask, heads.positions)[0], mask
 
 
 def selection(heads: Sequence[int]) -> slice | list[int]:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable, band_mask
+from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import KeyValueSource
 from primaldual.primal.training_sets import Band, MaskedPairs, TrainingSet
@@ -18,17 +20,21 @@ from primaldual.primal.training_sets import Band, MaskedPairs, TrainingSet
 class HeadGroup(NamedTuple):
     """Heads that share a fast form of their training set; None where only the dense form exists."""
 
-    heads: list[int]
-    scale: int
+    heads: HeadSet
     training: TrainingSet | None
 
 
 class Subset(Part):
     """A training subset; the base class states: every attendable pair, for every head.
 
-    A subclass states ``allowed`` (pairs left out by position) or ``window`` (pairs averaged), which
+    A subclass states ``allowed`` (pairs left out by position) or ``membership`` (pairs averaged), which
     is enough; ``head_groups`` is the fast form.
+
+    Attributes:
+        layout: how positions lie, for what depends on it (pooling, convolution).
     """
+
+    layout: Layout = SEQUENCE
 
     def allowed(self, query_length: int, key_length: int, device: torch.device) -> Tensor | None:
         """Bool (Nq, Nk) or broadcastable to (batch, heads, Nq, Nk): pairs in the subset; None = all."""
@@ -38,6 +44,12 @@ class Subset(Part):
     def head_scales(self, heads: int) -> tuple[int, ...]:
         """Window length of the pooled pairs of each head; 1 = not pooled."""
         return (1,) * heads
+
+    def head_sets(self, heads: int) -> list[HeadSet]:
+        """The heads by scale, in order of first appearance."""
+        return [
+            HeadSet(members, scale, self.layout) for scale, members in group_heads(self.head_scales(heads))
+        ]
 
     def membership(self, scale: int, length: int, device: torch.device) -> Tensor | None:
         """Bool (Nt, N): which positions are averaged into each pair; None = every position is a pair."""
@@ -53,11 +65,11 @@ class Subset(Part):
         device: torch.device,
     ) -> list[HeadGroup]:
         """Groups of heads with the fast form of their training set, together covering all heads."""
-        everyone = list(range(heads))
+        everyone = HeadSet(list(range(heads)), positions=self.layout)
         allowed = self.allowed(query_length, source.length, device)
         if allowed is not None:
             attendable = restrict(attendable, allowed)
-        return [HeadGroup(everyone, 1, MaskedPairs(*source.take(everyone), query_length, attendable))]
+        return [HeadGroup(everyone, MaskedPairs(*source.take(everyone.members), query_length, attendable))]
 
 
 class AllKeys(Subset):
@@ -98,8 +110,9 @@ class Window(Subset):
     ) -> list[HeadGroup]:
         if attendable.pairs is not None:
             return super().head_groups(source, attendable, heads, query_length, device)
-        everyone = list(range(heads))
-        return [HeadGroup(everyone, 1, Band(*source.take(everyone), query_length, attendable, self.radius))]
+        everyone = HeadSet(list(range(heads)), positions=self.layout)
+        key, value = source.take(everyone.members)
+        return [HeadGroup(everyone, Band(key, value, query_length, attendable, self.radius))]
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":

@@ -12,6 +12,7 @@ from primaldual.kernels import dense
 from primaldual.kernels.batch_norm import batch_normalized_query
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 
 if TYPE_CHECKING:
@@ -23,19 +24,19 @@ SCALES = ("inv_std", "none")
 class Transform(Part):
     """An input transform; a subclass states ``dense``, and the fast forms that it has."""
 
-    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
+    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         """The definition: T of the queries and of every query's training keys.
 
         Args:
             query: (batch, heads, Nq, D).
             keys: (batch, heads, Nq or 1, Nt, D).
             valid: bool (batch, heads, Nq or 1, Nt), which of them are training keys.
-            heads: the numbers of these heads in the problem.
+            heads: which heads of the problem these are, their scale and the layout of their pairs.
         """
         raise NotImplementedError
 
     def into_query(
-        self, query: Tensor, training: TrainingSet, heads: list[int]
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
     ) -> tuple[Tensor, TrainingSet] | None:
         """A change of the queries that gives the same x . k up to a constant in j, or None.
 
@@ -45,7 +46,7 @@ class Transform(Part):
         return None
 
     def shared(
-        self, query: Tensor, training: TrainingSet, heads: list[int]
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
     ) -> tuple[Tensor, TrainingSet] | None:
         """T of queries and keys where one set of training keys serves all queries, else None."""
         del query, training, heads
@@ -55,15 +56,13 @@ class Transform(Part):
 class Identity(Transform):
     """T(x) = x."""
 
-    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
+    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         return query, keys
 
-    def into_query(
-        self, query: Tensor, training: TrainingSet, heads: list[int]
-    ) -> tuple[Tensor, TrainingSet]:
+    def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         return query, training
 
-    def shared(self, query: Tensor, training: TrainingSet, heads: list[int]) -> tuple[Tensor, TrainingSet]:
+    def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         return query, training
 
 
@@ -110,50 +109,48 @@ class BatchNormalization(Transform):
             self.head_beta = nn.Parameter(torch.full((heads,), self.beta))
         return self
 
-    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
+    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         mean, variance = dense.statistics(keys, valid)
         deviation = (variance + self.eps).sqrt() if self.scale == "inv_std" else torch.ones_like(variance)
-        offset = self._beta(heads) * mean
+        offset = self._beta(heads.members) * mean
         return (query - offset) / deviation, (keys - offset.unsqueeze(-2)) / deviation.unsqueeze(-2)
 
-    def into_query(
-        self, query: Tensor, training: TrainingSet, heads: list[int]
-    ) -> tuple[Tensor, TrainingSet]:
+    def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         if training.shared_by_queries and query.dtype == training.key.dtype and _fusible(query):
             eps = self.eps if self.scale == "inv_std" else None
             changed, keys = batch_normalized_query(
-                query, training.key, training.attendable.keys, self._beta(heads), eps
+                query, training.key, training.attendable.keys, self._beta(heads.members), eps
             )
             return changed, training.with_keys(keys)
         training, statistics = training.centred()
         mean, variance = (for_query_heads(part, query.shape[1]) for part in statistics)
-        changed = query - self._beta(heads) * mean
+        changed = query - self._beta(heads.members) * mean
         if self.scale == "inv_std":
             changed = changed / (variance + self.eps)
         return changed.to(query.dtype), training
 
     def shared(
-        self, query: Tensor, training: TrainingSet, heads: list[int]
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
     ) -> tuple[Tensor, TrainingSet] | None:
         if not training.shared_by_queries:
             return None
         _, (mean, variance) = training.centred()
         training = training.for_query_heads(query.shape[1])
-        offset = self._beta(heads) * for_query_heads(mean, query.shape[1])
+        offset = self._beta(heads.members) * for_query_heads(mean, query.shape[1])
         inverse = (
             (for_query_heads(variance, query.shape[1]) + self.eps).rsqrt() if self.scale == "inv_std" else 1.0
         )
         changed = training.with_keys(((training.key - offset) * inverse).to(query.dtype))
         return ((query - offset) * inverse).to(query.dtype), changed
 
-    def _beta(self, heads: list[int]) -> float | Tensor:
+    def _beta(self, members: list[int]) -> float | Tensor:
         if not self.learnable:
             return self.beta
         if self.head_beta is None:
             raise ArgumentError(
                 "bn(learnable=true) has one beta per head: call problem.bind(heads, head_dim) first"
             )
-        return self.head_beta[heads].view(-1, 1, 1)
+        return self.head_beta[members].view(-1, 1, 1)
 
     def formula(self, style: str) -> list[str]:
         number = "" if self.beta == 1 else f"{self.beta:g}"
