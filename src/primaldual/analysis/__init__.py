@@ -1,19 +1,29 @@
-"""Looking inside trained attention and at what it costs: maps, redundancy, operations, time, memory."""
+"""Looking inside trained attention and at what it costs: maps, redundancy, margins, operations, time, memory."""
 
 from primaldual.analysis.attention_maps import LayerMaps, capture_attention, head_distances
 from primaldual.analysis.flops import AttentionFlops, ModelFlops, layer_flops, mixing_flops, model_flops
 from primaldual.analysis.latency import Timing, interleaved_latency
+from primaldual.analysis.max_margin import (
+    MaxMargin,
+    head_matrix,
+    margin_alignment,
+    max_margin_direction,
+)
 from primaldual.analysis.memory import peak_memory
 
 __all__ = [
     "AttentionFlops",
     "LayerMaps",
+    "MaxMargin",
     "ModelFlops",
     "Timing",
     "capture_attention",
     "head_distances",
+    "head_matrix",
     "interleaved_latency",
     "layer_flops",
+    "margin_alignment",
+    "max_margin_direction",
     "mixing_flops",
     "model_flops",
     "peak_memory",
