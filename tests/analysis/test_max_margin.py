@@ -83,6 +83,7 @@ def test_the_conditions_of_optimality(sizes, seed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_an_independent_solver_agrees(seed):
+    """Sequential quadratic programming on the problem as it is stated."""
     tokens, queries, best = _problem(4, 4, 3, 3, seed)
 
     def ahead(flat):
@@ -90,11 +91,12 @@ def test_an_independent_solver_agrees(seed):
         gaps = np.take_along_axis(scores, best.numpy()[:, None], 1) - scores - 1
         return np.array([gaps[case, token] for case in range(4) for token in range(4) if token != best[case]])
 
+    slopes = np.stack([ahead(entry) - ahead(np.zeros(9)) for entry in np.eye(9)], axis=1)
     answer = scipy.optimize.minimize(
         lambda flat: flat @ flat / 2,
         np.zeros(9),
         jac=lambda flat: flat,
-        constraints={"type": "ineq", "fun": ahead},
+        constraints={"type": "ineq", "fun": ahead, "jac": lambda _: slopes},
         method="SLSQP",
         options={"ftol": 1e-10, "maxiter": 1000},
     )
