@@ -28,6 +28,21 @@ SPECS = (
     "linear+sh(1,1,2,2)",
     "linear+bn+sh(1,1,3,3)",
     "constant+sh(2,2,3,3)",
+    "conv(3)",
+    "conv(3,causal=true)",
+    "conv(3,prefix=2)",
+    "conv(5,queries=true)",
+    "conv(3,causal=true,queries=true,prefix=1)",
+    "conv(3)+bn",
+    "conv(3,causal=true)+bn",
+    "bn+conv(3)",
+    "conv(3)+sh(1,1,2,4)",
+    "conv(3,queries=true)+sh(1,1,2,4,prefix=1)",
+    "conv(3,causal=true)+bn+sh(1,1,2,4)",
+    "conv(3)+bn+window(3)",
+    "linear+conv(3)",
+    "linear+conv(3,causal=true)",
+    "constant+conv(3)",
 )
 
 ONLY_DENSE = ("constant+sh(2,2,3,3)",)

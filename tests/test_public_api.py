@@ -5,10 +5,10 @@ import inspect
 import primaldual
 
 NAMES = {
-    "AllKeys", "AttentionClassifier", "AttentionRegressor", "BatchNormalization", "Constant", "EluPlusOne",
-    "Exponential", "FeatureMap", "Identity", "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS",
-    "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset", "SumOfKernels", "TimeSeriesTransformer",
-    "Transform", "TruncatedTaylor", "Window", "preset",
+    "AllKeys", "AttentionClassifier", "AttentionRegressor", "BatchNormalization", "Chain", "Constant",
+    "Convolution", "Convolution2d", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
+    "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset",
+    "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "preset",
 }  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.chain import Chain
+from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.normalizers import Constant, Normalizer, SumOfKernels
 from primaldual.primal.pooled_heads import PooledHeads
@@ -31,7 +33,10 @@ __all__ = [
     "AttentionClassifier",
     "AttentionRegressor",
     "BatchNormalization",
+    "Chain",
     "Constant",
+    "Convolution",
+    "Convolution2d",
     "EluPlusOne",
     "Exponential",
     "FeatureMap",

@@ -4,12 +4,16 @@ import pytest
 import torch
 from tests.contract_specs import ONLY_DENSE, SPECS
 
+from primaldual.primal.chain import Chain
+from primaldual.primal.convolutions import Convolution, Convolution2d
+from primaldual.primal.feature_maps import EluPlusOne
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.subsets import MaskedKeys
 from primaldual.primal.transforms import BatchNormalization
 from primaldual.testing import CHECKS
+from primaldual.testing.inputs import prepared
 from primaldual.testing.modules import check_export
 
 
@@ -17,9 +21,9 @@ from primaldual.testing.modules import check_export
 @pytest.mark.parametrize("spec", SPECS)
 def test_preset_keeps_contract(spec, check):
     if check is check_export and spec in ONLY_DENSE:
-        check(preset(spec).bind(4, 6), 4, 6, 13, True)
+        check(prepared(preset(spec), 4, 6), 4, 6, 13, True)
     else:
-        check(preset(spec).bind(4, 6), 4, 6, 13, False)
+        check(prepared(preset(spec), 4, 6), 4, 6, 13, False)
 
 
 def fixed_size_problems():
@@ -31,10 +35,20 @@ def fixed_size_problems():
         "bn+masked": PrimalProblem(transform=BatchNormalization(), subset=MaskedKeys(mask)),
         "grid": PrimalProblem(subset=grid),
         "bn+grid": PrimalProblem(transform=BatchNormalization(beta=0.6), subset=classed),
+        "conv2d+masked": PrimalProblem(transform=Convolution2d(3, grid=(3, 4)), subset=MaskedKeys(mask)),
+        "conv2d, prefix": PrimalProblem(transform=Convolution2d(3, prefix=3)),
+        "conv2d+bn+grid": PrimalProblem(
+            transform=Chain(Convolution2d(3), BatchNormalization()), subset=classed
+        ),
+        "linear+bn+conv2d+grid": PrimalProblem(
+            EluPlusOne(), transform=Chain(BatchNormalization(), Convolution2d(3)), subset=grid
+        ),
+        "conv2d with queries, grid": PrimalProblem(transform=Convolution2d(3, queries=True), subset=classed),
+        "conv+conv2d": PrimalProblem(transform=Chain(Convolution(3), Convolution2d(3, grid=(4, 3)))),
     }
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", fixed_size_problems())
 def test_fixed_size_keeps_contract(name, check):
-    check(fixed_size_problems()[name].bind(4, 6), 4, 6, 12, True)
+    check(prepared(fixed_size_problems()[name], 4, 6), 4, 6, 12, True)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def training_set(
@@ -45,6 +46,33 @@ def statistics(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     mean = (member * keys).sum(-2, keepdim=True) / count
     variance = (member * (keys - mean) ** 2).sum(-2, keepdim=True) / count
     return mean.squeeze(-2), variance.squeeze(-2)
+
+
+def convolution(
+    inputs: Tensor, weight: Tensor, grid: tuple[int, int] | None, prefix: int, left_padded: bool
+) -> Tensor:
+    """y_j = sum_t w_t * x_(j+t), tap by tap: zeros outside, ``prefix`` tokens in front left as they are.
+
+    Args:
+        inputs: (batch, heads, Nq or 1, N, D).
+        weight: (heads, D, rows, columns) of the filter of each head and channel.
+        grid: (rows, columns) of the image that the positions after the prefix are; None = one row.
+        prefix: tokens in front, seen by no other.
+        left_padded: the last column of the filter belongs to t = 0, not the middle one.
+    """
+    if inputs.shape[-2] <= prefix:
+        return inputs
+    rows, columns = weight.shape[-2:]
+    before = columns - 1 if left_padded else columns // 2
+    image = inputs[..., prefix:, :].unflatten(-2, grid or (1, -1))
+    height, width = image.shape[-3:-1]
+    padded = pad(image, (0, 0, before, columns - 1 - before, rows // 2, rows // 2))
+    total = torch.zeros_like(image)
+    for down in range(rows):
+        for right in range(columns):
+            tap = weight[:, None, None, None, :, down, right].to(inputs.dtype)
+            total = total + tap * padded[..., down : down + height, right : right + width, :]
+    return torch.cat([inputs[..., :prefix, :], total.flatten(-3, -2)], -2)
 
 
 def per_query(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,7 +91,8 @@ class EluPlusOne(FeatureMap):
 class TruncatedTaylor(FeatureMap):
     """kappa(x, y) = sum_{n <= order} (x . y / sqrt(D))^n / n!; tends to Exponential as the order grows.
 
-    Odd orders are not positive definite as weights may be negative. Phi has 1 + D + ... + D^order entries.
+    Every order is positive semidefinite, the factors of the powers being positive. But entries of an odd
+    order may be negative, and with them weights and h. Phi has 1 + D + ... + D^order entries.
 
     Args:
         order: highest power kept, 0 or more.

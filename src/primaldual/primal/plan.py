@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from primaldual.errors import ArgumentError, ShapeError
+from primaldual.errors import ArgumentError
 from primaldual.kernels.dense import weighted_sum
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable, keep_attendable, read_mask
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, TensorSource, selection
 from primaldual.primal.subsets import restrict
@@ -64,6 +65,7 @@ def attend_source(
 ) -> Tensor:
     """The same for keys and values that may still be unprojected; shapes have been checked."""
     heads, query_length = query.shape[1], query.shape[2]
+    neighbours = _neighbours(problem, attendable, query, source.length)
     if query_length == 1 and attendable.is_causal:
         attendable = Attendable(attendable.keys, attendable.pairs)
     groups = problem.subset.head_groups(source, attendable, heads, query_length, query.device)
@@ -71,6 +73,10 @@ def attend_source(
     for group, training in groups:
         members = group.members
         picked = query if len(members) == heads else query[:, selection(members)]
+        if neighbours is not None:
+            visible = neighbours.select(selection(members))
+            with own_precision(query.device):
+                picked = problem.transform.mix_queries(picked, visible, group)
         out = None
         if training is not None:
             with own_precision(query.device):
@@ -87,6 +93,19 @@ def attend_source(
     if order == sorted(order):
         return joined
     return joined[:, [order.index(head) for head in range(heads)]]
+
+
+def _neighbours(
+    problem: PrimalProblem, attendable: Attendable, query: Tensor, key_length: int
+) -> Attendable | None:
+    """What queries may take from one another, None if nothing: queries that stand where the keys do."""
+    if not problem.transform.mixes_queries:
+        return None
+    pattern = problem.subset.allowed(query.shape[2], key_length, query.device)
+    if pattern is not None:
+        attendable = restrict(attendable, pattern)
+    check_mixing(problem.transform, attendable, query.shape[2], key_length)
+    return attendable if query.shape[2] == key_length else Attendable()
 
 
 def _fast(
@@ -150,31 +169,3 @@ def _dense(
     parts = query.split(rows, 2)
     patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)
     return torch.cat([rows_of(part, pattern) for part, pattern in zip(parts, patterns, strict=True)], 2)
-
-
-def check_shapes(query: Tensor, key: Tensor, value: Tensor | None = None) -> None:
-    """Raise ShapeError unless the tensors fit: (B, H, Nq, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv)."""
-    tensors = {"query": query, "key": key} | ({} if value is None else {"value": value})
-    for name, tensor in tensors.items():
-        if tensor.dim() != 4:
-            raise ShapeError(
-                f"{name} must be (batch, heads, length, head_dim); got shape {tuple(tensor.shape)}"
-            )
-        if tensor.dtype != query.dtype:
-            raise ShapeError(
-                f"query, key and value must share a dtype; got {query.dtype} and {name} {tensor.dtype}"
-            )
-        if tensor.shape[0] != query.shape[0]:
-            raise ShapeError(
-                f"query and {name} must share the batch size; got {query.shape[0]} and {tensor.shape[0]}"
-            )
-    if query.shape[3] != key.shape[3]:
-        raise ShapeError(f"query and key must share head_dim; got {query.shape[3]} and {key.shape[3]}")
-    if query.shape[1] % key.shape[1]:
-        raise ShapeError(
-            f"query heads must be a multiple of key heads; got {query.shape[1]} and {key.shape[1]}"
-        )
-    if value is not None and value.shape[1:3] != key.shape[1:3]:
-        raise ShapeError(
-            f"key and value must share heads and length; got {tuple(key.shape[1:3])} and {tuple(value.shape[1:3])}"
-        )

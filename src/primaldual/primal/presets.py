@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from primaldual.errors import SpecError
+from primaldual.primal.chain import Chain
+from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.normalizers import Constant
 from primaldual.primal.parts import Part
@@ -15,7 +17,7 @@ from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import Window
-from primaldual.primal.transforms import BatchNormalization
+from primaldual.primal.transforms import BatchNormalization, Transform
 
 
 class SpecPart(NamedTuple):
@@ -41,6 +43,16 @@ PARTS: dict[str, SpecPart] = {
         BatchNormalization,
         "bn(beta=1.0, scale=inv_std, eps=1e-05, learnable=false): batch-normalised attention",
     ),
+    "conv": SpecPart(
+        "transform",
+        Convolution,
+        "conv(kernel_size=3, causal=false, queries=false, prefix=0): keys convolved along the sequence, learned filters",
+    ),
+    "conv2d": SpecPart(
+        "transform",
+        Convolution2d,
+        "conv2d(kernel_size=3, queries=false, grid=RxC, prefix=0): keys convolved over an image, learned filters",
+    ),
     "window": SpecPart(
         "subset", Window, "window(radius): keys at most radius positions away, cost O(N radius)"
     ),
@@ -59,10 +71,12 @@ def preset(spec: str | PrimalProblem) -> PrimalProblem:
     Args:
         spec: parts joined by ``+``, each a name of :data:`PARTS` with optional arguments, positional or
             ``name=value``; values are numbers, words, true, false or sizes like ``8x8``. What no part
-            says stays at softmax's choice. A PrimalProblem is returned as it is.
+            says stays at softmax's choice. Transforms of several kinds follow one another, left first.
+            A PrimalProblem is returned as it is.
 
     Raises:
         SpecError: an unknown part or argument, a bad value, or two parts for the same choice.
+        UnsupportedError: a transform that mixes queries after another one.
 
     Example:
         >>> preset("bn(beta=0.8)+sh(1,1,2,4)").spec()
@@ -72,17 +86,34 @@ def preset(spec: str | PrimalProblem) -> PrimalProblem:
         return spec
     if not isinstance(spec, str):
         raise SpecError(f"attention must be a spec string or a PrimalProblem; got {type(spec).__name__}")
-    chosen: dict[str, tuple[str, Part]] = {}
+    return PrimalProblem(**read_parts(spec))
+
+
+def read_parts(spec: str) -> dict[str, Any]:
+    """The parts that a spec names, by the choice that they make; several transforms become a Chain.
+
+    Raises:
+        SpecError: as :func:`preset`.
+    """
+    chosen: dict[str, list[tuple[str, Part]]] = {}
     for text in split_parts(spec, "+"):
         name, part = _read_part(text, spec)
-        field = PARTS[name].field
-        if field in chosen:
-            raise SpecError(
-                f"spec {spec!r} has two parts for the {field}: {chosen[field][0]!r} and {text.strip()!r}; accepted is one"
-            )
-        chosen[field] = (text.strip(), part)
-    parts: dict[str, Any] = {field: part for field, (_, part) in chosen.items()}
-    return PrimalProblem(**parts)
+        former = chosen.setdefault(PARTS[name].field, [])
+        for other, rival in former:
+            if not isinstance(part, Transform) or type(part) is type(rival):
+                kind = " of each kind" if isinstance(part, Transform) else ""
+                raise SpecError(
+                    f"spec {spec!r} has two parts for the {PARTS[name].field}: {other!r} and {text.strip()!r}; "
+                    f"accepted is one{kind}"
+                )
+        former.append((text.strip(), part))
+    parts = {field: [part for _, part in given] for field, given in chosen.items()}
+    return {
+        field: given[0]
+        if len(given) == 1
+        else Chain(*(part for part in given if isinstance(part, Transform)))
+        for field, given in parts.items()
+    }
 
 
 def split_parts(text: str, separator: str) -> list[str]:

@@ -13,6 +13,7 @@ from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
 from primaldual.kernels.masks import read_mask
 from primaldual.primal import plan
+from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
 from primaldual.primal.head_sets import HeadSet
@@ -111,7 +112,7 @@ class PrimalProblem(nn.Module):
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
         """The definition, term by term, without any fast form: the reference for :meth:`attend`."""
-        plan.check_shapes(query, key, value)
+        check_shapes(query, key, value)
         groups = self._dense_groups(query, key, value, mask, is_causal)
         return _join((heads, dense.weighted_sum(weights, values)) for heads, weights, values, _ in groups)
 
@@ -119,7 +120,7 @@ class PrimalProblem(nn.Module):
         self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor | list[Tensor]:
         """Kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs."""
-        plan.check_shapes(query, key)
+        check_shapes(query, key)
         groups = list(self._dense_groups(query, key, key, mask, is_causal))
         if len({weights.shape[-1] for _, weights, _, _ in groups}) == 1:
             return _join((heads, weights) for heads, weights, _, _ in groups)
@@ -133,7 +134,7 @@ class PrimalProblem(nn.Module):
 
         ``attention_map @ value`` is the output of the layer.
         """
-        plan.check_shapes(query, key)
+        check_shapes(query, key)
         maps = []
         for heads, weights, _, shares in self._dense_groups(query, key, key, mask, is_causal):
             if shares is None:
@@ -149,7 +150,7 @@ class PrimalProblem(nn.Module):
         """The definition for heads that pool alike.
 
         Args:
-            query: (batch, heads of the group, Nq, D).
+            query: (batch, heads of the group, Nq, D), after :meth:`Transform.dense_queries`.
             key: (batch, heads of the group, Nk, D).
             value: (batch, heads of the group, Nk, Dv).
             allowed: bool broadcastable to (batch, heads of the group, Nq or 1, Nk).
@@ -190,15 +191,17 @@ class PrimalProblem(nn.Module):
         pattern = self.subset.allowed(query_length, key.shape[2], key.device)
         if pattern is not None:
             attendable = restrict(attendable, pattern)
+        check_mixing(self.transform, attendable, query_length, key.shape[2])
         groups = count // key.shape[1]
         for heads in self.subset.head_sets(count):
             members = heads.members
             allowed = attendable.select(selection(members)).matrix(query_length, key.shape[2], key.device)
             shared = [head // groups for head in members]
-            yield (
-                members,
-                *self.dense_heads(query[:, members], key[:, shared], value[:, shared], allowed, heads),
-            )
+            picked = query[:, members]
+            if self.transform.mixes_queries:
+                one_sequence = query_length == key.shape[2]
+                picked = self.transform.dense_queries(picked, allowed if one_sequence else None, heads)
+            yield members, *self.dense_heads(picked, key[:, shared], value[:, shared], allowed, heads)
 
 
 P = TypeVar("P", bound=Part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -34,10 +34,18 @@ class TrainingSet:
     query_length: int
     attendable: Attendable
 
+    pools_keys: ClassVar[bool] = False
+    """Whether ``key`` holds positions that are still to be averaged, query by query, into training keys."""
+
+    @property
+    def unbroken(self) -> bool:
+        """Whether a query's training keys are all attendable ones, or with ``is_causal`` all up to its own."""
+        return False
+
     @property
     def shared_by_queries(self) -> bool:
         """Whether all queries have the same training keys, and so the same statistics."""
-        return False
+        return self.unbroken and not self.attendable.is_causal
 
     def centred(self) -> tuple[Self, KeyStatistics]:
         """The set with one constant vector taken off all keys, and the statistics of the keys as they were."""
@@ -67,8 +75,8 @@ class MaskedPairs(TrainingSet):
     """All pairs under a mask, or every prefix of them."""
 
     @property
-    def shared_by_queries(self) -> bool:
-        return self.attendable.pairs is None and not self.attendable.is_causal
+    def unbroken(self) -> bool:
+        return self.attendable.pairs is None
 
     def centred(self) -> tuple[Self, KeyStatistics]:
         keys, pairs, is_causal = self.attendable.keys, self.attendable.pairs, self.attendable.is_causal
@@ -136,6 +144,7 @@ class PooledPrefix(TrainingSet):
     ``key`` and ``value`` are the unpooled sequences.
     """
 
+    pools_keys: ClassVar[bool] = True
     window_scale: int
 
     def centred(self) -> tuple[Self, KeyStatistics]:

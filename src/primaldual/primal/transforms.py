@@ -11,6 +11,7 @@ from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
 from primaldual.kernels.batch_norm import batch_normalized_query
 from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.masks import Attendable
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
@@ -22,7 +23,14 @@ SCALES = ("inv_std", "none")
 
 
 class Transform(Part):
-    """An input transform; a subclass states ``dense``, and the fast forms that it has."""
+    """An input transform; a subclass states ``dense``, and the fast forms that it has.
+
+    Attributes:
+        mixes_queries: whether T of a query depends on the other queries too, which must then all be given. A
+            subclass that says so states ``dense_queries`` and ``mix_queries``, which come before the other forms.
+    """
+
+    mixes_queries: bool = False
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         """The definition: T of the queries and of every query's training keys.
@@ -48,9 +56,26 @@ class Transform(Part):
     def shared(
         self, query: Tensor, training: TrainingSet, heads: HeadSet
     ) -> tuple[Tensor, TrainingSet] | None:
-        """T of queries and keys where one set of training keys serves all queries, else None."""
+        """T of queries and keys where one set of transformed keys serves all queries, else None."""
         del query, training, heads
         return None
+
+    def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
+        """The definition of what queries take from one another.
+
+        Args:
+            query: (batch, heads, Nq, D).
+            allowed: bool broadcastable to (batch, heads, Nq, Nk), which keys each may attend, before
+                pooling; None where queries and keys are two sequences.
+            heads: which heads of the problem these are.
+        """
+        del allowed, heads
+        return query
+
+    def mix_queries(self, query: Tensor, attendable: Attendable, heads: HeadSet) -> Tensor:
+        """The same, fast; ``attendable`` has no condition where queries and keys are two sequences."""
+        del attendable, heads
+        return query
 
 
 class Identity(Transform):

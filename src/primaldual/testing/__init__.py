@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.testing.inputs import prepared
 from primaldual.testing.modules import check_compile, check_export, check_module
 from primaldual.testing.outputs import (
     check_dense,
@@ -46,7 +47,8 @@ def check_attention(
 
     fast = dense in outputs and gradients, under every mask; gradients equal finite differences; padding
     changes nothing; a query without keys gives 0; the prefix rule; a sample alone equals the sample in
-    its batch; bfloat16; train = eval; copies; torch.compile and torch.export.
+    its batch; bfloat16; train = eval; copies; torch.compile and torch.export. All of it on a copy whose
+    parameters have been moved at random. Transforms that mix queries are tried on as many queries as keys.
 
     Args:
         problem: a PrimalProblem or a spec.
@@ -58,6 +60,6 @@ def check_attention(
     Example:
         >>> check_attention("bn+window(3)")
     """
-    problem = preset(problem).bind(heads, head_dim)
+    problem = prepared(preset(problem), heads, head_dim)
     for check in CHECKS:
         check(problem, heads, head_dim, length, fixed_length)

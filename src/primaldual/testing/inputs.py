@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import TypedDict
 
 import torch
 from torch import Tensor
+
+from primaldual.primal.problem import PrimalProblem
 
 
 class Sizes(TypedDict, total=False):
@@ -14,6 +17,16 @@ class Sizes(TypedDict, total=False):
 
     query_length: int
     kv_heads: int
+
+
+def prepared(problem: PrimalProblem, heads: int, head_dim: int, seed: int = 0) -> PrimalProblem:
+    """A copy bound to the sizes, with parameters moved off their first values, at which much is the identity."""
+    problem = deepcopy(problem).bind(heads, head_dim)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in problem.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
+    return problem
 
 
 def tensors(

@@ -1,0 +1,105 @@
+"""Input transforms one after the other."""
+
+from __future__ import annotations
+
+from typing import Self, cast
+
+from torch import Tensor, nn
+
+from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.training_sets import TrainingSet
+from primaldual.primal.transforms import Transform
+
+
+class Chain(Transform):
+    """T(x) = T_n(... T_2(T_1(x))): transforms from left to right, each on the training keys that the one before gives.
+
+    Masked keys stay masked throughout, so none of them reaches a later transform.
+
+    Args:
+        transforms: T_1, ..., T_n, at least one.
+
+    Raises:
+        ArgumentError: something that is not a Transform, or none at all.
+        UnsupportedError: a transform that mixes queries, and is not the first.
+
+    Example:
+        >>> from primaldual import BatchNormalization, Convolution, PrimalProblem
+        >>> PrimalProblem(transform=Chain(Convolution(3), BatchNormalization())).spec()
+        'conv(3)+bn'
+    """
+
+    def __init__(self, *transforms: Transform) -> None:
+        super().__init__()
+        for transform in transforms:
+            if not isinstance(transform, Transform):
+                raise ArgumentError(f"transforms must be Transforms; got {type(transform).__name__}")
+        if not transforms:
+            raise ArgumentError("transforms must be one or more; got none")
+        for transform in transforms[1:]:
+            if transform.mixes_queries:
+                raise UnsupportedError(
+                    f"{transform.spec()} mixes the queries and must come first; got it after {transforms[0].spec()}"
+                )
+        self.mixes_queries = transforms[0].mixes_queries
+        self.transforms = nn.ModuleList(transforms)
+
+    def steps(self) -> list[Transform]:
+        """T_1, ..., T_n."""
+        return cast("list[Transform]", list(self.transforms))
+
+    def spec(self) -> str:
+        return "+".join(filter(None, (transform.spec() for transform in self.steps())))
+
+    def bind(self, heads: int, head_dim: int) -> Self:
+        for transform in self.steps():
+            transform.bind(heads, head_dim)
+        return self
+
+    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        for transform in self.steps():
+            query, keys = transform.dense(query, keys, valid, heads)
+        return query, keys
+
+    def into_query(
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
+    ) -> tuple[Tensor, TrainingSet] | None:
+        *former, last = self.steps()
+        changed = _one_by_one(former, query, training, heads)
+        return None if changed is None else last.into_query(*changed, heads) or last.shared(*changed, heads)
+
+    def shared(
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
+    ) -> tuple[Tensor, TrainingSet] | None:
+        return _one_by_one(self.steps(), query, training, heads)
+
+    def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
+        return self.steps()[0].dense_queries(query, allowed, heads)
+
+    def mix_queries(self, query: Tensor, attendable: Attendable, heads: HeadSet) -> Tensor:
+        return self.steps()[0].mix_queries(query, attendable, heads)
+
+    def formula(self, style: str) -> list[str]:
+        names = [f"T_{step}(" for step in range(1, len(self.transforms) + 1)]
+        whole = "".join(reversed(names)) + "x" + ")" * len(names)
+        each = [
+            line.replace("T(", name)
+            for transform, name in zip(self.steps(), names, strict=True)
+            for line in transform.formula(style)
+        ]
+        if style == "latex":
+            return [rf"T(x) = {whole},\quad \text{{each on what the one before gives}}", *each]
+        return [f"T(x) = {whole}, each on what the one before gives", *each]
+
+
+def _one_by_one(
+    transforms: list[Transform], query: Tensor, training: TrainingSet, heads: HeadSet
+) -> tuple[Tensor, TrainingSet] | None:
+    for transform in transforms:
+        changed = transform.shared(query, training, heads)
+        if changed is None:
+            return None
+        query, training = changed
+    return query, training

@@ -1,0 +1,46 @@
+"""What must hold of tensors before a problem attends."""
+
+from torch import Tensor
+
+from primaldual.errors import ShapeError, UnsupportedError
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.transforms import Transform
+
+
+def check_shapes(query: Tensor, key: Tensor, value: Tensor | None = None) -> None:
+    """Raise ShapeError unless the tensors fit: (B, H, Nq, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv)."""
+    tensors = {"query": query, "key": key} | ({} if value is None else {"value": value})
+    for name, tensor in tensors.items():
+        if tensor.dim() != 4:
+            raise ShapeError(
+                f"{name} must be (batch, heads, length, head_dim); got shape {tuple(tensor.shape)}"
+            )
+        if tensor.dtype != query.dtype:
+            raise ShapeError(
+                f"query, key and value must share a dtype; got {query.dtype} and {name} {tensor.dtype}"
+            )
+        if tensor.shape[0] != query.shape[0]:
+            raise ShapeError(
+                f"query and {name} must share the batch size; got {query.shape[0]} and {tensor.shape[0]}"
+            )
+    if query.shape[3] != key.shape[3]:
+        raise ShapeError(f"query and key must share head_dim; got {query.shape[3]} and {key.shape[3]}")
+    if query.shape[1] % key.shape[1]:
+        raise ShapeError(
+            f"query heads must be a multiple of key heads; got {query.shape[1]} and {key.shape[1]}"
+        )
+    if value is not None and value.shape[1:3] != key.shape[1:3]:
+        raise ShapeError(
+            f"key and value must share heads and length; got {tuple(key.shape[1:3])} and {tuple(value.shape[1:3])}"
+        )
+
+
+def check_mixing(transform: Transform, attendable: Attendable, query_length: int, key_length: int) -> None:
+    """Raise UnsupportedError where a transform mixes queries that are not all there."""
+    by_query = attendable.is_causal or attendable.pairs is not None
+    if transform.mixes_queries and by_query and query_length != key_length:
+        raise UnsupportedError(
+            f"{transform.spec()} mixes the queries: where what a query may attend differs from query to "
+            f"query (causal, mask or window) the whole sequence must be given; got {query_length} queries and "
+            f"{key_length} keys"
+        )

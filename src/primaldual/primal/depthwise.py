@@ -1,0 +1,132 @@
+"""Depthwise convolution as an input transform, whatever its dimension."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels import dense
+from primaldual.kernels.convolution import convolve, convolve_queries
+from primaldual.kernels.layout import Layout
+from primaldual.kernels.masks import Attendable, keep_attendable
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.sources import selection
+from primaldual.primal.training_sets import TrainingSet
+from primaldual.primal.transforms import Transform
+
+
+class DepthwiseConvolution(Transform):
+    """What the convolutions of both dimensions share; a subclass states how positions lie, and its formula.
+
+    The transform sees only the training keys of a query, so whatever it may not attend counts as 0: a
+    centred filter under a causal mask ends at the query. Filters are learned, one for each head and
+    channel, once :meth:`bind` has created them; they start as the identity.
+
+    Attributes:
+        weight: (heads, head_dim, kernel_size) or (heads, head_dim, kernel_size, kernel_size).
+    """
+
+    dimensions: ClassVar[int]
+    causal = False
+
+    def __init__(self, kernel_size: int, queries: bool, own: Layout) -> None:
+        super().__init__()
+        whole = isinstance(kernel_size, int) and not isinstance(kernel_size, bool)
+        if not whole or kernel_size < 1 or kernel_size % 2 == 0:
+            raise ArgumentError(f"kernel_size must be an odd integer 1 or more; got {kernel_size}")
+        self.kernel_size = kernel_size
+        self.queries = flag("queries", queries)
+        self.mixes_queries = self.queries
+        self.grid = own.grid
+        self.prefix = own.prefix
+        self.weight: nn.Parameter | None
+        self.register_parameter("weight", None)
+
+    @property
+    def taps(self) -> tuple[int, int]:
+        """Rows and columns of a filter."""
+        return (1 if self.dimensions == 1 else self.kernel_size), self.kernel_size
+
+    def positions(self, heads: HeadSet, length: int) -> Layout:
+        """How ``length`` unpooled positions lie, from what the transform and the subset say."""
+        raise NotImplementedError
+
+    def arguments(self) -> tuple[object, ...]:
+        return (self.kernel_size,)
+
+    def bind(self, heads: int, head_dim: int) -> Self:
+        initial = self._identity(heads, head_dim)
+        self.weight = nn.Parameter(initial if self.dimensions == 2 else initial.squeeze(-2))
+        return self
+
+    def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        layout = self._layout(heads, keys.shape[-2])
+        seen = torch.where(valid.unsqueeze(-1), keys, 0.0)
+        weight = self._filters(heads, keys)
+        return query, dense.convolution(seen, weight, layout.grid, layout.prefix, self.causal)
+
+    def shared(
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
+    ) -> tuple[Tensor, TrainingSet] | None:
+        if not training.unbroken or (training.attendable.is_causal and not self.causal):
+            return None
+        training = training.for_query_heads(query.shape[1])
+        layout = self._layout(heads, training.key.shape[-2])
+        seen = keep_attendable(training.key, training.attendable.keys)
+        keys = convolve(seen, self._filters(heads, seen), layout, self.causal)
+        return query, training.with_keys(keys)
+
+    def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
+        length = query.shape[-2]
+        layout = self.positions(heads, length)
+        layout.check(length)
+        seen = query.unsqueeze(2)
+        if allowed is not None:
+            own = torch.eye(length, dtype=torch.bool, device=query.device)
+            seen = torch.where((allowed | own).unsqueeze(-1), seen, 0.0)
+        weight = self._filters(heads, query)
+        mixed = dense.convolution(seen, weight, layout.grid, layout.prefix, self.causal)
+        return mixed.squeeze(2) if allowed is None else mixed.diagonal(dim1=2, dim2=3).transpose(-2, -1)
+
+    def mix_queries(self, query: Tensor, attendable: Attendable, heads: HeadSet) -> Tensor:
+        layout = self.positions(heads, query.shape[-2])
+        layout.check(query.shape[-2])
+        return convolve_queries(query, self._filters(heads, query), layout, self.causal, attendable)
+
+    def _layout(self, heads: HeadSet, pairs: int) -> Layout:
+        """How the training pairs lie."""
+        layout = self.positions(heads, pairs).pooled(heads.scale)
+        layout.check(pairs)
+        return layout
+
+    def _filters(self, heads: HeadSet, like: Tensor) -> Tensor:
+        """The filters of these heads, (heads, D, rows, columns)."""
+        members, head_dim = heads.members, like.shape[-1]
+        if self.weight is None:
+            return self._identity(len(members), head_dim).to(like)
+        if self.weight.shape[1] != head_dim or max(members) >= self.weight.shape[0]:
+            raise ShapeError(
+                f"{self.spec()} has filters for {self.weight.shape[0]} heads of dimension {self.weight.shape[1]}; "
+                f"got head {max(members)} of dimension {head_dim}"
+            )
+        return self.weight[selection(members)].reshape(len(members), head_dim, *self.taps)
+
+    def _identity(self, heads: int, head_dim: int) -> Tensor:
+        rows, columns = self.taps
+        weight = torch.zeros(heads, head_dim, rows, columns)
+        weight[..., rows // 2, columns - 1 if self.causal else columns // 2] = 1
+        return weight
+
+
+def flag(name: str, value: object) -> bool:
+    """``value``, which must be a bool.
+
+    Raises:
+        ArgumentError: it is something else; the message names the argument.
+    """
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name} must be True or False; got {value!r}")
+    return value
