@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from examples.max_margin import draw_task, main, measure, train
 
 from primaldual.analysis import head_matrix, margin_alignment, max_margin_direction
 from primaldual.errors import ArgumentError, ShapeError
@@ -252,3 +253,35 @@ def test_alignment_is_a_cosine():
     assert math.isnan(margin_alignment(matrix, torch.zeros(3, 4)))
     with pytest.raises(ShapeError, match=r"one shape; got \(3, 4\) and \(4, 3\)"):
         margin_alignment(matrix, matrix.T)
+
+
+def test_gradient_descent_turns_to_the_direction_of_the_best_tokens():
+    task = draw_task(features=16, seed=0)
+    run = train(task, steps=500)
+    curves = measure(task, run)
+    assert torch.equal(run.chosen, task.best)
+    assert curves["best"][0] < 0.7
+    assert curves["best"][-1] > 0.99
+    assert curves["attention"][-1] > 0.999
+    assert curves["norm"][-1] > 200
+    others = max_margin_direction(task.tokens, task.queries, (task.best + 1) % 6).direction
+    assert margin_alignment(run.matrices[-1], others) < 0.5
+    assert curves["average"][-1] < 0.95
+
+
+def test_gradient_descent_can_settle_for_other_tokens_and_their_direction():
+    task = draw_task(features=4, seed=6)
+    run = train(task, steps=300)
+    curves = measure(task, run)
+    assert not torch.equal(run.chosen, task.best)
+    assert curves["chosen"][-1] > 0.99
+    assert curves["best"][-1] < 0.6
+
+
+def test_the_example_draws_its_figure(tmp_path, capsys):
+    target = tmp_path / "figure.svg"
+    main(["--seeds", "2", "--steps", "3", "--features", "5", "2", "--out", str(target)])
+    assert "5 features" in capsys.readouterr().out
+    assert target.read_text().startswith("<svg")
+    with pytest.raises(SystemExit):
+        main(["--seeds", "0"])
