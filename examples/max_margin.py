@@ -157,7 +157,8 @@ def draw(figure: Any, results: dict[int, list[Curves]]) -> None:
 def spread(values: Sequence[float]) -> str:
     """Mean and deviation of the values that are known."""
     known = np.array(values)[~np.isnan(values)]
-    return f"{known.mean():.3f} ± {known.std(ddof=1):.3f}" if len(known) > 1 else "one seed or none"
+    deviation = f" ± {known.std(ddof=1):.3f}" if len(known) > 1 else ""
+    return f"{known.mean():.3f}{deviation}" if len(known) else "-"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -276,6 +276,9 @@ def test_gradient_descent_can_settle_for_other_tokens_and_their_direction():
     assert not torch.equal(run.chosen, task.best)
     assert curves["chosen"][-1] > 0.99
     assert curves["best"][-1] < 0.6
+    support = max_margin_direction(task.tokens, task.queries, run.chosen).support
+    worth = task.labels[:, None] * (task.tokens @ task.decoder)
+    assert (worth < worth.gather(1, run.chosen[:, None]))[support].all()
 
 
 def test_the_example_draws_its_figure(tmp_path, capsys):

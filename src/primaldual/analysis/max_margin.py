@@ -73,7 +73,6 @@ def max_margin_direction(
     real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask.detach().cpu()
     best = best.detach().to("cpu", torch.int64)
     _check_values(tokens, queries, best, real)
-
     others = real.scatter(1, best[:, None], False)
     case, other = others.nonzero(as_tuple=True)
     differences = tokens[case, best[case]] - tokens[case, other]
