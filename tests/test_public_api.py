@@ -8,7 +8,7 @@ NAMES = {
     "AllKeys", "AttentionClassifier", "AttentionRegressor", "BatchNormalization", "Chain", "Constant",
     "Convolution", "Convolution2d", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
     "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset",
-    "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "preset",
+    "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",
 }  # fmt: skip
 
 

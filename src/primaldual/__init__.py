@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
+from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.normalizers import Constant, Normalizer, SumOfKernels
 from primaldual.primal.pooled_heads import PooledHeads
@@ -53,6 +54,7 @@ __all__ = [
     "Transform",
     "TruncatedTaylor",
     "Window",
+    "derive",
     "preset",
 ]
 

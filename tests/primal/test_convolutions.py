@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import conv2d, scaled_dot_product_attention
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from primaldual import Convolution, Convolution2d, MultiheadAttention, PooledHeads, PrimalProblem, preset
+from primaldual.analysis import layer_flops
 from primaldual.errors import ArgumentError, ShapeError, SpecError, UnsupportedError
 from primaldual.experiments.mathml import mathml
 from primaldual.primal import plan
@@ -311,6 +314,15 @@ def test_filters_for_other_heads_are_refused():
     for sizes in ((3, 4), (2, 6)):
         with pytest.raises(ShapeError, match=r"conv\(3\) has filters for 2 heads of dimension 4; got head"):
             problem.attend(*tensors(*sizes, 9))
+
+
+@pytest.mark.parametrize("spec", ["conv(3)+bn+sh(1,1,2,4)", "conv2d(3,grid=3x4)", "conv(5,queries=true)"])
+def test_operations_are_counted_as_pytorch_does(spec):
+    layer = MultiheadAttention(32, 4, attention=spec, batch_first=True)
+    inputs = torch.randn(1, 12, 32)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        layer(inputs, inputs, inputs, need_weights=False)
+    assert layer_flops(layer, 12).total == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(

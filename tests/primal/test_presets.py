@@ -36,7 +36,15 @@ def test_parts_land_in_their_fields():
 
 
 @pytest.mark.parametrize(
-    "spec", [*SPECS, "bn(eps=0.001)", "sh(2,2,grid=3x4,prefix=1)", "random(8,seed=3)", "bn+window(0)"]
+    "spec",
+    [
+        *SPECS,
+        "bn(eps=0.001)",
+        "sh(2,2,grid=3x4,prefix=1)",
+        "random(8,seed=3)",
+        "bn+window(0)",
+        "conv2d(5,queries=true,grid=8x8,prefix=1)",
+    ],
 )
 def test_specs_survive_the_round_trip(spec):
     assert preset(preset(spec).spec()).spec() == preset(spec).spec()

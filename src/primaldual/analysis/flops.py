@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,10 @@ from torch import nn
 from primaldual.errors import ArgumentError
 from primaldual.models import TimeSeriesTransformer
 from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.depthwise import DepthwiseConvolution
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
-from primaldual.primal.subsets import Window, group_heads
+from primaldual.primal.subsets import Window
 
 _CPU = torch.device("cpu")
 
@@ -58,12 +60,15 @@ def mixing_flops(
 ) -> int:
     """Operations of the attention itself, on projected queries, keys and values of one sequence.
 
-    Counted are products of matrices, 2 per multiply-add; exponentials, divisions, statistics and pooling,
-    all linear in the entries, are not:
+    Counted are products of matrices and convolutions, 2 per multiply-add; exponentials, divisions, statistics
+    and pooling are not:
 
         softmax kernel       4 Nq Nt D    per head (scores, weighted sum; Nt training pairs)
         F features           2 (Nq + Nt) F D + 2 Nq F, and 2 (Nq + Nt) F D more to draw random ones
         a window of radius w counts the pairs inside it only
+        filters of m taps    2 m Nt D, and 2 m Nq D where queries are convolved too
+
+    each as the fast form has it, whatever mask may require the definition instead.
 
     Args:
         problem: the attention.
@@ -81,9 +86,13 @@ def mixing_flops(
     """
     key_length = query_length if key_length is None else key_length
     features = _features(problem, head_dim, key_length)
+    filters = [part for part in problem.transform.modules() if isinstance(part, DepthwiseConvolution)]
     total = 0
     for scale in problem.subset.head_scales(heads):
         pairs = _pooled_length(problem, scale, key_length)
+        for convolution in filters:
+            positions = pairs + query_length if convolution.queries else pairs
+            total += 2 * math.prod(convolution.taps) * positions * head_dim
         if features is None:
             total += 4 * head_dim * _scored(problem, query_length, pairs)
         else:
@@ -103,9 +112,9 @@ def layer_flops(layer: MultiheadAttention, length: int) -> AttentionFlops:
     problem, width = layer.problem, layer.embed_dim
     projections = 2 * 2 * length * width * width
     sharing = layer.num_heads // layer.kv_heads
-    for scale, members in group_heads(problem.subset.head_scales(layer.num_heads)):
-        rows = len({head // sharing for head in members}) * layer.head_dim
-        pairs = _pooled_length(problem, scale, length)
+    for heads in problem.subset.head_sets(layer.num_heads):
+        rows = len({head // sharing for head in heads.members}) * layer.head_dim
+        pairs = _pooled_length(problem, heads.scale, length)
         projections += 2 * pairs * rows * (layer.k_proj.in_features + layer.v_proj.in_features)
     return AttentionFlops(projections, mixing_flops(problem, layer.num_heads, layer.head_dim, length))
 

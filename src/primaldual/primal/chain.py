@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Self, cast
 
 from torch import Tensor, nn
@@ -85,7 +86,7 @@ class Chain(Transform):
         names = [f"T_{step}(" for step in range(1, len(self.transforms) + 1)]
         whole = "".join(reversed(names)) + "x" + ")" * len(names)
         each = [
-            line.replace("T(", name)
+            re.sub(r"(?<!\w)T\(", name, line)
             for transform, name in zip(self.steps(), names, strict=True)
             for line in transform.formula(style)
         ]
