@@ -180,6 +180,17 @@ def test_a_suboptimal_answer_of_the_first_solver_is_not_believed(monkeypatch):
     torch.testing.assert_close(max_margin_direction(*problem).direction, expected)
 
 
+def test_a_first_solver_that_gives_up_is_replaced(monkeypatch):
+    problem = _problem(5, 4, 6, 6)
+    expected = max_margin_direction(*problem).direction
+
+    def helpless(matrix, target, maxiter):
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    monkeypatch.setattr(scipy.optimize, "nnls", helpless)
+    torch.testing.assert_close(max_margin_direction(*problem).direction, expected)
+
+
 def test_a_known_hard_case_of_nnls():
     tokens = torch.tensor([[[-1, 1, 1, 0], [0, 2, -1, 0], [2, 2, 0, 0], [2, 0, -1, -1]]])
     found = max_margin_direction(tokens, torch.tensor([[2]]), torch.tensor([0]))

@@ -43,9 +43,8 @@ def max_margin_direction(
 
         W = argmin ||W||_F   subject to   (x_best - x_t)^T W q >= 1   for every case and t != best
 
-    Without another token to beat there is no constraint, and the direction is 0. Lawson and Hanson turn
-    the problem into one of non-negative least squares, which scipy solves (extra ``experiments``). Memory
-    is the number of constraints times features times query features.
+    Without another token to beat there is no constraint, and the direction is 0. The problem is turned into
+    one of non-negative least squares, which scipy solves (extra ``experiments``).
 
     Args:
         tokens: x, (cases, length, features).
@@ -55,8 +54,7 @@ def max_margin_direction(
 
     Raises:
         ShapeError: sizes that do not fit together.
-        ArgumentError: values that are not finite, a ``best`` that is not a real token, a ``mask`` that is
-            not bool, or no W that satisfies the constraints.
+        ArgumentError: NaN or infinity, a wrong ``best`` or ``mask``, or constraints that no W satisfies.
 
     Reference:
         Tarzanagh, Li, Thrampoulidis, Oymak, "Transformers as Support Vector Machines", arXiv 2308.16898;
@@ -151,11 +149,14 @@ def _least_norm(constraints: Tensor) -> tuple[Tensor, Tensor]:
     target = np.eye(1, width + 1, width)[0]
     solvers: tuple[Callable[[], Any], ...] = (
         lambda: nnls(stacked, target, maxiter=30 * count)[0],
-        # The slower way, for when nnls stops short of the optimum (scipy issue 25389).
+        # The slower way, for when nnls gives up or stops short of the optimum (scipy issue 25389).
         lambda: lsq_linear(stacked, target, (0, np.inf), method="bvls", tol=1e-14).x,
     )
     for solve in solvers:
-        weights = torch.from_numpy(solve())
+        try:
+            weights = torch.from_numpy(solve())
+        except RuntimeError:  # too many iterations
+            continue
         solution = weights @ rows
         # The products bound the margin from below, by definition, and the weights from above, by duality;
         # where the bounds meet, both are proved right, whatever the solver did.
