@@ -42,7 +42,6 @@ SPECS = (
     "conv(3)+bn+window(3)",
     "linear+conv(3)",
     "linear+conv(3,causal=true)",
-    "constant+conv(3)",
 )
 
 ONLY_DENSE = ("constant+sh(2,2,3,3)",)

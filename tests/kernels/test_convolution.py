@@ -72,6 +72,25 @@ def test_images_match_conv2d(grid, kernel, prefix):
     assert_close(convolve(tensor, weight, Layout(grid, prefix)), wanted)
     assert_close(dense.convolution(tensor.unsqueeze(2), weight, grid, prefix, False).squeeze(2), wanted)
     assert_close(convolve_queries(tensor, weight, Layout(grid, prefix), False, Attendable()), wanted)
+    everyone = Attendable(pairs=torch.ones(1, 1, 1, 1, dtype=torch.bool).expand(-1, -1, 1, tensor.shape[2]))
+    assert_close(convolve_queries(tensor, weight, Layout(grid, prefix), False, everyone), wanted)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("layout", [SEQUENCE, Layout((3, 4), 2)])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_queries_by_key_are_queries_by_pair(layout, is_causal, seed):
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(2, 3, 14, 4, generator=generator, dtype=torch.float64)
+    rows = 1 if layout is SEQUENCE else 3
+    weight = torch.randn(3, 4, rows, 3, generator=generator, dtype=torch.float64)
+    keys = torch.rand(2, 1, 1, 14, generator=generator) > 0.4
+    by_key = Attendable(keys=keys, is_causal=is_causal)
+    by_pair = Attendable(pairs=keys.expand(-1, -1, 14, -1), is_causal=is_causal)
+    assert_close(
+        convolve_queries(query, weight, layout, False, by_key),
+        convolve_queries(query, weight, layout, False, by_pair),
+    )
 
 
 @pytest.mark.parametrize("left_padded", [False, True])

@@ -5,7 +5,7 @@ import torch
 from tests.contract_specs import ONLY_DENSE, SPECS
 
 from primaldual.primal.chain import Chain
-from primaldual.primal.convolutions import Convolution, Convolution2d
+from primaldual.primal.convolutions import Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import preset
@@ -44,7 +44,6 @@ def fixed_size_problems():
             EluPlusOne(), transform=Chain(BatchNormalization(), Convolution2d(3)), subset=grid
         ),
         "conv2d with queries, grid": PrimalProblem(transform=Convolution2d(3, queries=True), subset=classed),
-        "conv+conv2d": PrimalProblem(transform=Chain(Convolution(3), Convolution2d(3, grid=(4, 3)))),
     }
 
 

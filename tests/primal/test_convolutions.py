@@ -111,6 +111,17 @@ def test_nothing_that_a_query_may_not_attend_reaches_it(spec):
     assert not torch.allclose(found, out)
 
 
+@pytest.mark.parametrize("spec", ["conv(3)", "conv(3,queries=true)", "conv2d(3,grid=3x4)"])
+def test_every_head_has_its_own_filters(spec):
+    problem = prepared(preset(spec + "+sh(2,1,2,3,grid=3x4)"), 4, 5).double()
+    inputs = tensors(4, 5, 12)
+    out = problem.attend(*inputs)
+    for head, scale in enumerate((2, 1, 2, 3)):
+        alone = preset(f"{spec}+sh({scale},grid=3x4)").bind(1, 5).double()
+        alone.transform.weight.data.copy_(problem.transform.weight[head : head + 1])
+        assert_close(out[:, head], alone.attend(*(tensor[:, head : head + 1] for tensor in inputs))[:, 0])
+
+
 def test_the_prefix_is_seen_by_no_other():
     problem = prepared(preset("conv(3,prefix=2)"), 1, 4).double()
     keys = torch.randn(1, 1, 1, 6, 4, dtype=torch.float64)

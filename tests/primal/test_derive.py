@@ -76,6 +76,15 @@ def test_transforms_act_on_queries_and_keys():
     assert_close(found, preset("softmax").attend(query.tanh(), key.tanh(), value))
 
 
+def test_masked_keys_need_no_value_of_the_transform():
+    problem = derive(transform=lambda x: x / x.norm(dim=-1, keepdim=True))
+    query, key, value = tensors(2, 4, 7)
+    mask = torch.arange(7) < 5
+    found = problem.attend(query, key, value, mask)
+    assert_close(found, problem.dense(query, key, value, mask))
+    assert_close(found, problem.attend(query, key[:, :, :5], value[:, :, :5]))
+
+
 def test_query_positions_end_with_the_keys():
     allowed = derive(subset=lambda query, key: key == query - 1).subset.allowed(2, 4, torch.device("cpu"))
     assert allowed.int().tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]

@@ -58,32 +58,52 @@ def convolve_queries(
         left_padded: as in :func:`convolve`.
         attendable: which of the N keys, standing where the queries do, each query may attend.
     """
+    if attendable.pairs is not None:
+        return _convolve_by_pairs(query, weight, layout, left_padded, attendable, attendable.pairs)
+    own = _own_tap(weight, left_padded)
+    filters = weight
+    if attendable.is_causal:
+        later = torch.arange(weight.flatten(2).shape[-1], device=weight.device) > own
+        filters = weight.flatten(2).masked_fill(later, 0.0).view_as(weight)
+    if attendable.keys is None:
+        return convolve(query, filters, layout, left_padded).to(query.dtype)
+    visible = attendable.keys.transpose(-2, -1)
+    out = convolve(torch.where(visible, query, 0.0), filters, layout, left_padded)
+    itself = torch.where(visible, 0.0, query)
+    lone, body = itself[..., : layout.prefix, :], itself[..., layout.prefix :, :]
+    factor = weight.flatten(2)[:, None, :, own].to(out.dtype)
+    return (out + torch.cat([lone, body * factor], -2)).to(query.dtype)
+
+
+def _own_tap(weight: Tensor, left_padded: bool) -> int:
+    """The number of the tap that belongs to t = 0, counted row by row; later ones see later positions."""
+    rows, columns = weight.shape[-2:]
+    return rows // 2 * columns + (columns - 1 if left_padded else columns // 2)
+
+
+def _convolve_by_pairs(
+    query: Tensor, weight: Tensor, layout: Layout, left_padded: bool, attendable: Attendable, pairs: Tensor
+) -> Tensor:
+    """Queries that see neighbours one by one, by gathering them."""
     prefix, length = layout.prefix, query.shape[-2]
     if length <= prefix:
         return query
     rows, columns = weight.shape[-2:]
-    middle = columns - 1 if left_padded else columns // 2
     height, width = layout.grid or (1, length - prefix)
     body = torch.arange(length - prefix, device=query.device)
     tap = torch.arange(rows * columns, device=query.device)[:, None]
-    down, right = tap // columns - rows // 2, tap % columns - middle
-    row, column = body // width + down, body % width + right
+    own = _own_tap(weight, left_padded)
+    row = body // width + tap // columns - own // columns
+    column = body % width + tap % columns - own % columns
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    source = prefix + torch.where(inside, body + down * width + right, body)
-    own = (down == 0) & (right == 0)
-    seen = inside & (own | _attended(attendable, prefix + body, source))
+    source = prefix + torch.where(inside, row * width + column, body)
+    seen = pairs.expand(-1, -1, length, -1)[:, :, prefix + body, source]
+    if attendable.keys is not None:
+        seen = seen & attendable.keys[:, :, 0, source]
+    if attendable.is_causal:
+        seen = seen & (source <= prefix + body)
+    seen = inside & ((tap == own) | seen)
     neighbours = torch.where(seen.unsqueeze(-1), query[..., source, :], 0.0)
     filters = weight.to(accumulation_dtype(query.dtype)).flatten(2)
     out = torch.einsum("bhtnd,hdt->bhnd", neighbours.to(filters.dtype), filters).to(query.dtype)
     return torch.cat([query[..., :prefix, :], out], -2) if prefix else out
-
-
-def _attended(attendable: Attendable, position: Tensor, source: Tensor) -> Tensor:
-    """Bool, broadcastable to (batch, heads, taps, n): whether the query at each position may attend its source."""
-    seen = source <= position if attendable.is_causal else torch.ones_like(source, dtype=torch.bool)
-    if attendable.keys is not None:
-        seen = seen & attendable.keys[:, :, 0, source]
-    if attendable.pairs is not None:
-        row = position if attendable.pairs.shape[2] > 1 else torch.zeros_like(position)
-        seen = seen & attendable.pairs[:, :, row, source]
-    return seen

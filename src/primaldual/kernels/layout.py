@@ -11,7 +11,7 @@ class Layout:
 
     Attributes:
         grid: (rows, columns) of the 2-D part, or None for a 1-D sequence.
-        prefix: how many tokens in front (class, register) stay unpooled.
+        prefix: how many tokens in front (class, register) stay by themselves.
 
     Raises:
         ArgumentError: grid sides that are not integers 1 or more, a prefix that is no integer 0 or more.
