@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeVar
 
 from primaldual.errors import ArgumentError, ShapeError
@@ -111,7 +110,7 @@ class Convolution2d(DepthwiseConvolution):
                 f"conv2d over pooled heads needs the grid of the subset, sh(..., grid=RxC); got a subset that pools "
                 f"windows of {heads.scale} in a row"
             )
-        side = math.isqrt(max(length - prefix, 0))
+        side = int(max(length - prefix, 0) ** 0.5 + 0.5)
         if side == 0 or side * side != length - prefix:
             raise ShapeError(
                 f"conv2d without a grid takes the positions after the prefix as a square image; got {length} positions "
