@@ -16,14 +16,25 @@ BELOW = {
     "kernels": {"errors"},
     "primal": {"errors", "kernels"},
     "testing": {"errors", "kernels", "primal"},
+    "svr": {"errors", "kernels", "primal"},
     "nn": {"errors", "kernels", "primal"},
     "models": {"errors", "kernels", "primal", "nn"},
     "training": {"errors", "models"},
     "data": {"errors"},
-    "estimators": {"errors", "primal", "nn", "models", "training"},
-    "analysis": {"errors", "primal", "nn", "models"},
-    "experiments": {"errors", "primal", "nn", "models", "training", "estimators", "analysis", "data"},
-    "cli": {"errors", "primal", "training", "estimators", "analysis", "data", "experiments"},
+    "estimators": {"errors", "primal", "svr", "nn", "models", "training"},
+    "analysis": {"errors", "primal", "svr", "nn", "models"},
+    "experiments": {
+        "errors",
+        "primal",
+        "svr",
+        "nn",
+        "models",
+        "training",
+        "estimators",
+        "analysis",
+        "data",
+    },
+    "cli": {"errors", "primal", "svr", "training", "estimators", "analysis", "data", "experiments"},
 }
 """What each package may import of the others."""
 
@@ -32,6 +43,7 @@ OUTSIDE = {
     "kernels": {"torch"},
     "primal": {"torch"},
     "testing": {"torch"},
+    "svr": {"torch", "safetensors"},
     "nn": {"torch"},
     "models": {"torch"},
 }
@@ -74,7 +86,7 @@ def test_every_package_has_its_place():
 def test_import_is_light():
     """Only torch comes with the package; what serves data sets, plots and models loads when asked for."""
     heavy = ["aeon", "sklearn", "matplotlib", "timm", "transformers", "accelerate", "jinja2", "typer", "rich"]
-    heavy += ["scipy", "pandas", "numba"]
+    heavy += ["scipy", "pandas", "numba", "safetensors"]
     code = f"import sys, primaldual; print([name for name in {heavy} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

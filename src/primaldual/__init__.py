@@ -15,6 +15,14 @@ from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import AllKeys, MaskedKeys, Subset, Window
 from primaldual.primal.transforms import BatchNormalization, Identity, Transform
+from primaldual.svr import (
+    ImpliedRegression,
+    SupportVectorExpansion,
+    implied_regression,
+    kernel_scale,
+    solve,
+    solve_path,
+)
 
 if TYPE_CHECKING:
     from primaldual.estimators import AttentionClassifier, AttentionRegressor
@@ -42,6 +50,7 @@ __all__ = [
     "Exponential",
     "FeatureMap",
     "Identity",
+    "ImpliedRegression",
     "MaskedKeys",
     "MultiheadAttention",
     "Normalizer",
@@ -50,12 +59,17 @@ __all__ = [
     "RandomFeatures",
     "Subset",
     "SumOfKernels",
+    "SupportVectorExpansion",
     "TimeSeriesTransformer",
     "Transform",
     "TruncatedTaylor",
     "Window",
     "derive",
+    "implied_regression",
+    "kernel_scale",
     "preset",
+    "solve",
+    "solve_path",
 ]
 
 

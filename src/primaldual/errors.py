@@ -27,3 +27,15 @@ class CheckpointError(PrimalDualError, ValueError):
 
 class UnsupportedError(PrimalDualError, NotImplementedError):
     """A combination that is well defined but not offered."""
+
+
+class ConvergenceError(PrimalDualError, RuntimeError):
+    """A solver stopped before it reached its tolerance.
+
+    Attributes:
+        solution: the best that was found, with the gap that it has.
+    """
+
+    def __init__(self, message: str, solution: object) -> None:
+        super().__init__(message)
+        self.solution = solution

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from primaldual.estimators.description import (
-    attention_spec,
     describe,
     labels_from_json,
     labels_to_json,
     parameters_from,
 )
-from primaldual.primal.presets import preset
+from primaldual.primal.presets import faithful_spec, preset
 from tests.estimators.helpers import classifier, labels, series
 
 
@@ -38,5 +37,5 @@ def test_a_description_is_json_and_gives_the_parameters_back(tmp_path):
 
 
 def test_specs_are_taken_as_they_were_given():
-    assert attention_spec("bn + sh(1,2)") == "bn + sh(1,2)"
-    assert attention_spec(preset("bn(beta=0.5)")) == "bn(beta=0.5)"
+    assert faithful_spec("bn + sh(1,2)") == "bn + sh(1,2)"
+    assert faithful_spec(preset("bn(beta=0.5)")) == "bn(beta=0.5)"

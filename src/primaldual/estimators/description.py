@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from primaldual.errors import CheckpointError
 from primaldual.estimators.preparation import SeriesPreparation
-from primaldual.primal.presets import preset
-from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.presets import faithful_spec
 
 _NOT_SAVED = ("callbacks", "checkpoint_dir")
 
@@ -20,7 +18,7 @@ def describe(estimator: Any) -> dict[str, Any]:
     Raises:
         CheckpointError: the attention has parts that its spec does not name.
     """
-    spec = attention_spec(estimator.attention)
+    spec = faithful_spec(estimator.attention)
     parameters = {
         name: _plain(value)
         for name, value in estimator.get_params(deep=False).items()
@@ -29,7 +27,7 @@ def describe(estimator: Any) -> dict[str, Any]:
     preparation, settings = estimator._preparation, estimator._model_settings
     return {
         "parameters": {**parameters, "attention": spec},
-        "model": {**settings, "attention": attention_spec(settings["attention"])},
+        "model": {**settings, "attention": faithful_spec(settings["attention"])},
         "preparation": {
             "mean": preparation.mean.tolist(),
             "deviation": preparation.deviation.tolist(),
@@ -61,26 +59,6 @@ def parameters_from(described: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(parameters.get("class_weight"), list):
         parameters["class_weight"] = dict(parameters["class_weight"])
     return parameters
-
-
-def attention_spec(attention: str | PrimalProblem) -> str:
-    """The attention as text that `preset` reads back.
-
-    Raises:
-        CheckpointError: it does not, because a part of the problem has no name in specs.
-    """
-    if isinstance(attention, str):
-        return attention
-    spec = attention.spec()
-    try:
-        faithful = repr(preset(spec)) == repr(attention)
-    except ValueError:
-        faithful = False
-    if not faithful:
-        raise CheckpointError(
-            f"attention {spec!r} cannot be saved, because its spec does not rebuild it; use pickle instead"
-        )
-    return spec
 
 
 def labels_to_json(labels: npt.NDArray[np.generic]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ class FeatureMap(Part):
     for factored attention, else the kernel matrix.
     """
 
+    positive_semidefinite: bool = False
+    """True if every kernel matrix is known to be; others are examined where it matters, in a regression."""
+
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         """Kernel matrix kappa(query_i, key_j): (..., M, D), (..., N, D) -> (..., M, N)."""
         raise NotImplementedError
@@ -49,6 +52,8 @@ class Exponential(FeatureMap):
     Source: Nguyen et al., ICLR 2023.
     """
 
+    positive_semidefinite = True
+
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         return self.log_kernel(query, key).exp()
 
@@ -71,6 +76,7 @@ class EluPlusOne(FeatureMap):
     """
 
     name = "linear"
+    positive_semidefinite = True
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         def positive(inputs: Tensor) -> Tensor:
@@ -102,6 +108,7 @@ class TruncatedTaylor(FeatureMap):
     """
 
     name = "taylor"
+    positive_semidefinite = True
 
     def __init__(self, order: int = 2) -> None:
         super().__init__()

@@ -55,6 +55,7 @@ class FeatureFunction(FunctionPart, FeatureMap):
     """
 
     kind = "feature_map"
+    positive_semidefinite = True
 
     def __init__(self, function: Function) -> None:
         super().__init__(function)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from primaldual.errors import SpecError
+from primaldual.errors import CheckpointError, SpecError
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
@@ -114,6 +114,26 @@ def read_parts(spec: str) -> dict[str, Any]:
         else Chain(*(part for part in given if isinstance(part, Transform)))
         for field, given in parts.items()
     }
+
+
+def faithful_spec(attention: str | PrimalProblem) -> str:
+    """The attention as text that :func:`preset` reads back, for saving.
+
+    Raises:
+        CheckpointError: it does not, because a part of the problem has no name in specs.
+    """
+    if isinstance(attention, str):
+        return attention
+    spec = attention.spec()
+    try:
+        faithful = repr(preset(spec)) == repr(attention)
+    except ValueError:
+        faithful = False
+    if not faithful:
+        raise CheckpointError(
+            f"attention {spec!r} cannot be saved, because its spec does not rebuild it; use pickle instead"
+        )
+    return spec
 
 
 def split_parts(text: str, separator: str) -> list[str]:

@@ -27,6 +27,7 @@ class RandomFeatures(FeatureMap):
     """
 
     name = "random"
+    positive_semidefinite = True
 
     def __init__(self, num_features: int = 64, *, seed: int = 0) -> None:
         super().__init__()

@@ -1,0 +1,14 @@
+"""Solve the primal: support vector regression, its certificate, and the attention that comes out."""
+
+from primaldual.svr.expansion import SupportVectorExpansion
+from primaldual.svr.implied import ImpliedRegression, implied_regression
+from primaldual.svr.solve import kernel_scale, solve, solve_path
+
+__all__ = [
+    "ImpliedRegression",
+    "SupportVectorExpansion",
+    "implied_regression",
+    "kernel_scale",
+    "solve",
+    "solve_path",
+]

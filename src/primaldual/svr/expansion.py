@@ -1,0 +1,112 @@
+"""The solution of a primal problem: an attention whose values are dual coefficients."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from primaldual.errors import ShapeError
+from primaldual.primal.problem import PrimalProblem
+from primaldual.svr import saving
+
+SCORES = 2**24
+"""Scores of queries against keys that are held at a time."""
+
+
+@dataclass(frozen=True)
+class SupportVectorExpansion:
+    """f(x) = sum_j kappa(T x, T k_j) / h(x) v_j + b, with v_j = beta_j / h(k_j): attention with solved values.
+
+    Leading dimensions ([[batch,] heads,]) are those of the keys. Members of a pooled pair share its numbers.
+
+    Attributes:
+        problem: the four choices.
+        keys: (..., N, D), as given.
+        values: v, (..., N, outputs).
+        coefficients: beta = alpha - alpha~, (..., N, outputs), within [-C, C].
+        intercept: b, (..., outputs); 0 where none was fitted.
+        fitted: f at the training pairs, (..., N, outputs).
+        primal_objective: 1/2 ||W||^2 + C sum_j |y_j - f(k_j)|_eps, (..., outputs).
+        gap: primal minus dual objective, (..., outputs), computed as a sum of terms that are 0 or more.
+        C: (..., outputs).
+        epsilon: (..., outputs).
+        mask: bool (..., N), True = a training pair; None = all.
+    """
+
+    problem: PrimalProblem
+    keys: Tensor
+    values: Tensor
+    coefficients: Tensor
+    intercept: Tensor
+    fitted: Tensor
+    primal_objective: Tensor
+    gap: Tensor
+    C: Tensor
+    epsilon: Tensor
+    mask: Tensor | None = None
+
+    @property
+    def dual_objective(self) -> Tensor:
+        """-1/2 beta' K beta + y' beta - eps sum_j |beta_j|, (..., outputs)."""
+        return self.primal_objective - self.gap
+
+    @property
+    def relative_gap(self) -> Tensor:
+        """The gap over the larger objective in size, (..., outputs); 0 where both are 0."""
+        size = torch.maximum(self.primal_objective.abs(), self.dual_objective.abs())
+        return torch.where(self.gap > 0, self.gap / size.clamp(min=torch.finfo(size.dtype).tiny), 0.0)
+
+    @property
+    def duality_gap(self) -> float:
+        """The largest relative gap of any output."""
+        return float(self.relative_gap.max())
+
+    @property
+    def support(self) -> Tensor:
+        """Bool (..., N, outputs): the support vectors, whose coefficients are not exactly 0."""
+        return self.coefficients != 0
+
+    def predict(self, queries: Tensor) -> Tensor:
+        """f at queries (..., M, D): ``problem.attend(queries, keys, values) + intercept``, chunk by chunk.
+
+        Raises:
+            ShapeError: other leading dimensions or features than the keys have.
+        """
+        queries = torch.as_tensor(queries).to(self.keys)
+        if queries.dim() != self.keys.dim() or (
+            (*queries.shape[:-2], queries.shape[-1]) != (*self.keys.shape[:-2], self.keys.shape[-1])
+        ):
+            raise ShapeError(
+                f"queries must be {(*self.keys.shape[:-2], 'M', self.keys.shape[-1])}; got {tuple(queries.shape)}"
+            )
+        key, value, query = (self._batched(tensor) for tensor in (self.keys, self.values, queries))
+        mask = None if self.mask is None else self._batched(self.mask.unsqueeze(-1)).mT
+        rows = max(1, SCORES // (key.shape[0] * key.shape[1] * key.shape[2]))
+        chunks = [query] if self.problem.transform.mixes_queries else query.split(rows, 2)
+        with torch.no_grad():
+            found = torch.cat([self.problem.attend(chunk, key, value, mask) for chunk in chunks], 2)
+        return found.view(*queries.shape[:-1], -1) + self.intercept.unsqueeze(-2)
+
+    def _batched(self, tensor: Tensor) -> Tensor:
+        return tensor.reshape((1,) * (4 - tensor.dim()) + tuple(tensor.shape))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file, whole or not at all.
+
+        Raises:
+            CheckpointError: a part of the problem has no name in specs, or the place cannot be written.
+        """
+        saving.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            CheckpointError: the file is missing, corrupt or holds something else.
+        """
+        return cls(**saving.read(path))

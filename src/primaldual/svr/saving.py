@@ -1,0 +1,70 @@
+"""A solved expansion as one safetensors file: its tensors, and the spec of its problem."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from primaldual.errors import CheckpointError
+from primaldual.primal.presets import faithful_spec, preset
+
+if TYPE_CHECKING:
+    from primaldual.svr.expansion import SupportVectorExpansion
+
+FORMAT = "primaldual expansion 1"
+PROBLEM = "problem."
+TENSORS = (
+    "keys", "values", "coefficients", "intercept", "fitted", "primal_objective", "gap", "C", "epsilon", "mask",
+)  # fmt: skip
+
+
+def write(expansion: SupportVectorExpansion, path: str | os.PathLike[str]) -> None:
+    """See ``SupportVectorExpansion.save``."""
+    from safetensors.torch import save_file
+
+    target = Path(path).expanduser()
+    tensors = {name: getattr(expansion, name) for name in TENSORS if getattr(expansion, name) is not None}
+    tensors |= {PROBLEM + name: tensor for name, tensor in expansion.problem.state_dict().items()}
+    tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    described = json.dumps({"format": FORMAT, "attention": faithful_spec(expansion.problem)})
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            save_file(tensors, Path(scratch) / "fresh", {"primaldual": described})
+            os.replace(Path(scratch) / "fresh", target)
+    except OSError as error:
+        raise CheckpointError(f"path {str(target)!r} cannot be written: {error.strerror or error}") from error
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields of an expansion; see ``SupportVectorExpansion.load``."""
+    from safetensors import SafetensorError, safe_open
+
+    source = Path(path).expanduser()
+    if not source.is_file():
+        raise CheckpointError(f"path {str(source)!r} is no file; accepted is what save wrote")
+    try:
+        with safe_open(source, "pt") as file:
+            described = json.loads((file.metadata() or {}).get("primaldual", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"path {str(source)!r} is corrupt: {error}") from error
+    if described.get("format") != FORMAT:
+        raise CheckpointError(
+            f"path {str(source)!r} has format {described.get('format')!r}; {FORMAT!r} is accepted"
+        )
+    problem = preset(described["attention"])
+    state = {
+        name.removeprefix(PROBLEM): tensor for name, tensor in tensors.items() if name.startswith(PROBLEM)
+    }
+    missing = [name for name in TENSORS if name != "mask" and name not in tensors]
+    if missing:
+        raise CheckpointError(f"path {str(source)!r} has no {', '.join(missing)}")
+    keys = tensors["keys"]
+    if state:
+        problem = problem.bind(1 if keys.dim() == 2 else keys.shape[-3], keys.shape[-1]).to(keys.dtype)
+        problem.load_state_dict(state)
+    return {"problem": problem, **{name: tensors.get(name) for name in TENSORS}}

@@ -1,0 +1,274 @@
+"""Solve the primal: support vector regression of a problem's training pairs, with its certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from primaldual.errors import ArgumentError, ConvergenceError
+from primaldual.primal.presets import preset
+from primaldual.primal.problem import PrimalProblem
+from primaldual.svr.expansion import SupportVectorExpansion
+from primaldual.svr.objective import Certificate, Regression, certify
+from primaldual.svr.reading import TrainingData, read_penalty, read_training_data
+from primaldual.svr.solver import Progress, Solver
+from primaldual.svr.training_kernel import TrainingKernel, training_kernels
+
+MEMORY = 4 * 2**30
+"""Bytes that kernel matrices may need by default."""
+
+
+def solve(
+    problem: PrimalProblem | str,
+    keys: Tensor,
+    targets: Tensor,
+    C: float | Tensor = 1.0,
+    epsilon: float = 0.1,
+    *,
+    intercept: bool = True,
+    mask: Tensor | None = None,
+    start: SupportVectorExpansion | None = None,
+    tolerance: float = 1e-6,
+    memory: int = MEMORY,
+    dtype: torch.dtype = torch.float64,
+    progress: Progress | None = None,
+) -> SupportVectorExpansion:
+    r"""Fit f(x) = W Phi(T(x)) / h(x) + b to the pairs (k_j, y_j), h frozen at the keys.
+
+        min over W, b of  1/2 ||W||_F^2 + C sum_j |y_j - f(k_j)|_eps
+
+    by way of the dual, for every output o with K_ij = kappa(T k_i, T k_j) / (h(k_i) h(k_j)):
+
+        max over beta of  -1/2 beta' K beta + y' beta - eps sum_j |beta_j|,   |beta_j| <= C,  sum_j beta_j = 0
+
+    The values of the attention are v_j = beta_j / h(k_j). With h the sum of kernels, entries of K are about
+    1 / N^2, so a C that lets the data be fitted is large: C / :func:`kernel_scale` is C in units of the kernel.
+    Keys are the training inputs as attention has them: batch normalisation, pooling (of targets too) and
+    convolution happen inside. With a convolution of keys only, f is fitted at the convolved keys.
+
+    Args:
+        problem: a PrimalProblem or a spec, with a subset that serves all queries.
+        keys: ([[batch,] heads,] N, D).
+        targets: ([[batch,] heads,] N, outputs); every head is a regression of its own.
+        C: above 0; a number, or a tensor that broadcasts to ([[batch,] heads,] outputs).
+        epsilon: half width of the tube, 0 or more, in the unit of the targets.
+        intercept: whether b is fitted; False = the form that attention layers have.
+        mask: bool ([[batch,] heads,] N), True = a training pair; others are ignored, whatever they hold.
+        start: an earlier solution on the same keys to start from.
+        tolerance: largest relative duality gap of any output.
+        memory: bytes that kernel matrices may need; finite feature maps need none.
+        dtype: float64 or float32.
+        progress: called as the solver goes with the outputs not yet solved and their largest relative gap.
+
+    Returns:
+        The solution; ``solution.predict`` is the attention.
+
+    Raises:
+        ArgumentError: C or epsilon out of range, values that are not finite, a kernel that is not positive
+            semidefinite on these keys.
+        ShapeError: keys, targets and mask that do not fit.
+        UnsupportedError: a subset that differs by query, or too little memory.
+        ConvergenceError: the tolerance was not reached; its ``solution`` is what was, with its gap.
+
+    Reference: Nguyen et al., "A Primal-Dual Framework for Transformers and Neural Networks", ICLR 2023;
+        Smola and Schölkopf, "A tutorial on support vector regression", 2004.
+
+    Example:
+        >>> keys = torch.linspace(-2, 2, 40, dtype=torch.float64).unsqueeze(-1)
+        >>> solution = solve("softmax", keys, keys.sin(), C=100 / kernel_scale("softmax", keys), epsilon=0.01)
+        >>> solution.duality_gap <= 1e-6
+        True
+        >>> float((solution.predict(keys) - keys.sin()).abs().max()) < 0.02
+        True
+    """
+    return solve_path(
+        problem, keys, targets, [C], epsilon, intercept=intercept, mask=mask, start=start,
+        tolerance=tolerance, memory=memory, dtype=dtype, progress=progress,
+    )[0]  # fmt: skip
+
+
+def solve_path(
+    problem: PrimalProblem | str,
+    keys: Tensor,
+    targets: Tensor,
+    C: Sequence[float | Tensor],
+    epsilon: float = 0.1,
+    *,
+    intercept: bool = True,
+    mask: Tensor | None = None,
+    start: SupportVectorExpansion | None = None,
+    tolerance: float = 1e-6,
+    memory: int = MEMORY,
+    dtype: torch.dtype = torch.float64,
+    progress: Progress | None = None,
+) -> list[SupportVectorExpansion]:
+    """Solutions for several C, each started from the one before, on one kernel; else as :func:`solve`.
+
+    Example:
+        >>> keys = torch.linspace(-2, 2, 40, dtype=torch.float64).unsqueeze(-1)
+        >>> path = solve_path("linear", keys, keys.sin(), C=[1e3, 1e4, 1e5])
+        >>> [solution.duality_gap <= 1e-6 for solution in path]
+        [True, True, True]
+    """
+    problem = preset(problem)
+    data = read_training_data(keys, targets, mask, dtype)
+    boxes = [read_penalty("C", penalty, data) for penalty in C]
+    width = read_penalty("epsilon", epsilon, data)
+    if not 0 < tolerance < 1:
+        raise ArgumentError(f"tolerance must be above 0 and below 1; got {tolerance}")
+    beta = _start(start, data)
+    with torch.no_grad():
+        parts = [
+            (kernel, _shares(kernel, intercept))
+            for kernel in training_kernels(problem, data.keys, data.mask, memory)
+        ]
+        found = []
+        for box in boxes:
+            solution = _solution(problem, data, parts, (box, width), beta, intercept, tolerance, progress)
+            if solution.duality_gap > tolerance:
+                raise ConvergenceError(
+                    f"the solver stopped at the relative duality gap {solution.duality_gap:.2e}, above the tolerance "
+                    f"{tolerance:.0e}; accepted is a larger tolerance, a smaller C or a larger epsilon",
+                    solution,
+                )
+            found.append(solution)
+            beta = solution.coefficients.view_as(beta)
+    return found
+
+
+def kernel_scale(
+    problem: PrimalProblem | str, keys: Tensor, mask: Tensor | None = None, *, memory: int = MEMORY
+) -> Tensor | float:
+    """Mean over the training pairs of |Phi(T k_j) / h(k_j) - their mean|^2: the unit of the kernel.
+
+    C in units of the kernel means the same for every N, normaliser and feature map: pass
+    ``C=10 / kernel_scale(problem, keys)`` to :func:`solve`.
+
+    Args:
+        problem: a PrimalProblem or a spec.
+        keys: ([[batch,] heads,] N, D).
+        mask: bool ([[batch,] heads,] N), True = a training pair.
+        memory: bytes that kernel matrices may need.
+
+    Returns:
+        A number for keys (N, D), else a tensor ([batch,] heads, 1), which divides C of every output.
+
+    Example:
+        >>> keys = torch.linspace(-2, 2, 40, dtype=torch.float64).unsqueeze(-1)
+        >>> 0 < kernel_scale("softmax", keys) < 1e-3
+        True
+    """
+    data = read_training_data(keys, torch.zeros_like(keys[..., :1]), mask, torch.float64)
+    scales = data.keys.new_empty(*data.keys.shape[:2], 1)
+    with torch.no_grad():
+        for part in training_kernels(preset(problem), data.keys, data.mask, memory):
+            scales[:, part.heads.members, 0] = part.mean_deviation()
+    return float(scales) if keys.dim() == 2 else scales.view(*keys.shape[:-2], 1)
+
+
+def _start(start: SupportVectorExpansion | None, data: TrainingData) -> Tensor:
+    if start is None:
+        return torch.zeros_like(data.targets)
+    if start.coefficients.shape != data.original_shape(data.targets).shape:
+        raise ArgumentError(
+            f"start has coefficients {tuple(start.coefficients.shape)}; accepted is a solution for "
+            f"{tuple(data.original_shape(data.targets).shape)}, as the targets are"
+        )
+    return start.coefficients.to(data.targets).view_as(data.targets)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one solver is for: one batch and head and its valid pairs, or all of them side by side."""
+
+    solver: Solver
+    place: tuple[int, int]
+    rows: Tensor | None
+
+
+def _shares(part: TrainingKernel, intercept: bool) -> list[_Share]:
+    """One solver for all heads where they are small and have all pairs, else one per head."""
+    if part.stackable:
+        return [_Share(Solver(part.stacked(), intercept), (0, 0), None)]
+    batch, heads = part.valid.shape[:2]
+    alone = []
+    for place in product(range(batch), range(heads)):
+        rows = part.valid[place].nonzero().squeeze(-1)
+        if len(rows):
+            alone.append(_Share(Solver(part.alone(place, rows), intercept), place, rows))
+    return alone
+
+
+def _solution(
+    problem: PrimalProblem,
+    data: TrainingData,
+    parts: list[tuple[TrainingKernel, list[_Share]]],
+    penalties: tuple[Tensor, Tensor],
+    start: Tensor,
+    intercept: bool,
+    tolerance: float,
+    progress: Progress | None,
+) -> SupportVectorExpansion:
+    box, width = penalties
+    coefficients, values, fitted = (torch.zeros_like(data.targets) for _ in range(3))
+    objectives = torch.zeros(3, *data.targets.shape[:2], data.targets.shape[-1]).to(data.targets)
+    for part, shares in parts:
+        members = part.heads.members
+        targets, begin = (part.to_pairs(tensor[:, members]).mT for tensor in (data.targets, start))
+        regression = Regression(
+            targets.contiguous(), box[:, members].unsqueeze(-1), width[:, members].unsqueeze(-1), intercept
+        )
+        beta = torch.zeros_like(targets)
+        for share in shares:
+            if share.rows is None:
+                flat = regression.map(lambda tensor: tensor.flatten(0, 2))
+                found = share.solver(flat, begin.flatten(0, 2), tolerance / 2, progress or _silent)
+                beta = found.view_as(targets)
+            else:
+                one = regression.rows(share.place).positions(share.rows)
+                beginning = begin[share.place][:, share.rows]
+                found = share.solver(one, beginning, tolerance / 2, progress or _silent)
+                beta[share.place][:, share.rows] = found
+        fit, certificate = _certificate(part, regression, beta)
+        coefficients[:, members] = part.to_positions(beta.mT)
+        values[:, members] = part.to_positions((beta / part.safe_normalizer.unsqueeze(-2)).mT)
+        fitted[:, members] = part.to_positions((fit + certificate.intercept.unsqueeze(-1)).mT)
+        objectives[:, :, members] = torch.stack(certificate)
+    shape = data.original_shape
+    return SupportVectorExpansion(
+        problem=problem,
+        keys=shape(data.keys),
+        values=shape(values),
+        coefficients=shape(coefficients),
+        intercept=shape(objectives[0]),
+        fitted=shape(fitted),
+        primal_objective=shape(objectives[1]),
+        gap=shape(objectives[2]),
+        C=shape(box),
+        epsilon=shape(width),
+        mask=None if bool(data.mask.all()) else shape(data.mask),
+    )
+
+
+def _certificate(part: TrainingKernel, regression: Regression, beta: Tensor) -> tuple[Tensor, Certificate]:
+    """K beta and the objectives, on the kernel as it is and the valid pairs alone."""
+    fit = part.times(beta)
+    batch, heads = beta.shape[:2]
+    certificates = []
+    for place in product(range(batch), range(heads)):
+        rows = part.valid[place].nonzero().squeeze(-1)
+        one = regression.rows(place)
+        if len(rows):
+            certificates.append(certify(one.positions(rows), beta[place][:, rows], fit[place][:, rows]))
+        else:
+            certificates.append(Certificate(*one.targets.new_zeros(3, len(one.targets))))
+    merged = (torch.stack(column).unflatten(0, (batch, heads)) for column in zip(*certificates, strict=True))
+    return fit, Certificate(*merged)
+
+
+def _silent(unsolved: int, gap: float) -> None:
+    del unsolved, gap

@@ -1,0 +1,190 @@
+"""The kernel matrix of a problem's training pairs, with h frozen at the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.kernels import dense
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.problem import PrimalProblem
+from primaldual.svr.operators import DenseKernel, FactoredKernel
+
+MOST_STACKED = 256
+"""Largest N for which kernels of several heads are solved side by side."""
+
+COPIES = 3
+"""Kernel matrices that a solution holds at a time: the kernel, its centred form, an inverse."""
+
+
+@dataclass(frozen=True)
+class TrainingKernel:
+    """The training pairs of heads that pool alike, and K_ij = kappa(T k_i, T k_j) / (h(k_i) h(k_j)).
+
+    Attributes:
+        heads: which heads.
+        kernel: K, (batch, heads, Nt, Nt), or its features Phi(T k) / h(k), (batch, heads, Nt, F).
+        normalizer: h at the training keys, (batch, heads, Nt).
+        valid: bool (batch, heads, Nt), which pairs there are.
+        shares: (batch, heads, Nt, N), the share of each position in each pair; None if pairs are positions.
+        points: (batch, heads, Nt, D), T of the training keys.
+    """
+
+    heads: HeadSet
+    kernel: DenseKernel | FactoredKernel
+    normalizer: Tensor
+    valid: Tensor
+    shares: Tensor | None
+    points: Tensor
+
+    @property
+    def safe_normalizer(self) -> Tensor:
+        """h, with 1 where there is no pair."""
+        return self.normalizer.masked_fill(~self.valid, 1.0)
+
+    @property
+    def stackable(self) -> bool:
+        """Whether several small heads, all pairs valid, can be solved side by side."""
+        batch, heads, size = self.valid.shape
+        return batch * heads > 1 and size <= MOST_STACKED and bool(self.valid.all())
+
+    def stacked(self) -> DenseKernel | FactoredKernel:
+        """The kernels of all batches and heads as one stack."""
+        return self.kernel.apply(lambda numbers: numbers.flatten(0, 1))
+
+    def alone(self, place: tuple[int, int], rows: Tensor) -> DenseKernel | FactoredKernel:
+        """The kernel of one batch and head on some of the pairs."""
+        if isinstance(self.kernel, DenseKernel):
+            return DenseKernel(self.kernel.matrix[place][rows][:, rows])
+        return FactoredKernel(self.kernel.features[place][rows])
+
+    def times(self, rows: Tensor) -> Tensor:
+        """K applied to rows (batch, heads, outputs, Nt)."""
+        if isinstance(self.kernel, DenseKernel):
+            return rows @ self.kernel.matrix
+        return (rows @ self.kernel.features) @ self.kernel.features.mT
+
+    def mean_deviation(self) -> Tensor:
+        """Mean of K_jj less mean of K_ij over the valid pairs, (batch, heads); of K_jj where that is 0."""
+        if isinstance(self.kernel, DenseKernel):
+            squares = self.kernel.matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
+            total = self.kernel.matrix.sum((-2, -1))
+        else:
+            squares = self.kernel.features.square().sum((-2, -1))
+            total = self.kernel.features.sum(-2).square().sum(-1)
+        count = self.valid.sum(-1).clamp(min=1)
+        mean = squares / count
+        deviation = mean - total / count.square()
+        return torch.where(deviation > 1e-12 * mean, deviation, torch.where(mean > 0, mean, 1.0))
+
+    def to_pairs(self, positions: Tensor) -> Tensor:
+        """Means over the members of every pair: (batch, heads, N, outputs) -> (batch, heads, Nt, outputs)."""
+        return positions if self.shares is None else self.shares @ positions
+
+    def to_positions(self, pairs: Tensor) -> Tensor:
+        """Every member gets what its pair has; positions of no pair get 0."""
+        if self.shares is None:
+            return pairs
+        return (self.shares > 0).to(pairs.dtype).mT @ pairs
+
+
+def training_kernels(
+    problem: PrimalProblem, keys: Tensor, mask: Tensor, memory: int
+) -> Iterator[TrainingKernel]:
+    """The kernels of all heads, group by group.
+
+    Args:
+        problem: states the four choices.
+        keys: (batch, heads, N, D), finite.
+        mask: bool (batch, heads, N), True = a training pair.
+        memory: bytes that a group may need.
+
+    Raises:
+        UnsupportedError: every query has a regression of its own, or memory would not suffice.
+        ArgumentError: h is 0 or not finite, or the kernel is not positive semidefinite.
+    """
+    heads, length = keys.shape[1:3]
+    if problem.subset.allowed(length, length, keys.device) is not None:
+        raise UnsupportedError(
+            f"the subset {problem.subset.spec()!r} fits every query on keys of its own, so there is no single regression "
+            "to solve; accepted are subsets that serve all queries. Solve one query's keys without it"
+        )
+    for group in problem.subset.head_sets(heads):
+        picked = keys[:, group.members]
+        membership = problem.subset.membership(group.scale, length, keys.device)
+        allowed = mask[:, group.members].unsqueeze(-2)
+        pooled, _, valid, shares = dense.training_set(picked, picked, allowed, membership)
+        valid = valid.squeeze(2).expand(*picked.shape[:2], -1)
+        _, points = problem.transform.dense(pooled.squeeze(2), pooled, valid.unsqueeze(2), group)
+        points = torch.where(valid.unsqueeze(-1), points.squeeze(2), 0.0)
+        shares = None if shares is None else shares.squeeze(2)
+        kernel, normalizer = _kernel(problem, points, valid, memory)
+        _check(problem, kernel, normalizer, valid)
+        yield TrainingKernel(group, kernel, normalizer, valid, shares, points)
+
+
+def _kernel(
+    problem: PrimalProblem, points: Tensor, valid: Tensor, memory: int
+) -> tuple[DenseKernel | FactoredKernel, Tensor]:
+    batch, heads, size, head_dim = points.shape
+    count = problem.feature_map.feature_count(head_dim)
+    if count is not None and 4 * count <= size and problem.normalizer.factored is not None:
+        features = problem.feature_map.features(points)
+        if features is not None:
+            features = torch.where(valid.unsqueeze(-1), features, 0.0)
+            total = features.sum(-2, keepdim=True)
+            whole = problem.normalizer.factored
+            normalizer = (features * total).sum(-1) if whole else torch.ones_like(points[..., 0])
+            return FactoredKernel(features / normalizer.masked_fill(~valid, 1).unsqueeze(-1)), normalizer
+    needed = batch * heads * size**2 * points.element_size() * COPIES
+    if needed > memory:
+        raise UnsupportedError(
+            f"{batch * heads} kernel matrices of {size} training pairs need {needed / 2**30:.1f} GiB and memory allows "
+            f"{memory / 2**30:.1f} GiB; accepted are fewer keys, a larger memory, or a finite feature map"
+        )
+    return _dense_kernel(problem, points, valid)
+
+
+def _dense_kernel(problem: PrimalProblem, points: Tensor, valid: Tensor) -> tuple[DenseKernel, Tensor]:
+    """Logarithms of kappa as long as possible: raw kernels and normalisers span many orders of magnitude."""
+    pairs = valid.unsqueeze(-1) & valid.unsqueeze(-2)
+    scores = problem.feature_map.log_kernel(points, points)
+    if scores is not None and problem.normalizer.cancels_query_factors:
+        scores = scores.masked_fill(~pairs, -torch.inf)
+        largest = scores.amax(-1, keepdim=True).masked_fill(~valid.unsqueeze(-1), 0.0)
+        denominator = problem.normalizer.denominator((scores - largest).exp()).masked_fill(
+            ~valid.unsqueeze(-1), 1.0
+        )
+        logarithms = largest + denominator.log()
+        return DenseKernel((scores - logarithms - logarithms.mT).exp()), logarithms.exp().squeeze(-1)
+    matrix = torch.where(pairs, problem.feature_map.kernel(points, points), 0.0)
+    normalizer = problem.normalizer.denominator(matrix)
+    safe = normalizer.masked_fill(~valid.unsqueeze(-1), 1.0)
+    return DenseKernel(matrix / safe / safe.mT), normalizer.squeeze(-1)
+
+
+def _check(
+    problem: PrimalProblem, kernel: DenseKernel | FactoredKernel, normalizer: Tensor, valid: Tensor
+) -> None:
+    numbers = kernel.matrix if isinstance(kernel, DenseKernel) else kernel.features
+    used = normalizer[valid]
+    if not bool(used.isfinite().all() and (used != 0).all() and numbers.isfinite().all()):
+        raise ArgumentError(
+            f"keys give a normaliser h between {used.abs().min():.3g} and {used.abs().max():.3g} or a kernel that is not "
+            "finite; accepted are keys for which h is finite and not 0: scale them down"
+        )
+    if isinstance(kernel, FactoredKernel) or problem.feature_map.positive_semidefinite:
+        return
+    diagonal = kernel.matrix.diagonal(dim1=-2, dim2=-1)
+    scaling = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+    unit = kernel.matrix * scaling.unsqueeze(-1) * scaling.unsqueeze(-2)
+    smallest = torch.linalg.eigvalsh(unit).amin()
+    if smallest < -1e-9 * unit.shape[-1]:
+        raise ArgumentError(
+            f"feature_map {type(problem.feature_map).__name__} is not positive semidefinite on these keys: with a unit "
+            f"diagonal its kernel matrix has the eigenvalue {smallest:.3g}; accepted are kernels Phi . Phi"
+        )
