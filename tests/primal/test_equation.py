@@ -23,3 +23,18 @@ def test_constant_and_window_are_said():
 def test_unknown_style():
     with pytest.raises(ArgumentError, match='style must be "text" or "latex"; got \'html\''):
         preset("softmax").equation("html")
+
+
+@pytest.mark.parametrize(
+    ("spec", "text", "latex"),
+    [
+        ("softmax", "T(x) = x\n", r"T(x) = x \\"),
+        ("bn(beta=0)", "T(x) = x / √(σ² + 1e-05)", r"T(x) = x\big/\sqrt{\sigma^2 + 10^{-5}}"),
+        ("bn(beta=-0.5)", "T(x) = (x + 0.5 μ) / √", r"T(x) = (x + 0.5\mu)\big/"),
+        ("bn(scale=none)", "T(x) = x − μ\n         μ = mean_j k_j\n", r"\mu = \tfrac1N\sum_j k_j \\"),
+        ("bn(eps=0.00015)", "σ² + 0.00015", r"\sigma^2 + 1.5\cdot 10^{-4}"),
+    ],
+)
+def test_what_is_said_of_the_transform_is_what_it_does(spec, text, latex):
+    assert text in preset(spec).equation()
+    assert latex in preset(spec).equation("latex")

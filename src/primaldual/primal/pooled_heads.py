@@ -103,7 +103,9 @@ class PooledHeads(Subset):
             scales = scales.replace("…", r"\ldots")
             return [
                 r"\text{head } h \text{ is fitted on } \lceil N/r_h \rceil \text{ means of pairs over "
-                + window.replace("r_h × r_h", r"$r_h \times r_h$").replace("of r_h", r"of $r_h$")
+                + window.replace("r_h × r_h", r"} r_h \times r_h \text{").replace(
+                    "of r_h", r"of } r_h \text{"
+                )
                 + rf"}},\quad r = ({scales})"
             ]
         return [f"head h is fitted on means of pairs over {window},  r = ({scales})"]

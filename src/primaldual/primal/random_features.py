@@ -76,10 +76,11 @@ class RandomFeatures(FeatureMap):
         if style == "latex":
             return [
                 rf"\Phi(x) = \tfrac{{1}}{{\sqrt{{{self.num_features}}}}}"
-                r"\left[\exp\!\left(w_i^\top z - \tfrac12\|z\|^2\right)\right]_i,\quad z = x/D^{1/4}"
+                r"\left[\exp\!\left(w_i^\top z - \tfrac12\|z\|^2\right)\right]_{i \le "
+                rf"{self.num_features}}},\quad z = x/D^{{1/4}},\quad w_i \text{{ normal}}"
             ]
         return [
-            f"Φ(x) = [exp(w_i·z − |z|²/2)]_(i=1..{self.num_features}) / √{self.num_features},  z = x / D^(1/4)"
+            f"Φ(x) = [exp(w_i·z − |z|²/2)]_(i=1..{self.num_features}) / √{self.num_features},  z = x / D^(1/4),  w_i normal"
         ]
 
 

@@ -90,6 +90,10 @@ class Identity(Transform):
     def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         return query, training
 
+    def formula(self, style: str) -> list[str]:
+        del style
+        return ["T(x) = x"]
+
 
 class BatchNormalization(Transform):
     """T(x) = (x - beta mu) / sqrt(sigma^2 + eps), mu and sigma^2 the mean and biased variance of the training keys.
@@ -178,21 +182,26 @@ class BatchNormalization(Transform):
         return self.head_beta[members].view(-1, 1, 1)
 
     def formula(self, style: str) -> list[str]:
-        number = "" if self.beta == 1 else f"{self.beta:g}"
+        number = "" if abs(self.beta) == 1 else f"{abs(self.beta):g}"
+        moved = self.learnable or self.beta != 0
         divided = self.scale == "inv_std"
+        plus = not self.learnable and self.beta < 0
         if style == "latex":
             beta = r"\beta_h" if self.learnable else number
-            mantissa, _, exponent = f"{self.eps:.0e}".partition("e")
-            eps = ("" if mantissa == "1" else rf"{mantissa}\cdot ") + rf"10^{{{int(exponent)}}}"
-            return [
-                rf"T(x) = (x - {beta}\mu)" + (rf"\big/\sqrt{{\sigma^2 + {eps}}}" if divided else ""),
-                r"\mu = \tfrac1N\sum_j k_j,\quad \sigma^2 = \tfrac1N\sum_j (k_j - \mu)^2",
-            ]
-        beta = "β_h " if self.learnable else f"{number} ".lstrip()
-        return [
-            f"T(x) = (x − {beta}μ)" + (f" / √(σ² + {self.eps:g})" if divided else ""),
-            "μ = mean_j k_j,  σ² = mean_j (k_j − μ)²",
-        ]
+            centred = f"x {'+' if plus else '-'} {beta}" + r"\mu" if moved else "x"
+            mantissa, _, exponent = f"{self.eps:e}".partition("e")
+            eps = ("" if float(mantissa) == 1 else rf"{float(mantissa):g}\cdot ") + rf"10^{{{int(exponent)}}}"
+            whole = (f"({centred})" if moved else centred) + rf"\big/\sqrt{{\sigma^2 + {eps}}}"
+            mean = r"\mu = \tfrac1N\sum_j k_j"
+            variance = r",\quad \sigma^2 = \tfrac1N\sum_j (k_j - \mu)^2"
+        else:
+            beta = "β_h " if self.learnable else f"{number} ".lstrip()
+            centred = f"x {'+' if plus else '−'} {beta}μ" if moved else "x"
+            whole = (f"({centred})" if moved else centred) + f" / √(σ² + {self.eps:g})"
+            mean, variance = "μ = mean_j k_j", ",  σ² = mean_j (k_j − μ)²"
+        if divided:
+            return [f"T(x) = {whole}", mean + variance]
+        return [f"T(x) = {centred}", *([mean] if moved else [])]
 
 
 def _fusible(query: Tensor) -> bool:
