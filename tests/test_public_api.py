@@ -5,7 +5,7 @@ import inspect
 import primaldual
 
 NAMES = {
-    "AllKeys", "AttentionClassifier", "AttentionRegressor", "BatchNormalization", "Chain", "Constant",
+    "AllKeys", "AttentionClassifier", "AttentionRegressor", "AttentionSVR", "BatchNormalization", "Chain", "Constant",
     "Convolution", "Convolution2d", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
     "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset",
     "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",

@@ -25,7 +25,7 @@ from primaldual.svr import (
 )
 
 if TYPE_CHECKING:
-    from primaldual.estimators import AttentionClassifier, AttentionRegressor
+    from primaldual.estimators import AttentionClassifier, AttentionRegressor, AttentionSVR
     from primaldual.models import TimeSeriesTransformer
 
 __version__ = "0.1.0"
@@ -33,6 +33,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "AttentionClassifier": "primaldual.estimators",
     "AttentionRegressor": "primaldual.estimators",
+    "AttentionSVR": "primaldual.estimators",
     "TimeSeriesTransformer": "primaldual.models",
 }
 
@@ -41,6 +42,7 @@ __all__ = [
     "AllKeys",
     "AttentionClassifier",
     "AttentionRegressor",
+    "AttentionSVR",
     "BatchNormalization",
     "Chain",
     "Constant",

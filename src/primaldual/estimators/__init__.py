@@ -1,6 +1,7 @@
 """Estimators for aeon and scikit-learn."""
 
+from primaldual.estimators.attention_svr import AttentionSVR
 from primaldual.estimators.classifier import AttentionClassifier
 from primaldual.estimators.regressor import AttentionRegressor
 
-__all__ = ["AttentionClassifier", "AttentionRegressor"]
+__all__ = ["AttentionClassifier", "AttentionRegressor", "AttentionSVR"]
