@@ -1,6 +1,7 @@
-"""Real time series: by name of the aeon archive, or from a ``.ts``, ``.npz`` or ``.csv`` file."""
+"""Real time series: by name of the aeon archive, or from a ``.ts``, ``.npz`` or ``.csv`` file; tables of numbers."""
 
 from primaldual.data.dataset import Dataset
 from primaldual.data.loading import load, load_pair
+from primaldual.data.tables import Table, load_table
 
-__all__ = ["Dataset", "load", "load_pair"]
+__all__ = ["Dataset", "Table", "load", "load_pair", "load_table"]
