@@ -22,6 +22,8 @@ def compressed(kernel: DenseKernel) -> DenseKernel | FactoredKernel:
     most = size // 8
     remaining = matrix.diagonal().clone()
     total = float(remaining.sum())
+    if total <= 0:
+        return FactoredKernel(matrix.new_zeros(size, 1))
     features = matrix.new_zeros(size, most)
     for column in range(most):
         left = float(remaining.sum()) / total

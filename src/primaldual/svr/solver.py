@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,6 +20,9 @@ Progress = Callable[[int, float], None]
 SPLITTING_STEPS = 300
 INTERIOR_STEPS = 100
 
+ROUNDING = 1e-13
+"""Share of a kernel that is nothing but rounding once its mean is taken off."""
+
 WORKSPACE = 2**25
 """Numbers that a batch of factorisations may hold."""
 
@@ -37,7 +39,8 @@ class Solver:
     """
 
     def __init__(self, kernel: Kernel, intercept: bool) -> None:
-        self._kernel, self._scale = _unit_diagonal(_centred(kernel) if intercept else kernel)
+        size = _mean_diagonal(kernel)
+        self._kernel, self._scale = _unit_diagonal(_centred(kernel) if intercept else kernel, size)
         self._intercept = intercept
         self._stacked = self._scale.dim() == 1
         self._reduced: Kernel | None = None
@@ -121,15 +124,21 @@ def _centred(kernel: Kernel) -> Kernel:
         return FactoredKernel(kernel.features - kernel.features.mean(-2, keepdim=True))
     matrix = kernel.matrix
     means = matrix.mean(-1, keepdim=True)
-    return DenseKernel(matrix - means - means.mT + means.mean(-2, keepdim=True))
+    middle = means - means.mean(-2, keepdim=True) / 2
+    return DenseKernel((matrix - middle).sub_(middle.mT))
 
 
-def _unit_diagonal(kernel: Kernel) -> tuple[Kernel, Tensor]:
-    """The kernel over its mean diagonal, and that mean, one per matrix; 1 where it is 0 to rounding."""
+def _unit_diagonal(kernel: Kernel, size: Tensor) -> tuple[Kernel, Tensor]:
+    """The kernel over its mean diagonal, and that mean; where it is rounding of ``size``, zeros and 1."""
+    scale = _mean_diagonal(kernel)
+    something = scale > ROUNDING * size
+    factor = torch.where(something, 1 / scale, 0.0)[..., None, None]
     if isinstance(kernel, FactoredKernel):
-        scale = kernel.features.square().sum(-1).mean(-1)
-        scale = torch.where(scale > 0, scale, 1.0)
-        return replace(kernel, features=kernel.features / scale.sqrt()[..., None, None]), scale
-    scale = kernel.matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
-    scale = torch.where(scale > 0, scale, 1.0)
-    return replace(kernel, matrix=kernel.matrix / scale[..., None, None]), scale
+        return FactoredKernel(kernel.features * factor.sqrt()), torch.where(something, scale, 1.0)
+    return DenseKernel(kernel.matrix * factor), torch.where(something, scale, 1.0)
+
+
+def _mean_diagonal(kernel: Kernel) -> Tensor:
+    if isinstance(kernel, FactoredKernel):
+        return kernel.features.square().sum(-1).mean(-1)
+    return kernel.matrix.diagonal(dim1=-2, dim2=-1).mean(-1)

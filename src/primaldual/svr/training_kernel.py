@@ -58,6 +58,8 @@ class TrainingKernel:
 
     def alone(self, place: tuple[int, int], rows: Tensor) -> DenseKernel | FactoredKernel:
         """The kernel of one batch and head on some of the pairs."""
+        if len(rows) == self.valid.shape[-1]:
+            return self.kernel.apply(lambda numbers: numbers[place])
         if isinstance(self.kernel, DenseKernel):
             return DenseKernel(self.kernel.matrix[place][rows][:, rows])
         return FactoredKernel(self.kernel.features[place][rows])
@@ -151,20 +153,23 @@ def _kernel(
 
 def _dense_kernel(problem: PrimalProblem, points: Tensor, valid: Tensor) -> tuple[DenseKernel, Tensor]:
     """Logarithms of kappa as long as possible: raw kernels and normalisers span many orders of magnitude."""
-    pairs = valid.unsqueeze(-1) & valid.unsqueeze(-2)
+    column = None if bool(valid.all()) else ~valid.unsqueeze(-1)
+    pairs = None if column is None else column | column.mT
     scores = problem.feature_map.log_kernel(points, points)
-    if scores is not None and problem.normalizer.cancels_query_factors:
-        scores = scores.masked_fill(~pairs, -torch.inf)
-        largest = scores.amax(-1, keepdim=True).masked_fill(~valid.unsqueeze(-1), 0.0)
-        denominator = problem.normalizer.denominator((scores - largest).exp()).masked_fill(
-            ~valid.unsqueeze(-1), 1.0
-        )
-        logarithms = largest + denominator.log()
-        return DenseKernel((scores - logarithms - logarithms.mT).exp()), logarithms.exp().squeeze(-1)
-    matrix = torch.where(pairs, problem.feature_map.kernel(points, points), 0.0)
-    normalizer = problem.normalizer.denominator(matrix)
-    safe = normalizer.masked_fill(~valid.unsqueeze(-1), 1.0)
-    return DenseKernel(matrix / safe / safe.mT), normalizer.squeeze(-1)
+    if scores is None or not problem.normalizer.cancels_query_factors:
+        matrix = _filled(problem.feature_map.kernel(points, points), pairs, 0.0)
+        normalizer = _filled(problem.normalizer.denominator(matrix), column, 1.0)
+        return DenseKernel(matrix / normalizer / normalizer.mT), normalizer.squeeze(-1)
+    scores = _filled(scores, pairs, -torch.inf)
+    largest = _filled(scores.amax(-1, keepdim=True), column, 0.0)
+    denominator = problem.normalizer.denominator((scores - largest).exp_())
+    logarithms = largest + _filled(denominator, column, 1.0).log()
+    matrix = (scores - logarithms).sub_(logarithms.mT).exp_()
+    return DenseKernel(matrix), logarithms.exp().squeeze(-1)
+
+
+def _filled(tensor: Tensor, where: Tensor | None, value: float) -> Tensor:
+    return tensor if where is None else tensor.masked_fill(where, value)
 
 
 def _check(
@@ -172,7 +177,7 @@ def _check(
 ) -> None:
     numbers = kernel.matrix if isinstance(kernel, DenseKernel) else kernel.features
     used = normalizer[valid]
-    if not bool(used.isfinite().all() and (used != 0).all() and numbers.isfinite().all()):
+    if not bool(used.isfinite().all() and (used != 0).all() and numbers.sum().isfinite()):
         raise ArgumentError(
             f"keys give a normaliser h between {used.abs().min():.3g} and {used.abs().max():.3g} or a kernel that is not "
             "finite; accepted are keys for which h is finite and not 0: scale them down"
