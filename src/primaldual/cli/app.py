@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
 from primaldual.cli.describe import equation, presets
 from primaldual.cli.models import evaluate, predict, train
@@ -42,5 +43,5 @@ def front(
     del version
 
 
-for command in (compare, train, predict, evaluate, equation, presets):
+for command in (compare, train, predict, evaluate, certify, equation, presets):
     app.command()(command)

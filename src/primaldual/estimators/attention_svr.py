@@ -99,11 +99,11 @@ class AttentionSVR(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             X: (n_cases, n_features), finite numbers.
             y: (n_cases,) or (n_cases, n_outputs).
         """
-        self._check_parameters()
+        self.check_parameters()
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         targets = y.astype(np.float64).reshape(len(X), -1)
-        self.X_mean_, self.X_scale_ = _standard(X, self.standardize)
-        self.y_mean_, self.y_scale_ = _standard(targets, self.standardize)
+        self.X_mean_, self.X_scale_ = standard_units(X, self.standardize)
+        self.y_mean_, self.y_scale_ = standard_units(targets, self.standardize)
         self._one_dimensional = y.ndim == 1
         keys = self._keys(X)
         problem = bound_problem(self.attention, X.shape[1])
@@ -141,7 +141,12 @@ class AttentionSVR(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     def _keys(self, X: Numbers) -> Tensor:
         return torch.from_numpy((X - self.X_mean_) / self.X_scale_ * math.sqrt(self.gamma))
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Refuse arguments out of range; ``fit`` calls it.
+
+        Raises:
+            ArgumentError: the first argument that is.
+        """
         for name in ("C", "gamma", "epsilon", "tolerance"):
             value = getattr(self, name)
             refused = isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
@@ -181,8 +186,8 @@ def bound_problem(attention: str | PrimalProblem, features: int) -> PrimalProble
     return problem
 
 
-def _standard(columns: Numbers, standardize: bool) -> tuple[Numbers, Numbers]:
-    """Mean and deviation of every column, the deviation 1 where it is 0 to rounding; else 0 and 1."""
+def standard_units(columns: Numbers, standardize: bool) -> tuple[Numbers, Numbers]:
+    """Mean and deviation of every column, the deviation 1 where it is 0 to rounding; 0 and 1 if not wanted."""
     if not standardize:
         return np.zeros(columns.shape[1]), np.ones(columns.shape[1])
     mean, deviation = columns.mean(0), columns.std(0)
