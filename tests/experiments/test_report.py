@@ -47,9 +47,11 @@ class _Page(HTMLParser):
 def _profile(spec):
     problem = preset(spec)
     maps = np.random.default_rng(0).dirichlet(np.ones(5), (2, 4, 5)).tolist()
+    head = {"fitted": [0, 1, 2], "targets": [0.1, 0.9, 2], "share": [1, 0.5, 0], "epsilon": 0.1}
+    regressions = [] if spec == "bn" else [[head] * 4] * 2
     return Profile(
         70_000, 1_700_000, 340_000, 3_800_000, (0.0071, 0.0070, 0.0073), 32, 11_000_000,
-        [[1.0, 2.0], [1.5, 2.5]], maps, problem.equation(), problem.equation("latex"),
+        [[1.0, 2.0], [1.5, 2.5]], maps, problem.equation(), problem.equation("latex"), regressions,
     )  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def test_names_from_outside_are_escaped(html):
 
 def test_every_drawing_is_labelled_and_every_figure_explained(html):
     drawings = html.count("<svg ")
-    assert drawings == 9 - 1  # no validation loss: the fake keeps none
+    assert drawings == 11 - 1  # no validation loss: the fake keeps none
     assert html.count('role="img" aria-label="') == drawings == html.count("<figcaption>")
 
 
@@ -151,3 +153,13 @@ def test_report_is_written_whole_or_not_at_all(material, monkeypatch):
         write_atomically(path, "half")
     assert path.read_text() == before
     assert sorted(one.name for one in path.parent.iterdir()) == ["models", "report.html", "results.sqlite"]
+
+
+def test_implied_regressions_are_drawn_where_there_are_any(material):
+    whole = render(*material, "primaldual compare data")
+    assert "Every head as a regression" in whole
+    assert "Implied regressions: softmax" in whole
+    assert "Implied regressions: bn" not in whole
+    comparison, summaries = material
+    bare = [replace(one, profile=replace(one.profile, regressions=[])) for one in summaries]
+    assert "Every head as a regression" not in render(comparison, bare, "primaldual compare data")

@@ -2,6 +2,7 @@
 
 from primaldual.analysis.attention_maps import LayerMaps, capture_attention, head_distances
 from primaldual.analysis.flops import AttentionFlops, ModelFlops, layer_flops, mixing_flops, model_flops
+from primaldual.analysis.head_regressions import head_regressions
 from primaldual.analysis.latency import Timing, interleaved_latency
 from primaldual.analysis.max_margin import (
     MaxMargin,
@@ -20,6 +21,7 @@ __all__ = [
     "capture_attention",
     "head_distances",
     "head_matrix",
+    "head_regressions",
     "interleaved_latency",
     "layer_flops",
     "margin_alignment",

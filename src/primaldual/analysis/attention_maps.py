@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from primaldual.errors import ArgumentError
+from primaldual.analysis.watching import watch_layers
 from primaldual.nn.multihead import MultiheadAttention
 
 
@@ -47,19 +45,21 @@ def capture_attention(model: nn.Module, *inputs: Any) -> list[LayerMaps]:
         >>> capture_attention(layer, x, x, x)[0].weights.shape
         torch.Size([1, 2, 3, 3])
     """
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, MultiheadAttention)}
-    if not layers:
-        raise ArgumentError(
-            f"model must hold a MultiheadAttention of primaldual; {type(model).__name__} has none"
-        )
     caught: list[LayerMaps] = []
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), _hooks(layers, caught):
-            model(*inputs)
-    finally:
-        model.train(was_training)
+
+    def look(name: str, layer: MultiheadAttention, call: inspect.BoundArguments) -> None:
+        call.arguments.update(need_weights=True, average_attn_weights=False)
+        weights = layer.forward(*call.args, **call.kwargs)[1]
+        assert weights is not None
+        weights = weights if weights.dim() == 4 else weights[None]
+        valid = weights.new_ones(weights.shape[0], weights.shape[3], dtype=torch.bool)
+        padding = call.arguments.get("key_padding_mask")
+        if padding is not None:
+            blocked = padding if padding.dtype == torch.bool else padding == float("-inf")
+            valid = ~blocked.view_as(valid)
+        caught.append(LayerMaps(name, weights, valid))
+
+    watch_layers(model, inputs, look)
     return caught
 
 
@@ -86,36 +86,3 @@ def head_distances(maps: LayerMaps) -> float:
     flat = torch.where(inside, weights, 0.0).flatten(2)
     first, second = torch.triu_indices(heads, heads, offset=1)
     return float((flat[:, first] - flat[:, second]).norm(dim=-1).mean())
-
-
-@contextmanager
-def _hooks(layers: dict[str, MultiheadAttention], caught: list[LayerMaps]) -> Iterator[None]:
-    handles = [
-        layer.register_forward_hook(_recompute(name, caught), with_kwargs=True)
-        for name, layer in layers.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _recompute(name: str, caught: list[LayerMaps]) -> Callable[..., None]:
-    def hook(
-        layer: MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
-    ) -> None:
-        del output
-        call = inspect.signature(layer.forward).bind(*args, **kwargs)
-        call.arguments.update(need_weights=True, average_attn_weights=False)
-        weights = layer.forward(*call.args, **call.kwargs)[1]
-        assert weights is not None
-        weights = weights if weights.dim() == 4 else weights[None]
-        valid = weights.new_ones(weights.shape[0], weights.shape[3], dtype=torch.bool)
-        padding = call.arguments.get("key_padding_mask")
-        if padding is not None:
-            blocked = padding if padding.dtype == torch.bool else padding == float("-inf")
-            valid = ~blocked.view_as(valid)
-        caught.append(LayerMaps(name, weights, valid))
-
-    return hook

@@ -82,3 +82,36 @@ def map_figure(summary: Summary, look: Look) -> str:
         f"Attention maps of {summary.attention} for the first test case, {len(maps)} layers, {heads} heads"
     )
     return svg(draw, _WIDTH, 0.35 + len(maps) * _WIDTH / heads, label)
+
+
+def regression_figure(summary: Summary, look: Look) -> str:
+    """Implied regressions of one test case: a row per layer, a column per head; empty where there are none."""
+    if summary.profile is None or not summary.profile.regressions:
+        return ""
+    layers = [heads[:_HEADS_SHOWN] for heads in summary.profile.regressions]
+    heads = len(layers[0])
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(len(layers), heads, squeeze=False)
+        for number, layer in enumerate(layers):
+            for head, regression in enumerate(layer):
+                axes = grid[number, head]
+                fitted = np.array(regression["fitted"])
+                times = np.arange(len(fitted))
+                width = regression["epsilon"]
+                axes.fill_between(times, fitted - width, fitted + width, color="#d5d9df", lw=0)
+                axes.plot(times, fitted, color="#5b6270", lw=1.2)
+                sizes = 3 + 40 * np.array(regression["share"])
+                axes.scatter(
+                    times, regression["targets"], s=sizes, color=look.color, lw=0, alpha=0.75, zorder=3
+                )
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.grid(visible=False)
+                axes.margins(y=0.15)
+                if number == 0:
+                    axes.set_title(f"head {head + 1}")
+            grid[number, 0].set_ylabel(f"layer {number + 1}")
+
+    label = f"Implied regressions of {summary.attention} for the first test case, {len(layers)} layers, {heads} heads"
+    return svg(draw, _WIDTH, 0.35 + len(layers) * max(1.15, _WIDTH / heads), label)

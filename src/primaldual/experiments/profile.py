@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from primaldual.analysis import (
     capture_attention,
     head_distances,
+    head_regressions,
     interleaved_latency,
     model_flops,
     peak_memory,
 )
 from primaldual.data import Dataset
+from primaldual.errors import UnsupportedError
 from primaldual.experiments.settings import Run
 from primaldual.experiments.store import Store
+from primaldual.svr import ImpliedRegression
 
 LATENCY_CASES = 32
 MAP_CASES = 32
@@ -42,6 +46,9 @@ class Profile:
         maps: attention maps of the first test case, layer by layer, (layers, heads, N, N).
         text: the equation.
         latex: the equation.
+        regressions: of the first test case, layer by layer and head by head, the implied regression of the
+            output that varies most: targets, fitted, share (|coefficient| over C) by position, epsilon;
+            empty for an attention that fits every query on keys of its own.
     """
 
     parameters: int
@@ -55,6 +62,7 @@ class Profile:
     maps: list[Any]
     text: str
     latex: str
+    regressions: list[list[dict[str, Any]]] = field(default_factory=list)
 
 
 def profiles(
@@ -123,7 +131,35 @@ def _profile(
         maps=maps,
         text=problem.equation(),
         latex=problem.equation("latex"),
+        regressions=_regressions(model, *classifiers[0].prepare(test.X[:1])),
     )
+
+
+def _regressions(model: nn.Module, values: Tensor, padding: Tensor) -> list[list[dict[str, Any]]]:
+    try:
+        layers = head_regressions(model, values, padding)
+    except UnsupportedError:
+        return []
+    length = int((~padding[0]).sum())
+    return [
+        [_regression(layer, head, length) for head in range(layer.targets.shape[1])]
+        for layer in layers.values()
+    ]
+
+
+def _regression(layer: ImpliedRegression, head: int, length: int) -> dict[str, Any]:
+    fitted = layer.fitted[0, head, :length]
+    output = int(fitted.var(0, correction=0).argmax())
+    share = layer.coefficients[0, head, :length, output].abs() / layer.C[0, head]
+    columns = {
+        "fitted": fitted[:, output],
+        "targets": layer.targets[0, head, :length, output],
+        "share": share,
+    }
+    return {
+        **{name: column.numpy().round(5).tolist() for name, column in columns.items()},
+        "epsilon": round(layer.epsilon, 5),
+    }
 
 
 def _forward(classifier: Any, cases: Any) -> Callable[[], object]:

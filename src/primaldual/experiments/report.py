@@ -14,7 +14,7 @@ from typing import Any
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.experiments.comparison import Comparison
 from primaldual.experiments.figures import accuracy_figure, cost_figure, curve_figure, difference_figure
-from primaldual.experiments.head_figures import map_figure, redundancy_figure
+from primaldual.experiments.head_figures import map_figure, redundancy_figure, regression_figure
 from primaldual.experiments.mathml import mathml
 from primaldual.experiments.palette import looks
 from primaldual.experiments.statistics import CONFIDENCE
@@ -120,8 +120,11 @@ def _figures(comparison: Comparison, summaries: Sequence[Summary]) -> Mapping[st
         "validation_loss": curve_figure(summaries, look, "validation_loss", "validation loss"),
         "redundancy": redundancy_figure(summaries, look),
     }
-    maps = {summary.attention: Markup(map_figure(summary, look[summary.attention])) for summary in summaries}
-    return {**{name: Markup(figure) for name, figure in drawn.items()}, "maps": maps}
+    by_attention = {
+        name: {summary.attention: Markup(draw(summary, look[summary.attention])) for summary in summaries}
+        for name, draw in (("maps", map_figure), ("regressions", regression_figure))
+    }
+    return {**{name: Markup(figure) for name, figure in drawn.items()}, **by_attention}
 
 
 def _equation(summary: Summary) -> Any:

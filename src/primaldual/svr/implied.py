@@ -11,11 +11,10 @@ from torch import Tensor
 from primaldual.errors import ArgumentError
 from primaldual.kernels.heads import for_query_heads
 from primaldual.primal.checks import check_shapes
-from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr.expansion import SupportVectorExpansion
 from primaldual.svr.reading import read_training_data
-from primaldual.svr.solve import MEMORY, solve
+from primaldual.svr.solve import MEMORY, own_copy, solve
 from primaldual.svr.training_kernel import training_kernels
 
 
@@ -117,7 +116,7 @@ def implied_regression(
         >>> torch.allclose(implied.solve(tolerance=1e-10).values, value, atol=1e-4)
         True
     """
-    problem = preset(problem)
+    problem = own_copy(problem, torch.float64)
     check_shapes(query, key, value)
     if not epsilon >= 0:
         raise ArgumentError(f"epsilon must be 0 or more; got {epsilon}")

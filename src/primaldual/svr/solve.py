@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 
@@ -114,7 +115,7 @@ def solve_path(
         >>> [solution.duality_gap <= 1e-6 for solution in path]
         [True, True, True]
     """
-    problem = preset(problem)
+    problem = own_copy(problem, dtype)
     data = read_training_data(keys, targets, mask, dtype)
     boxes = [read_penalty("C", penalty, data) for penalty in C]
     width = read_penalty("epsilon", epsilon, data)
@@ -165,9 +166,14 @@ def kernel_scale(
     data = read_training_data(keys, torch.zeros_like(keys[..., :1]), mask, torch.float64)
     scales = data.keys.new_empty(*data.keys.shape[:2], 1)
     with torch.no_grad():
-        for part in training_kernels(preset(problem), data.keys, data.mask, memory):
+        for part in training_kernels(own_copy(problem, torch.float64), data.keys, data.mask, memory):
             scales[:, part.heads.members, 0] = part.mean_deviation()
     return float(scales) if keys.dim() == 2 else scales.view(*keys.shape[:-2], 1)
+
+
+def own_copy(problem: PrimalProblem | str, dtype: torch.dtype) -> PrimalProblem:
+    """The problem with its parameters in a type, apart from what may go on training."""
+    return deepcopy(preset(problem)).to(dtype=dtype).requires_grad_(False)
 
 
 def _start(start: SupportVectorExpansion | None, data: TrainingData) -> Tensor:
