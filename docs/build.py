@@ -69,8 +69,9 @@ class Facts:
 def same(left: str, right: str) -> str:
     """The code that compares two attentions, both ways."""
     return (
-        f'torch.testing.assert_close(attend("{left}"), attend("{right}"))\n'
-        f'torch.testing.assert_close(attend("{left}", is_causal=True), attend("{right}", is_causal=True))'
+        "for is_causal in (False, True):\n"
+        f'    left, right = attend("{left}", is_causal), attend("{right}", is_causal)\n'
+        "    torch.testing.assert_close(left, right)"
     )
 
 
@@ -78,9 +79,10 @@ def nearer(specs: tuple[str, ...], limit: str) -> str:
     """The code that shows a sequence of attentions coming closer to another."""
     listed = ", ".join(f'"{spec}"' for spec in specs)
     return (
-        f'errors = [float((attend(spec) - attend("{limit}")).abs().max()) for spec in ({listed})]\n'
+        f'differences = [attend(spec) - attend("{limit}") for spec in ({listed})]\n'
+        "errors = [float(difference.abs().max()) for difference in differences]\n"
         "assert errors == sorted(errors, reverse=True)\n"
-        f"assert errors[-1] < 0.1 * errors[0]"
+        "assert errors[-1] < 0.1 * errors[0]"
     )
 
 
@@ -512,8 +514,8 @@ def page(facts: Facts) -> str:
         "## What it reduces to",
         "",
         "```python",
-        "def attend(spec, **options):",
-        "    return pdl.preset(spec).attend(query, key, value, **options)",
+        "def attend(spec, is_causal=False):",
+        "    return pdl.preset(spec).attend(query, key, value, is_causal=is_causal)",
         "```",
         "",
         *shown,
