@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from primaldual.svr.interior_point import interior_point
-from primaldual.svr.low_rank import compressed
+from primaldual.svr.low_rank import nearly_factored
 from primaldual.svr.objective import certify
 from primaldual.svr.operators import DenseKernel, FactoredKernel
 from primaldual.svr.splitting import Resolvent, splitting
@@ -74,14 +74,20 @@ def test_stacked_kernels_are_solved_as_alone():
         assert_close(stacked[row], alone[0], rtol=1e-5, atol=1e-6)
 
 
-def test_smooth_kernels_are_compressed_and_others_not():
-    smooth, _ = unit_kernel(length=400, features=1)
-    found = compressed(DenseKernel(smooth))
-    assert isinstance(found, FactoredKernel)
+def test_smooth_kernels_are_nearly_factored_and_others_not():
+    smooth, targets = unit_kernel(length=400, features=1)
+    found = nearly_factored(DenseKernel(smooth))
     assert found.features.shape[1] < 50
-    assert_close(found.features @ found.features.T, smooth, rtol=0, atol=1e-11)
+    assert_close(found.features @ found.features.T, smooth, rtol=0, atol=1e-3)
+    problem = regression(targets, 10.0)
+    approximate, exact = (
+        interior_point(kernel, problem, 1e-9, 100, silent)[1] for kernel in (found, DenseKernel(smooth))
+    )
+    assert approximate.relative_gap.max() <= 1e-9
+    assert_close(approximate.primal, exact.primal, rtol=1e-8, atol=0)
     rough, _ = unit_kernel(length=400, features=8)
-    assert isinstance(compressed(DenseKernel(rough)), DenseKernel)
+    assert nearly_factored(DenseKernel(rough)) is None
+    assert nearly_factored(DenseKernel(torch.zeros(9, 9))).features.shape == (9, 1)
 
 
 def test_a_start_at_the_solution_needs_no_steps():

@@ -101,5 +101,30 @@ class FactoredKernel:
         return solve
 
 
+@dataclass(frozen=True)
+class NearlyFactoredKernel:
+    """A matrix (N, N) and few columns whose product it nearly is: exact products, approximate solutions.
+
+    Attributes:
+        matrix: K.
+        features: Psi (N, F).
+        rest: mean diagonal of K - Psi Psi', which is added to d in :meth:`shifted`.
+    """
+
+    matrix: Tensor
+    features: Tensor
+    rest: float
+
+    def times(self, rows: Tensor) -> Tensor:
+        return rows @ self.matrix
+
+    def select(self, outputs: Tensor) -> NearlyFactoredKernel:
+        del outputs
+        return self
+
+    def shifted(self, diagonal: Tensor) -> ShiftedSolver:
+        return FactoredKernel(self.features).shifted(diagonal + self.rest)
+
+
 def _by_row(rows: Tensor, matrices: Tensor) -> Tensor:
     return (rows.unsqueeze(-2) @ matrices).squeeze(-2)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from primaldual.svr.interior_point import interior_point
-from primaldual.svr.low_rank import compressed
+from primaldual.svr.low_rank import nearly_factored
 from primaldual.svr.objective import Regression
-from primaldual.svr.operators import DenseKernel, FactoredKernel
+from primaldual.svr.operators import DenseKernel, FactoredKernel, NearlyFactoredKernel
 from primaldual.svr.splitting import Resolvent, splitting
 
 Kernel = DenseKernel | FactoredKernel
@@ -43,7 +43,7 @@ class Solver:
         self._kernel, self._scale = _unit_diagonal(_centred(kernel) if intercept else kernel, size)
         self._intercept = intercept
         self._stacked = self._scale.dim() == 1
-        self._reduced: Kernel | None = None
+        self._factored: tuple[NearlyFactoredKernel | None] | None = None
         self._resolvents: dict[float, Resolvent] = {}
 
     def __call__(self, regression: Regression, start: Tensor, tolerance: float, progress: Progress) -> Tensor:
@@ -63,59 +63,66 @@ class Solver:
         if self._stacked:
             owner = torch.arange(len(self._scale), device=unit.device)
             owner = owner.repeat_interleave(len(unit) // len(owner))
-            found = _in_batches(self._kernel, owner, problem, tolerance, progress)
+            found, _ = _in_batches(self._kernel, owner, problem, tolerance, progress)
         else:
             found = self._solve_one(problem, begin, tolerance, progress)
         return torch.minimum((found * unit / scale).abs(), regression.box) * found.sign()
 
     def _solve_one(self, problem: Regression, start: Tensor, tolerance: float, progress: Progress) -> Tensor:
-        kernel = self._reduced_kernel()
         every = torch.zeros(len(problem.targets), dtype=torch.long, device=problem.targets.device)
+        kernel = self._kernel
         if isinstance(kernel, FactoredKernel):
-            return _in_batches(kernel, every, problem, tolerance, progress)
-        resolvent = self._resolvent(problem)
-        beta, found = splitting(resolvent, problem, tolerance, SPLITTING_STEPS, start, progress)
-        left = (found.relative_gap > tolerance).nonzero().squeeze(-1)
+            return _in_batches(kernel, every, problem, tolerance, progress)[0]
+        if self._factored is None:
+            self._factored = (nearly_factored(kernel),)
+        if self._factored[0] is not None:
+            beta, gap = _in_batches(self._factored[0], every, problem, tolerance, progress)
+        else:
+            resolvent = self._resolvent(kernel.matrix, problem)
+            beta, found = splitting(resolvent, problem, tolerance, SPLITTING_STEPS, start, progress)
+            gap = found.relative_gap
+        left = (gap > tolerance).nonzero().squeeze(-1)
         if len(left):
-            again = _in_batches(kernel, every[left], problem.rows(left), tolerance, progress)
-            beta[left] = again
+            again, better = _in_batches(kernel, every[left], problem.rows(left), tolerance, progress)
+            closer = better < gap[left]
+            beta[left[closer]] = again[closer]
         return beta
 
-    def _reduced_kernel(self) -> Kernel:
-        if self._reduced is None:
-            self._reduced = (
-                compressed(self._kernel) if isinstance(self._kernel, DenseKernel) else self._kernel
-            )
-        return self._reduced
-
-    def _resolvent(self, problem: Regression) -> Resolvent:
+    def _resolvent(self, matrix: Tensor, problem: Regression) -> Resolvent:
         """The larger the box, the smaller the shift: within a factor of two, so that a path over C reuses some."""
         typical = float(problem.box.log().mean().exp())
         shift = 2.0 ** round(float(torch.tensor(0.3 * typical**-0.25).clamp(0.03, 4).log2()))
         if shift not in self._resolvents:
-            assert isinstance(self._kernel, DenseKernel)
-            self._resolvents = {shift: Resolvent(self._kernel.matrix, shift)}
+            self._resolvents = {shift: Resolvent(matrix, shift)}
         return self._resolvents[shift]
 
 
 def _in_batches(
-    kernel: Kernel, owner: Tensor, regression: Regression, tolerance: float, progress: Progress
-) -> Tensor:
-    """Interior point, as many outputs at once as the workspace holds; ``owner`` is each output's kernel."""
+    kernel: Kernel | NearlyFactoredKernel,
+    owner: Tensor,
+    regression: Regression,
+    tolerance: float,
+    progress: Progress,
+) -> tuple[Tensor, Tensor]:
+    """Interior point, as many outputs at once as the workspace holds; ``owner`` is each output's kernel.
+
+    Coefficients and relative gaps.
+    """
     width = kernel.matrix.shape[-1] if isinstance(kernel, DenseKernel) else 2 * kernel.features.shape[-1]
     outputs, size = regression.targets.shape
     batch = max(1, WORKSPACE // (width * size))
-    found = torch.empty_like(regression.targets)
+    beta = torch.empty_like(regression.targets)
+    gap = beta.new_empty(outputs)
     for first in range(0, outputs, batch):
-        rows = torch.arange(first, min(first + batch, outputs), device=found.device)
+        rows = torch.arange(first, min(first + batch, outputs), device=beta.device)
 
-        def report(unsolved: int, gap: float, waiting: int = outputs - first - len(rows)) -> None:
-            progress(unsolved + waiting, gap)
+        def report(unsolved: int, largest: float, waiting: int = outputs - first - len(rows)) -> None:
+            progress(unsolved + waiting, largest)
 
-        found[rows], _ = interior_point(
-            kernel.select(owner[rows]), regression.rows(rows), tolerance, INTERIOR_STEPS, report
-        )
-    return found
+        part = kernel.select(owner[rows]), regression.rows(rows)
+        beta[rows], found = interior_point(*part, tolerance, INTERIOR_STEPS, report)
+        gap[rows] = found.relative_gap
+    return beta, gap
 
 
 def _centred(kernel: Kernel) -> Kernel:
