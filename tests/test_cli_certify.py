@@ -107,7 +107,7 @@ BAD = {
     "subset": (["-a", "window(2)"], "window(2)"),
     "queries": (["-a", "conv(3,queries=true)"], "mixes its queries"),
     "cases": (["--cases", "0"], "--cases"),
-    "overflow": (["Covid3Month"], "scale them down"),
+    "overflow": (["Covid3Month", "-a", "constant"], "scale them down"),
 }
 
 

@@ -78,10 +78,18 @@ def test_a_normaliser_that_is_zero_is_refused():
         pdl.solve(problem, keys, keys)
 
 
-def test_keys_whose_kernel_overflows_are_refused():
+def test_keys_whose_kernel_overflows():
     keys, targets = table()
     with pytest.raises(ArgumentError, match="scale them down"):
-        pdl.solve("softmax", 1e3 * keys, targets)
+        pdl.solve("constant", 1e3 * keys, targets)
+    with pytest.raises(ArgumentError, match="scale them down"):
+        pdl.implied_regression("softmax", *(1e3 * keys).expand(3, 1, 1, 40, 3))
+    keys[0] = 1e3
+    penalty = 10 / pdl.kernel_scale("softmax", keys)
+    solution = pdl.solve("softmax", keys, targets, penalty)
+    assert solution.duality_gap <= 1e-6
+    assert (solution.values[0] == 0).all(), "h is beyond the largest number, the coefficient is not"
+    assert_close(solution.predict(keys), solution.fitted, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("intercept", [True, False])

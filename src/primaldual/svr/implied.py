@@ -138,6 +138,11 @@ def implied_regression(
                 whole[:, members] = part.to_positions(rows.mT)
         attendable = None if mask is None else data.mask.unsqueeze(-2)
         outputs = problem.attend(query.double(), key.double(), value.double(), attendable)
+    if not bool(coefficients.isfinite().all()):
+        raise ArgumentError(
+            "key gives coefficients v h(k) beyond the largest number; accepted are keys for which h is finite: "
+            "scale them down"
+        )
     largest = coefficients.abs().amax((-2, -1)).unsqueeze(-1)
     return ImpliedRegression(
         problem=problem,

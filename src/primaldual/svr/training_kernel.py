@@ -177,10 +177,11 @@ def _check(
 ) -> None:
     numbers = kernel.matrix if isinstance(kernel, DenseKernel) else kernel.features
     used = normalizer[valid]
-    if not bool(used.isfinite().all() and (used != 0).all() and numbers.sum().isfinite()):
+    # An h beyond the largest number is no obstacle where the kernel comes from logarithms: its pair gets the value 0.
+    if not bool((used != 0).all() and numbers.sum().isfinite()):
         raise ArgumentError(
             f"keys give a normaliser h between {used.abs().min():.3g} and {used.abs().max():.3g} or a kernel that is not "
-            "finite; accepted are keys for which h is finite and not 0: scale them down"
+            "finite; accepted are keys for which h is not 0 and the kernel finite: scale them down"
         )
     if isinstance(kernel, FactoredKernel) or problem.feature_map.positive_semidefinite:
         return
