@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -13,11 +11,11 @@ from torch import Tensor
 from primaldual.errors import ArgumentError, ConvergenceError
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.svr.assembly import HeadSolver, assemble
 from primaldual.svr.expansion import SupportVectorExpansion
-from primaldual.svr.objective import Certificate, Regression, certify
 from primaldual.svr.reading import TrainingData, read_penalty, read_training_data
-from primaldual.svr.solver import Progress, Solver
-from primaldual.svr.training_kernel import TrainingKernel, training_kernels
+from primaldual.svr.solver import Progress
+from primaldual.svr.training_kernel import training_kernels
 
 MEMORY = 4 * 2**30
 """Bytes that kernel matrices may need by default."""
@@ -123,13 +121,12 @@ def solve_path(
         raise ArgumentError(f"tolerance must be above 0 and below 1; got {tolerance}")
     beta = _start(start, data)
     with torch.no_grad():
-        parts = [
-            (kernel, _shares(kernel, intercept))
-            for kernel in training_kernels(problem, data.keys, data.mask, memory)
+        solvers = [
+            HeadSolver(part, intercept) for part in training_kernels(problem, data.keys, data.mask, memory)
         ]
         found = []
         for box in boxes:
-            solution = _solution(problem, data, parts, (box, width), beta, intercept, tolerance, progress)
+            solution = assemble(problem, data, solvers, (box, width), beta, tolerance, progress)
             if solution.duality_gap > tolerance:
                 raise ConvergenceError(
                     f"the solver stopped at the relative duality gap {solution.duality_gap:.2e}, above the tolerance "
@@ -185,96 +182,3 @@ def _start(start: SupportVectorExpansion | None, data: TrainingData) -> Tensor:
             f"{tuple(data.original_shape(data.targets).shape)}, as the targets are"
         )
     return start.coefficients.to(data.targets).view_as(data.targets)
-
-
-@dataclass(frozen=True)
-class _Share:
-    """What one solver is for: one batch and head and its valid pairs, or all of them side by side."""
-
-    solver: Solver
-    place: tuple[int, int]
-    rows: Tensor | None
-
-
-def _shares(part: TrainingKernel, intercept: bool) -> list[_Share]:
-    """One solver for all heads where they are small and have all pairs, else one per head."""
-    if part.stackable:
-        return [_Share(Solver(part.stacked(), intercept), (0, 0), None)]
-    batch, heads = part.valid.shape[:2]
-    alone = []
-    for place in product(range(batch), range(heads)):
-        rows = part.valid[place].nonzero().squeeze(-1)
-        if len(rows):
-            alone.append(_Share(Solver(part.alone(place, rows), intercept), place, rows))
-    return alone
-
-
-def _solution(
-    problem: PrimalProblem,
-    data: TrainingData,
-    parts: list[tuple[TrainingKernel, list[_Share]]],
-    penalties: tuple[Tensor, Tensor],
-    start: Tensor,
-    intercept: bool,
-    tolerance: float,
-    progress: Progress | None,
-) -> SupportVectorExpansion:
-    box, width = penalties
-    coefficients, values, fitted = (torch.zeros_like(data.targets) for _ in range(3))
-    objectives = torch.zeros(3, *data.targets.shape[:2], data.targets.shape[-1]).to(data.targets)
-    for part, shares in parts:
-        members = part.heads.members
-        targets, begin = (part.to_pairs(tensor[:, members]).mT for tensor in (data.targets, start))
-        regression = Regression(
-            targets.contiguous(), box[:, members].unsqueeze(-1), width[:, members].unsqueeze(-1), intercept
-        )
-        beta = torch.zeros_like(targets)
-        for share in shares:
-            if share.rows is None:
-                flat = regression.map(lambda tensor: tensor.flatten(0, 2))
-                found = share.solver(flat, begin.flatten(0, 2), tolerance / 2, progress or _silent)
-                beta = found.view_as(targets)
-            else:
-                one = regression.rows(share.place).positions(share.rows)
-                beginning = begin[share.place][:, share.rows]
-                found = share.solver(one, beginning, tolerance / 2, progress or _silent)
-                beta[share.place][:, share.rows] = found
-        fit, certificate = _certificate(part, regression, beta)
-        coefficients[:, members] = part.to_positions(beta.mT)
-        values[:, members] = part.to_positions((beta / part.safe_normalizer.unsqueeze(-2)).mT)
-        fitted[:, members] = part.to_positions((fit + certificate.intercept.unsqueeze(-1)).mT)
-        objectives[:, :, members] = torch.stack(certificate)
-    shape = data.original_shape
-    return SupportVectorExpansion(
-        problem=problem,
-        keys=shape(data.keys),
-        values=shape(values),
-        coefficients=shape(coefficients),
-        intercept=shape(objectives[0]),
-        fitted=shape(fitted),
-        primal_objective=shape(objectives[1]),
-        gap=shape(objectives[2]),
-        C=shape(box),
-        epsilon=shape(width),
-        mask=None if bool(data.mask.all()) else shape(data.mask),
-    )
-
-
-def _certificate(part: TrainingKernel, regression: Regression, beta: Tensor) -> tuple[Tensor, Certificate]:
-    """K beta and the objectives, on the kernel as it is and the valid pairs alone."""
-    fit = part.times(beta)
-    batch, heads = beta.shape[:2]
-    certificates = []
-    for place in product(range(batch), range(heads)):
-        rows = part.valid[place].nonzero().squeeze(-1)
-        one = regression.rows(place)
-        if len(rows):
-            certificates.append(certify(one.positions(rows), beta[place][:, rows], fit[place][:, rows]))
-        else:
-            certificates.append(Certificate(*one.targets.new_zeros(3, len(one.targets))))
-    merged = (torch.stack(column).unflatten(0, (batch, heads)) for column in zip(*certificates, strict=True))
-    return fit, Certificate(*merged)
-
-
-def _silent(unsolved: int, gap: float) -> None:
-    del unsolved, gap

@@ -1,0 +1,134 @@
+"""From the kernels of all heads and a penalty to one certified solution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from primaldual.primal.problem import PrimalProblem
+from primaldual.svr.expansion import SupportVectorExpansion
+from primaldual.svr.objective import Certificate, Regression, certify
+from primaldual.svr.reading import TrainingData
+from primaldual.svr.solver import Progress, Solver
+from primaldual.svr.training_kernel import TrainingKernel
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one solver is for: one batch and head and its valid pairs, or all of them side by side."""
+
+    solver: Solver
+    place: tuple[int, int]
+    rows: Tensor | None
+
+
+class HeadSolver:
+    """Solves the regressions of heads that pool alike, for any targets and penalties.
+
+    Small heads that have all their pairs are solved side by side, others one by one.
+
+    Args:
+        part: their training pairs and kernels.
+        intercept: whether b is fitted.
+    """
+
+    def __init__(self, part: TrainingKernel, intercept: bool) -> None:
+        self.part = part
+        self.intercept = intercept
+        if part.stackable:
+            self._shares = [_Share(Solver(part.stacked(), intercept), (0, 0), None)]
+            return
+        self._shares = []
+        for place in self._places():
+            rows = part.valid[place].nonzero().squeeze(-1)
+            if len(rows):
+                self._shares.append(_Share(Solver(part.alone(place, rows), intercept), place, rows))
+
+    def __call__(self, regression: Regression, start: Tensor, tolerance: float, progress: Progress) -> Tensor:
+        """Coefficients (batch, heads, outputs, Nt)."""
+        beta = torch.zeros_like(regression.targets)
+        for share in self._shares:
+            if share.rows is None:
+                flat = regression.map(lambda tensor: tensor.flatten(0, 2))
+                return share.solver(flat, start.flatten(0, 2), tolerance, progress).view_as(beta)
+            one = regression.rows(share.place).positions(share.rows)
+            found = share.solver(one, start[share.place][:, share.rows], tolerance, progress)
+            beta[share.place][:, share.rows] = found
+        return beta
+
+    def certificate(self, regression: Regression, beta: Tensor, fit: Tensor) -> Certificate:
+        """Intercepts and objectives, on the kernel as it is (``fit`` = K beta) and the valid pairs alone."""
+        found = []
+        for place in self._places():
+            rows = self.part.valid[place].nonzero().squeeze(-1)
+            one = regression.rows(place)
+            if len(rows):
+                found.append(certify(one.positions(rows), beta[place][:, rows], fit[place][:, rows]))
+            else:
+                found.append(Certificate(*one.targets.new_zeros(3, len(one.targets))))
+        shape = self.part.valid.shape[:2]
+        return Certificate(*(torch.stack(column).unflatten(0, shape) for column in zip(*found, strict=True)))
+
+    def _places(self) -> Iterable[tuple[int, int]]:
+        batch, heads = self.part.valid.shape[:2]
+        return product(range(batch), range(heads))
+
+
+def assemble(
+    problem: PrimalProblem,
+    data: TrainingData,
+    solvers: list[HeadSolver],
+    penalties: tuple[Tensor, Tensor],
+    start: Tensor,
+    tolerance: float,
+    progress: Progress | None,
+) -> SupportVectorExpansion:
+    """Solve for one C and epsilon, all heads, and put the solution together.
+
+    Args:
+        problem: the four choices.
+        data: training pairs.
+        solvers: of all heads, group by group.
+        penalties: C and epsilon, (batch, heads, outputs).
+        start: coefficients by position, (batch, heads, N, outputs).
+        tolerance: relative duality gap to aim at; the solution tells the one it has.
+        progress: see :func:`primaldual.solve`.
+    """
+    box, width = penalties
+    coefficients, values, fitted = (torch.zeros_like(data.targets) for _ in range(3))
+    objectives = data.targets.new_zeros(3, *data.targets.shape[:2], data.targets.shape[-1])
+    for solver in solvers:
+        part, members = solver.part, solver.part.heads.members
+        targets, begin = (part.to_pairs(tensor[:, members]).mT for tensor in (data.targets, start))
+        penalty, tube = (tensor[:, members].unsqueeze(-1) for tensor in penalties)
+        regression = Regression(targets.contiguous(), penalty, tube, solver.intercept)
+        # Half of what is allowed, since the gap is measured again on the kernel as it is.
+        beta = solver(regression, begin, tolerance / 2, progress or _silent)
+        fit = part.times(beta)
+        certificate = solver.certificate(regression, beta, fit)
+        coefficients[:, members] = part.to_positions(beta.mT)
+        values[:, members] = part.to_positions((beta / part.safe_normalizer.unsqueeze(-2)).mT)
+        fitted[:, members] = part.to_positions((fit + certificate.intercept.unsqueeze(-1)).mT)
+        objectives[:, :, members] = torch.stack(certificate)
+    shape = data.original_shape
+    return SupportVectorExpansion(
+        problem=problem,
+        keys=shape(data.keys),
+        values=shape(values),
+        coefficients=shape(coefficients),
+        intercept=shape(objectives[0]),
+        fitted=shape(fitted),
+        primal_objective=shape(objectives[1]),
+        gap=shape(objectives[2]),
+        C=shape(box),
+        epsilon=shape(width),
+        mask=None if bool(data.mask.all()) else shape(data.mask),
+    )
+
+
+def _silent(unsolved: int, gap: float) -> None:
+    del unsolved, gap
