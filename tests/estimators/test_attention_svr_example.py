@@ -22,12 +22,6 @@ def test_every_regressor_is_measured_in_every_fold(tmp_path, capsys):
         assert name in shown
 
 
-def test_a_refusal_is_told(monkeypatch, capsys):
-    monkeypatch.setattr(attention_svr, "WIDTHS", (1e6,))
-    attention_svr.main(["linnerud", "--quick"])
-    assert "AttentionSVR softmax   refused: keys give a normaliser h" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("words", [["--folds", "1"], ["--repeats", "0"], ["--out", "nowhere/x.json"]])
 def test_bad_options(words, capsys):
     with pytest.raises(SystemExit):
