@@ -12,12 +12,13 @@ from torch import Tensor
 from primaldual.errors import ShapeError
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr import saving
+from primaldual.svr.objective import relative
 
 SCORES = 2**24
 """Scores of queries against keys that are held at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SupportVectorExpansion:
     """f(x) = sum_j kappa(T x, T k_j) / h(x) v_j + b, with v_j = beta_j / h(k_j): attention with solved values.
 
@@ -57,8 +58,7 @@ class SupportVectorExpansion:
     @property
     def relative_gap(self) -> Tensor:
         """The gap over the larger objective in size, (..., outputs); 0 where both are 0."""
-        size = torch.maximum(self.primal_objective.abs(), self.dual_objective.abs())
-        return torch.where(self.gap > 0, self.gap / size.clamp(min=torch.finfo(size.dtype).tiny), 0.0)
+        return relative(self.gap, self.primal_objective)
 
     @property
     def duality_gap(self) -> float:
@@ -89,7 +89,7 @@ class SupportVectorExpansion:
         chunks = [query] if self.problem.transform.mixes_queries else query.split(rows, 2)
         with torch.no_grad():
             found = torch.cat([self.problem.attend(chunk, key, value, mask) for chunk in chunks], 2)
-        return found.view(*queries.shape[:-1], -1) + self.intercept.unsqueeze(-2)
+        return found.view(*queries.shape[:-1], self.values.shape[-1]) + self.intercept.unsqueeze(-2)
 
     def _batched(self, tensor: Tensor) -> Tensor:
         return tensor.reshape((1,) * (4 - tensor.dim()) + tuple(tensor.shape))

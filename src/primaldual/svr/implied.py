@@ -18,7 +18,7 @@ from primaldual.svr.solve import MEMORY, own_copy, solve
 from primaldual.svr.training_kernel import training_kernels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImpliedRegression:
     """Training pairs and penalties for which a head's values are dual coefficients over h.
 
@@ -93,6 +93,8 @@ def implied_regression(
 
     with C = max_j |beta_j|. Many other targets do the same: beyond the edge at a bound, anywhere inside the tube
     at 0. Trained values obey neither a bound nor a zero sum on their own, hence this C and no intercept.
+    Solving it gives the values back while the coefficients are of like size; with keys of large norm h spans
+    many orders of magnitude, and rounding hides the small ones.
 
     Args:
         problem: the attention of the heads; a bound problem with one set of keys for all queries.
@@ -118,8 +120,10 @@ def implied_regression(
     """
     problem = own_copy(problem, torch.float64)
     check_shapes(query, key, value)
-    if not epsilon >= 0:
-        raise ArgumentError(f"epsilon must be 0 or more; got {epsilon}")
+    if not 0 <= epsilon < torch.inf:
+        raise ArgumentError(f"epsilon must be 0 or more and finite; got {epsilon}")
+    if not bool(query.isfinite().all()):
+        raise ArgumentError("query must be finite; got NaN or infinite values")
     heads = query.shape[1]
     data = read_training_data(for_query_heads(key, heads), for_query_heads(value, heads), mask, torch.float64)
     values, coefficients, fitted, targets = (torch.zeros_like(data.targets) for _ in range(4))
@@ -140,7 +144,7 @@ def implied_regression(
         outputs = problem.attend(query.double(), key.double(), value.double(), attendable)
     if not bool(coefficients.isfinite().all()):
         raise ArgumentError(
-            "key gives coefficients v h(k) beyond the largest number; accepted are keys for which h is finite: "
+            "key and value give coefficients v h(k) beyond the largest number; accepted are keys for which h is finite: "
             "scale them down"
         )
     largest = coefficients.abs().amax((-2, -1)).unsqueeze(-1)

@@ -14,7 +14,7 @@ CLOSEST = 0.995
 """Share of the way to the boundary that a step may go."""
 
 PATIENCE = 4
-"""Steps without a smaller gap before rounding is taken to have the last word."""
+"""Steps without a clearly smaller gap of the iterate before rounding is taken to have the last word."""
 
 
 _Found = tuple[Tensor, Certificate]
@@ -50,16 +50,18 @@ def interior_point(
     kernel, problem = kernel.select(active), regression.rows(active)
     state = _State.start(problem)
     inside = exact = _rows(solved, active)
-    stalled = torch.zeros_like(active)
+    stalled, lowest = torch.zeros_like(active), torch.full_like(inside[1].gap, torch.inf)
     for step in range(steps):
         if not len(active):
             break
         state = _advance(kernel, problem, state)
-        before = inside[1].gap
-        inside = _better(kernel, problem, inside, state.beta)
+        beta = feasible(problem, state.beta)
+        reached = certify(problem, beta, kernel.times(beta))
+        inside = _where(reached.gap <= inside[1].gap, (beta, reached), inside)
         exact = _better(kernel, problem, exact, state.snapped(problem))
         progress(len(active), float(exact[1].relative_gap.max()))
-        stalled = torch.where(inside[1].gap < 0.9 * before, 0, stalled + 1)
+        stalled = torch.where(reached.gap < 0.9 * lowest, 0, stalled + 1)
+        lowest = torch.minimum(lowest, reached.gap)
         going = (exact[1].relative_gap > tolerance) & (stalled <= PATIENCE)
         if step == steps - 1:
             going = torch.zeros_like(going)
@@ -68,7 +70,7 @@ def interior_point(
             _write(solved, active, _where(good, exact, inside))
             kept = going.nonzero().squeeze(-1)
             active, kernel, problem = active[kept], kernel.select(kept), problem.rows(kept)
-            state, stalled = state.rows(kept), stalled[kept]
+            state, stalled, lowest = state.rows(kept), stalled[kept], lowest[kept]
             inside, exact = _rows(inside, kept), _rows(exact, kept)
     return solved
 
@@ -136,8 +138,8 @@ def _advance(kernel: KernelOperator, regression: Regression, state: _State) -> _
     def reach(step: tuple[Tensor, ...]) -> Tensor:
         coefficients, change, slack = step[:3]
         pairs = ((lower, coefficients), (upper, -coefficients), (slacks, slack), (losses, change))
-        shares = [_longest(value, move) for value, move in pairs]
-        return torch.stack(shares).amin(0)
+        steps = [_longest(value, move) for value, move in pairs]
+        return torch.stack(steps).amin(0)
 
     size = 4 * lower.shape[-1]
     complementarity = sum(product.sum((0, -1)) for product in products) / size

@@ -66,8 +66,13 @@ class Certificate(NamedTuple):
     @property
     def relative_gap(self) -> Tensor:
         """The gap over the larger objective in size; 0 where both are 0."""
-        size = torch.maximum(self.primal.abs(), self.dual.abs())
-        return torch.where(self.gap > 0, self.gap / size.clamp(min=torch.finfo(size.dtype).tiny), 0.0)
+        return relative(self.gap, self.primal)
+
+
+def relative(gap: Tensor, primal: Tensor) -> Tensor:
+    """The gap over the larger objective in size; 0 where the gap is, not a number where it is none."""
+    size = torch.maximum(primal.abs(), (primal - gap).abs()).clamp(min=torch.finfo(gap.dtype).tiny)
+    return torch.where(gap <= 0, 0.0, gap / size)
 
 
 def certify(regression: Regression, beta: Tensor, fitted: Tensor) -> Certificate:

@@ -10,7 +10,7 @@ from torch import Tensor
 from primaldual.errors import ArgumentError, ShapeError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """Training pairs with all leading dimensions.
 
@@ -56,11 +56,11 @@ def read_training_data(
     if mask is None:
         mask = torch.ones(*full, length, dtype=torch.bool, device=keys.device)
     else:
-        mask = torch.as_tensor(mask, device=keys.device)
+        mask = torch.as_tensor(mask).to(keys.device)
         if mask.dtype != torch.bool:
             raise ArgumentError(f"mask must be boolean with True = a training pair; got dtype {mask.dtype}")
         try:
-            mask = mask.broadcast_to(*leading, length).reshape(*full, length)
+            mask = mask.broadcast_to(*leading, length).reshape(*full, length).clone()
         except RuntimeError:
             raise ShapeError(
                 f"mask must broadcast to {(*leading, length)}; got {tuple(mask.shape)}"
@@ -80,23 +80,23 @@ def read_penalty(name: str, given: float | Tensor, data: TrainingData) -> Tensor
         ArgumentError: C not above 0, epsilon below 0, or not finite.
         ShapeError: a tensor that does not broadcast to the outputs.
     """
-    penalty = torch.as_tensor(given, dtype=data.keys.dtype, device=data.keys.device)
+    penalty = _real(name, given, data.keys.dtype).to(data.keys.device)
     above = penalty > 0 if name == "C" else penalty >= 0
     if not bool((above & penalty.isfinite()).all()):
         bound = "above 0" if name == "C" else "0 or more"
         raise ArgumentError(f"{name} must be {bound} and finite; got {given}")
     batch, heads, _, outputs = data.targets.shape
     try:
-        return penalty.broadcast_to(*data.leading, outputs).reshape(batch, heads, outputs)
+        return penalty.broadcast_to(*data.leading, outputs).reshape(batch, heads, outputs).clone()
     except RuntimeError:
         raise ShapeError(
             f"{name} must broadcast to {(*data.leading, outputs)}; got shape {tuple(penalty.shape)}"
         ) from None
 
 
-def _real(name: str, given: Tensor, dtype: torch.dtype) -> Tensor:
+def _real(name: str, given: object, dtype: torch.dtype) -> Tensor:
     try:
-        tensor = torch.as_tensor(given)
+        tensor = given if isinstance(given, Tensor) else torch.as_tensor(given, dtype=dtype)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(
             f"{name} must be a tensor or array of numbers; got {type(given).__name__}: {error}"

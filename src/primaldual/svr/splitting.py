@@ -12,7 +12,7 @@ from primaldual.svr.objective import Certificate, Regression, certify, feasible,
 RELAXATION = 1.6
 """Over-relaxation of the splitting, between 1 and 2."""
 
-MEMORY = 5
+HISTORY = 5
 """Earlier steps that Anderson acceleration combines."""
 
 CHECK_EVERY = 10
@@ -101,9 +101,9 @@ class _Anderson:
 
     def __init__(self, point: Tensor) -> None:
         outputs, size = point.shape
-        self._residuals = point.new_zeros(outputs, MEMORY, size)
+        self._residuals = point.new_zeros(outputs, HISTORY, size)
         self._points = torch.zeros_like(self._residuals)
-        self._gram = point.new_zeros(outputs, MEMORY, MEMORY)
+        self._gram = point.new_zeros(outputs, HISTORY, HISTORY)
         self._last: tuple[Tensor, Tensor] | None = None
         self._count = 0
 
@@ -118,14 +118,14 @@ class _Anderson:
         """The next point."""
         plain = point + residual
         if self._last is not None:
-            slot = self._count % MEMORY
+            slot = self._count % HISTORY
             torch.sub(residual, self._last[1], out=self._residuals[:, slot])
             torch.sub(plain, self._last[0], out=self._points[:, slot])
             self._count += 1
             row = (self._residuals @ self._residuals[:, slot].unsqueeze(-1)).squeeze(-1)
             self._gram[:, slot], self._gram[:, :, slot] = row, row
         self._last = plain, residual
-        used = min(self._count, MEMORY)
+        used = min(self._count, HISTORY)
         if not used:
             return plain
         gram = self._gram[:, :used, :used]
