@@ -29,3 +29,7 @@ class HeadSet:
     def layout(self) -> Layout:
         """The layout of their training pairs."""
         return self.positions.pooled(self.scale)
+
+    def pairs(self, length: int) -> int:
+        """How many training pairs a sequence of this length has."""
+        return self.positions.windows(length, self.scale)

@@ -37,16 +37,18 @@ class HeadSolver:
     """
 
     def __init__(self, part: TrainingKernel, intercept: bool) -> None:
-        self.part = part
+        size = part.mean_diagonal()
+        self.part = part = part.centred() if intercept else part
         self.intercept = intercept
         if part.stackable:
-            self._shares = [_Share(Solver(part.stacked(), intercept), (0, 0), None)]
+            self._shares = [_Share(Solver(part.stacked(), size.flatten(), intercept), (0, 0), None)]
             return
         self._shares = []
         for place in self._places():
             rows = part.valid[place].nonzero().squeeze(-1)
             if len(rows):
-                self._shares.append(_Share(Solver(part.alone(place, rows), intercept), place, rows))
+                solver = Solver(part.alone(place, rows), size[place], intercept)
+                self._shares.append(_Share(solver, place, rows))
 
     def __call__(self, regression: Regression, start: Tensor, tolerance: float, progress: Progress) -> Tensor:
         """Coefficients (batch, heads, outputs, Nt)."""
@@ -61,7 +63,7 @@ class HeadSolver:
         return beta
 
     def certificate(self, regression: Regression, beta: Tensor, fit: Tensor) -> Certificate:
-        """Intercepts and objectives, on the kernel as it is (``fit`` = K beta) and the valid pairs alone."""
+        """Intercepts and objectives on the valid pairs; ``fit`` is K beta, of the centred K with an intercept."""
         found = []
         for place in self._places():
             rows = self.part.valid[place].nonzero().squeeze(-1)
@@ -106,7 +108,7 @@ def assemble(
         targets, begin = (part.to_pairs(tensor[:, members]).mT for tensor in (data.targets, start))
         penalty, tube = (tensor[:, members].unsqueeze(-1) for tensor in penalties)
         regression = Regression(targets.contiguous(), penalty, tube, solver.intercept)
-        # Half of what is allowed, since the gap is measured again on the kernel as it is.
+        # Half of what is allowed, since the gap is measured again in the units that were given.
         beta = solver(regression, begin, tolerance / 2, progress or _silent)
         fit = part.times(beta)
         certificate = solver.certificate(regression, beta, fit)
@@ -114,6 +116,8 @@ def assemble(
         values[:, members] = part.to_positions((beta / part.safe_normalizer.unsqueeze(-2)).mT)
         fitted[:, members] = part.to_positions((fit + certificate.intercept.unsqueeze(-1)).mT)
         objectives[:, :, members] = torch.stack(certificate)
+        if part.offset is not None:
+            objectives[0, :, members] -= (beta @ part.offset.unsqueeze(-1)).squeeze(-1)
     shape = data.original_shape
     return SupportVectorExpansion(
         problem=problem,

@@ -32,9 +32,9 @@ class TrainingData:
 
 
 def read_training_data(
-    keys: Tensor, targets: Tensor, mask: Tensor | None, dtype: torch.dtype
+    keys: Tensor, targets: Tensor | None, mask: Tensor | None, dtype: torch.dtype
 ) -> TrainingData:
-    """Check and bring to (batch, heads, ...).
+    """Check and bring to (batch, heads, ...); without targets they are one output of 0.
 
     Raises:
         ShapeError: dimensions that do not fit.
@@ -42,9 +42,10 @@ def read_training_data(
     """
     if dtype not in (torch.float64, torch.float32):
         raise ArgumentError(f"dtype must be torch.float64 or torch.float32; got {dtype}")
-    keys, targets = _real("keys", keys, dtype), _real("targets", targets, dtype)
+    keys = _real("keys", keys, dtype)
     if not 2 <= keys.dim() <= 4 or 0 in keys.shape:
         raise ShapeError(f"keys must be ([[batch,] heads,] N, D), none of them 0; got {tuple(keys.shape)}")
+    targets = keys.new_zeros(*keys.shape[:-1], 1) if targets is None else _real("targets", targets, dtype)
     if targets.shape[:-1] != keys.shape[:-1] or not targets.shape[-1:].numel():
         raise ShapeError(
             f"targets must have a row for every key, {tuple(keys.shape[:-1])} and a number of outputs; "

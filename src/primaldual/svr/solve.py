@@ -15,7 +15,7 @@ from primaldual.svr.assembly import HeadSolver, assemble
 from primaldual.svr.expansion import SupportVectorExpansion
 from primaldual.svr.reading import TrainingData, read_penalty, read_training_data
 from primaldual.svr.solver import Progress
-from primaldual.svr.training_kernel import training_kernels
+from primaldual.svr.training_kernel import TrainingKernel, training_kernels
 
 MEMORY = 4 * 2**30
 """Bytes that kernel matrices may need by default."""
@@ -57,11 +57,12 @@ def solve(
         epsilon: half width of the tube, 0 or more, in the unit of the targets.
         intercept: whether b is fitted; False = the form that attention layers have.
         mask: bool ([[batch,] heads,] N), True = a training pair; others are ignored, whatever they hold.
-        start: an earlier solution on the same keys to start from.
+        start: an earlier solution on the same keys; outputs that it solves are done, dense kernels start from it.
         tolerance: largest relative duality gap of any output.
-        memory: bytes that kernel matrices may need; finite feature maps need none.
+        memory: bytes that kernels may need; up to about 1 GiB of workspace comes on top.
         dtype: float64 or float32.
-        progress: called as the solver goes with the outputs not yet solved and their largest relative gap.
+        progress: called as the solver goes with the outputs at work (of one head, or of all that are solved side
+            by side) that are not yet solved, and their largest relative gap.
 
     Returns:
         The solution; ``solution.predict`` is the attention.
@@ -115,6 +116,8 @@ def solve_path(
     """
     problem = own_copy(problem, dtype)
     data = read_training_data(keys, targets, mask, dtype)
+    if not len(C):
+        raise ArgumentError("C must hold at least one penalty; got none")
     boxes = [read_penalty("C", penalty, data) for penalty in C]
     width = read_penalty("epsilon", epsilon, data)
     if not 0 < tolerance < 1:
@@ -127,7 +130,7 @@ def solve_path(
         found = []
         for box in boxes:
             solution = assemble(problem, data, solvers, (box, width), beta, tolerance, progress)
-            if solution.duality_gap > tolerance:
+            if not solution.duality_gap <= tolerance:
                 raise ConvergenceError(
                     f"the solver stopped at the relative duality gap {solution.duality_gap:.2e}, above the tolerance "
                     f"{tolerance:.0e}; accepted is a larger tolerance, a smaller C or a larger epsilon",
@@ -152,6 +155,8 @@ def kernel_scale(
         mask: bool ([[batch,] heads,] N), True = a training pair.
         memory: bytes that kernel matrices may need.
 
+    Keys that are all the same have no deviation; theirs counts as the mean of |Phi / h|^2, a masked head's as 1.
+
     Returns:
         A number for keys (N, D), else a tensor ([batch,] heads, 1), which divides C of every output.
 
@@ -160,12 +165,20 @@ def kernel_scale(
         >>> 0 < kernel_scale("softmax", keys) < 1e-3
         True
     """
-    data = read_training_data(keys, torch.zeros_like(keys[..., :1]), mask, torch.float64)
+    data = read_training_data(keys, None, mask, torch.float64)
     scales = data.keys.new_empty(*data.keys.shape[:2], 1)
     with torch.no_grad():
         for part in training_kernels(own_copy(problem, torch.float64), data.keys, data.mask, memory):
-            scales[:, part.heads.members, 0] = part.mean_deviation()
-    return float(scales) if keys.dim() == 2 else scales.view(*keys.shape[:-2], 1)
+            scales[:, part.heads.members, 0] = _deviation(part)
+    return float(scales) if not data.leading else data.original_shape(scales)
+
+
+def _deviation(part: TrainingKernel) -> Tensor:
+    mean, deviation = part.mean_diagonal(), part.centred().mean_diagonal()
+    empty = ~part.valid.any(-1)
+    if not bool(((mean > 0) | empty).all()):
+        raise ArgumentError("keys have a kernel over h that is 0 in float64; accepted are smaller keys")
+    return torch.where(deviation > 1e-12 * mean, deviation, torch.where(empty, 1.0, mean))
 
 
 def own_copy(problem: PrimalProblem | str, dtype: torch.dtype) -> PrimalProblem:
@@ -181,4 +194,6 @@ def _start(start: SupportVectorExpansion | None, data: TrainingData) -> Tensor:
             f"start has coefficients {tuple(start.coefficients.shape)}; accepted is a solution for "
             f"{tuple(data.original_shape(data.targets).shape)}, as the targets are"
         )
+    if not bool(start.coefficients.isfinite().all()):
+        raise ArgumentError("start has coefficients that are not finite; accepted is a solution")
     return start.coefficients.to(data.targets).view_as(data.targets)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from primaldual.errors import ArgumentError
 from primaldual.svr.interior_point import interior_point
 from primaldual.svr.low_rank import nearly_factored
-from primaldual.svr.objective import Regression
+from primaldual.svr.objective import Regression, certify, feasible
 from primaldual.svr.operators import DenseKernel, FactoredKernel, NearlyFactoredKernel
 from primaldual.svr.splitting import Resolvent, splitting
 
@@ -20,8 +21,11 @@ Progress = Callable[[int, float], None]
 SPLITTING_STEPS = 300
 INTERIOR_STEPS = 100
 
-ROUNDING = 1e-13
-"""Share of a kernel that is nothing but rounding once its mean is taken off."""
+ROUNDING = 1e3
+"""Precisions of a kernel that are nothing but rounding once its mean is taken off."""
+
+MOST_MULTIPLIED = 4096
+"""Largest N for which a product of features that does not converge is multiplied out."""
 
 WORKSPACE = 2**25
 """Numbers that a batch of factorisations may hold."""
@@ -30,63 +34,78 @@ WORKSPACE = 2**25
 class Solver:
     """Solves regressions on given kernels for any targets, C and epsilon; factorisations are kept.
 
-    With an intercept the kernel is centred first, which changes nothing but b and takes its largest
-    eigenvalue away; then it is divided by its mean diagonal.
-
     Args:
-        kernel: one matrix, or a stack of them.
+        kernel: one matrix, or a stack of them; with an intercept centred, which changes nothing but b and takes
+            its largest eigenvalue away.
+        size: mean diagonal before it was centred, one per matrix; a kernel that is its rounding counts as 0.
         intercept: whether coefficients sum to zero.
     """
 
-    def __init__(self, kernel: Kernel, intercept: bool) -> None:
-        size = _mean_diagonal(kernel)
-        self._kernel, self._scale = _unit_diagonal(_centred(kernel) if intercept else kernel, size)
+    def __init__(self, kernel: Kernel, size: Tensor, intercept: bool) -> None:
+        self._kernel, self._scale = _unit_diagonal(kernel, size)
         self._intercept = intercept
         self._stacked = self._scale.dim() == 1
         self._factored: tuple[NearlyFactoredKernel | None] | None = None
         self._resolvents: dict[float, Resolvent] = {}
 
     def __call__(self, regression: Regression, start: Tensor, tolerance: float, progress: Progress) -> Tensor:
-        """Coefficients (outputs, N) within the box; of a stack, the outputs of each kernel in turn."""
-        deviation = regression.targets.std(-1, keepdim=True, correction=0)
-        unit = torch.where(deviation > 0, deviation, 1.0)
-        scale = self._scale.view(-1, 1)
-        if self._stacked:
-            scale = scale.repeat_interleave(len(unit) // len(scale), 0)
-        problem = Regression(
-            regression.targets / unit,
-            regression.box * scale / unit,
-            regression.epsilon / unit,
-            self._intercept,
-        )
-        begin = start * scale / unit
+        """Coefficients (outputs, N) within the box; of a stack, the outputs of each kernel in turn.
+
+        Raises:
+            ArgumentError: numbers of which the box is 0 or infinite in units of the targets.
+        """
+        unit = _deviation(regression.targets)
+        owner = torch.zeros(len(unit), dtype=torch.long, device=unit.device)
         if self._stacked:
             owner = torch.arange(len(self._scale), device=unit.device)
             owner = owner.repeat_interleave(len(unit) // len(owner))
-            found, _ = _in_batches(self._kernel, owner, problem, tolerance, progress)
-        else:
-            found = self._solve_one(problem, begin, tolerance, progress)
-        return torch.minimum((found * unit / scale).abs(), regression.box) * found.sign()
+        scale = self._scale.view(-1, 1)[owner]
+        box = regression.box * scale / unit
+        if not bool(((box > 0) & box.isfinite() & unit.isfinite()).all()):
+            raise ArgumentError(
+                f"C and targets must be of sizes that go together; got C up to {regression.box.max():.3g}, a deviation "
+                f"of the targets up to {unit.max():.3g} and kernels of {scale.min():.3g} to {scale.max():.3g}"
+            )
+        problem = Regression(regression.targets / unit, box, regression.epsilon / unit, self._intercept)
+        kernel = self._kernel.select(owner)
+        beta = feasible(problem, start * scale / unit)
+        found = certify(problem, beta, kernel.times(beta) if bool(start.any()) else torch.zeros_like(beta))
+        left = (found.relative_gap > tolerance).nonzero().squeeze(-1)
+        if len(left):
+            rest = problem.rows(left)
+            if self._stacked:
+                beta[left], _ = _in_batches(self._kernel, owner[left], rest, tolerance, progress)
+            else:
+                beta[left] = self._solve_one(rest, beta[left], tolerance, progress)
+        return torch.minimum((beta * unit / scale).abs(), regression.box) * beta.sign()
 
     def _solve_one(self, problem: Regression, start: Tensor, tolerance: float, progress: Progress) -> Tensor:
-        every = torch.zeros(len(problem.targets), dtype=torch.long, device=problem.targets.device)
-        kernel = self._kernel
-        if isinstance(kernel, FactoredKernel):
-            return _in_batches(kernel, every, problem, tolerance, progress)[0]
-        if self._factored is None:
-            self._factored = (nearly_factored(kernel),)
-        if self._factored[0] is not None:
-            beta, gap = _in_batches(self._factored[0], every, problem, tolerance, progress)
-        else:
-            resolvent = self._resolvent(kernel.matrix, problem)
-            beta, found = splitting(resolvent, problem, tolerance, SPLITTING_STEPS, start, progress)
-            gap = found.relative_gap
+        """By the quick method for the kernel's form, and what that leaves by the dense interior point method."""
+        beta, gap = self._solve_quickly(problem, start, tolerance, progress)
         left = (gap > tolerance).nonzero().squeeze(-1)
-        if len(left):
-            again, better = _in_batches(kernel, every[left], problem.rows(left), tolerance, progress)
+        if len(left) and beta.shape[-1] <= MOST_MULTIPLIED:
+            kernel = self._kernel
+            if isinstance(kernel, FactoredKernel):
+                kernel = DenseKernel(kernel.features @ kernel.features.mT)
+            again, better = _in_batches(kernel, left, problem.rows(left), tolerance, progress)
             closer = better < gap[left]
             beta[left[closer]] = again[closer]
         return beta
+
+    def _solve_quickly(
+        self, problem: Regression, start: Tensor, tolerance: float, progress: Progress
+    ) -> tuple[Tensor, Tensor]:
+        kernel = self._kernel
+        every = torch.arange(len(start), device=start.device)
+        if isinstance(kernel, FactoredKernel):
+            return _in_batches(kernel, every, problem, tolerance, progress)
+        if self._factored is None:
+            self._factored = (nearly_factored(kernel),)
+        if self._factored[0] is not None:
+            return _in_batches(self._factored[0], every, problem, tolerance, progress)
+        resolvent = self._resolvent(kernel.matrix, problem)
+        beta, found = splitting(resolvent, problem, tolerance, SPLITTING_STEPS, start, progress)
+        return beta, found.relative_gap
 
     def _resolvent(self, matrix: Tensor, problem: Regression) -> Resolvent:
         """The larger the box, the smaller the shift: within a factor of two, so that a path over C reuses some."""
@@ -125,20 +144,17 @@ def _in_batches(
     return beta, gap
 
 
-def _centred(kernel: Kernel) -> Kernel:
-    """H K H with H = I - 1 1' / N: the same for coefficients that sum to zero."""
-    if isinstance(kernel, FactoredKernel):
-        return FactoredKernel(kernel.features - kernel.features.mean(-2, keepdim=True))
-    matrix = kernel.matrix
-    means = matrix.mean(-1, keepdim=True)
-    middle = means - means.mean(-2, keepdim=True) / 2
-    return DenseKernel((matrix - middle).sub_(middle.mT))
+def _deviation(targets: Tensor) -> Tensor:
+    """Of each row, without overflow; 1 where it is 0."""
+    largest = targets.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(targets.dtype).tiny)
+    deviation = (targets / largest).std(-1, keepdim=True, correction=0) * largest
+    return torch.where(deviation == 0, 1.0, deviation)
 
 
 def _unit_diagonal(kernel: Kernel, size: Tensor) -> tuple[Kernel, Tensor]:
     """The kernel over its mean diagonal, and that mean; where it is rounding of ``size``, zeros and 1."""
     scale = _mean_diagonal(kernel)
-    something = scale > ROUNDING * size
+    something = scale > ROUNDING * torch.finfo(scale.dtype).eps * size
     factor = torch.where(something, 1 / scale, 0.0)[..., None, None]
     if isinstance(kernel, FactoredKernel):
         return FactoredKernel(kernel.features * factor.sqrt()), torch.where(something, scale, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,11 +17,11 @@ from primaldual.svr.operators import DenseKernel, FactoredKernel
 MOST_STACKED = 256
 """Largest N for which kernels of several heads are solved side by side."""
 
-COPIES = 3
-"""Kernel matrices that a solution holds at a time: the kernel, its centred form, an inverse."""
+COPIES = 5
+"""Kernel matrices that a solution holds at a time: as it is, centred, scaled, factorised, inverted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingKernel:
     """The training pairs of heads that pool alike, and K_ij = kappa(T k_i, T k_j) / (h(k_i) h(k_j)).
 
@@ -31,7 +31,7 @@ class TrainingKernel:
         normalizer: h at the training keys, (batch, heads, Nt).
         valid: bool (batch, heads, Nt), which pairs there are.
         shares: (batch, heads, Nt, N), the share of each position in each pair; None if pairs are positions.
-        points: (batch, heads, Nt, D), T of the training keys.
+        offset: (batch, heads, Nt), what :meth:`centred` took off; None = nothing.
     """
 
     heads: HeadSet
@@ -39,7 +39,7 @@ class TrainingKernel:
     normalizer: Tensor
     valid: Tensor
     shares: Tensor | None
-    points: Tensor
+    offset: Tensor | None = None
 
     @property
     def safe_normalizer(self) -> Tensor:
@@ -70,18 +70,32 @@ class TrainingKernel:
             return rows @ self.kernel.matrix
         return (rows @ self.kernel.features) @ self.kernel.features.mT
 
-    def mean_deviation(self) -> Tensor:
-        """Mean of K_jj less mean of K_ij over the valid pairs, (batch, heads); of K_jj where that is 0."""
+    def mean_diagonal(self) -> Tensor:
+        """Mean of K_jj over the valid pairs, (batch, heads)."""
         if isinstance(self.kernel, DenseKernel):
             squares = self.kernel.matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
-            total = self.kernel.matrix.sum((-2, -1))
         else:
             squares = self.kernel.features.square().sum((-2, -1))
-            total = self.kernel.features.sum(-2).square().sum(-1)
-        count = self.valid.sum(-1).clamp(min=1)
-        mean = squares / count
-        deviation = mean - total / count.square()
-        return torch.where(deviation > 1e-12 * mean, deviation, torch.where(mean > 0, mean, 1.0))
+        return squares / self.valid.sum(-1).clamp(min=1)
+
+    def centred(self) -> TrainingKernel:
+        """The kernel H K H of features less their mean over the valid pairs.
+
+        For coefficients that sum to zero K beta = H K H beta + offset' beta, the same for every pair.
+        """
+        share = self.valid.to(self.normalizer.dtype)
+        share = share / share.sum(-1, keepdim=True).clamp(min=1)
+        if isinstance(self.kernel, FactoredKernel):
+            mean = share.unsqueeze(-2) @ self.kernel.features
+            features = torch.where(self.valid.unsqueeze(-1), self.kernel.features - mean, 0.0)
+            return replace(self, kernel=FactoredKernel(features), offset=(features @ mean.mT).squeeze(-1))
+        means = self.times(share.unsqueeze(-2)).squeeze(-2)
+        middle = (share * means).sum(-1, keepdim=True)
+        half = (means - middle / 2).unsqueeze(-1)
+        matrix = (self.kernel.matrix - half).sub_(half.mT)
+        if not bool(self.valid.all()):
+            matrix = torch.where(self.valid.unsqueeze(-1) & self.valid.unsqueeze(-2), matrix, 0.0)
+        return replace(self, kernel=DenseKernel(matrix), offset=(means - middle) * self.valid)
 
     def to_pairs(self, positions: Tensor) -> Tensor:
         """Means over the members of every pair: (batch, heads, N, outputs) -> (batch, heads, Nt, outputs)."""
@@ -117,6 +131,8 @@ def training_kernels(
         )
     for group in problem.subset.head_sets(heads):
         picked = keys[:, group.members]
+        pairs = group.pairs(length)
+        _check_memory(problem, picked, pairs, memory)
         membership = problem.subset.membership(group.scale, length, keys.device)
         allowed = mask[:, group.members].unsqueeze(-2)
         pooled, _, valid, shares = dense.training_set(picked, picked, allowed, membership)
@@ -124,17 +140,37 @@ def training_kernels(
         _, points = problem.transform.dense(pooled.squeeze(2), pooled, valid.unsqueeze(2), group)
         points = torch.where(valid.unsqueeze(-1), points.squeeze(2), 0.0)
         shares = None if shares is None else shares.squeeze(2)
-        kernel, normalizer = _kernel(problem, points, valid, memory)
+        kernel, normalizer = _kernel(problem, points, valid)
         _check(problem, kernel, normalizer, valid)
-        yield TrainingKernel(group, kernel, normalizer, valid, shares, points)
+        yield TrainingKernel(group, kernel, normalizer, valid, shares)
+
+
+def _check_memory(problem: PrimalProblem, keys: Tensor, pairs: int, memory: int) -> None:
+    batch, heads, length, head_dim = keys.shape
+    features = _features(problem, head_dim, pairs)
+    numbers = COPIES * pairs * (pairs if features is None else features)
+    if pairs < length:
+        numbers += pairs * length
+    needed = batch * heads * numbers * keys.element_size()
+    if needed > memory:
+        raise UnsupportedError(
+            f"{batch * heads} regressions on {pairs} training pairs need {needed / 2**30:.2g} GiB and memory allows "
+            f"{memory / 2**30:.2g} GiB; accepted are fewer keys, a larger memory, or a feature map of fewer than a "
+            "quarter as many features as pairs"
+        )
+
+
+def _features(problem: PrimalProblem, head_dim: int, pairs: int) -> int | None:
+    """How many features stand for the kernel; None = the matrix itself."""
+    count = problem.feature_map.feature_count(head_dim)
+    few = count is not None and 4 * count <= pairs and problem.normalizer.factored is not None
+    return count if few else None
 
 
 def _kernel(
-    problem: PrimalProblem, points: Tensor, valid: Tensor, memory: int
+    problem: PrimalProblem, points: Tensor, valid: Tensor
 ) -> tuple[DenseKernel | FactoredKernel, Tensor]:
-    batch, heads, size, head_dim = points.shape
-    count = problem.feature_map.feature_count(head_dim)
-    if count is not None and 4 * count <= size and problem.normalizer.factored is not None:
+    if _features(problem, points.shape[-1], points.shape[-2]) is not None:
         features = problem.feature_map.features(points)
         if features is not None:
             features = torch.where(valid.unsqueeze(-1), features, 0.0)
@@ -142,12 +178,6 @@ def _kernel(
             whole = problem.normalizer.factored
             normalizer = (features * total).sum(-1) if whole else torch.ones_like(points[..., 0])
             return FactoredKernel(features / normalizer.masked_fill(~valid, 1).unsqueeze(-1)), normalizer
-    needed = batch * heads * size**2 * points.element_size() * COPIES
-    if needed > memory:
-        raise UnsupportedError(
-            f"{batch * heads} kernel matrices of {size} training pairs need {needed / 2**30:.1f} GiB and memory allows "
-            f"{memory / 2**30:.1f} GiB; accepted are fewer keys, a larger memory, or a finite feature map"
-        )
     return _dense_kernel(problem, points, valid)
 
 
@@ -186,10 +216,16 @@ def _check(
     if isinstance(kernel, FactoredKernel) or problem.feature_map.positive_semidefinite:
         return
     diagonal = kernel.matrix.diagonal(dim1=-2, dim2=-1)
+    precision = torch.finfo(kernel.matrix.dtype).eps
+    if (kernel.matrix - kernel.matrix.mT).abs().amax() > 1e6 * precision * diagonal.abs().amax():
+        raise ArgumentError(
+            f"feature_map {type(problem.feature_map).__name__} is not symmetric: kappa(x, y) and kappa(y, x) differ; "
+            "accepted are kernels Phi . Phi"
+        )
     scaling = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
     unit = kernel.matrix * scaling.unsqueeze(-1) * scaling.unsqueeze(-2)
     smallest = torch.linalg.eigvalsh(unit).amin()
-    if smallest < -1e-9 * unit.shape[-1]:
+    if smallest < -1e6 * precision * unit.shape[-1]:
         raise ArgumentError(
             f"feature_map {type(problem.feature_map).__name__} is not positive semidefinite on these keys: with a unit "
             f"diagonal its kernel matrix has the eigenvalue {smallest:.3g}; accepted are kernels Phi . Phi"
