@@ -106,16 +106,25 @@ def assemble(
     for solver in solvers:
         part, members = solver.part, solver.part.heads.members
         targets, begin = (part.to_pairs(tensor[:, members]).mT for tensor in (data.targets, start))
+        if solver.intercept:
+            # Large offsets would eat the digits of the residuals; b takes them back.
+            middle = (targets * part.valid.unsqueeze(-2)).sum(-1) / part.valid.sum(-1, keepdim=True).clamp(
+                min=1
+            )
+        else:
+            middle = torch.zeros_like(targets[..., 0])
         penalty, tube = (tensor[:, members].unsqueeze(-1) for tensor in penalties)
-        regression = Regression(targets.contiguous(), penalty, tube, solver.intercept)
+        regression = Regression(targets - middle.unsqueeze(-1), penalty, tube, solver.intercept)
         # Half of what is allowed, since the gap is measured again in the units that were given.
         beta = solver(regression, begin, tolerance / 2, progress or _silent)
         fit = part.times(beta)
         certificate = solver.certificate(regression, beta, fit)
         coefficients[:, members] = part.to_positions(beta.mT)
         values[:, members] = part.to_positions((beta / part.safe_normalizer.unsqueeze(-2)).mT)
-        fitted[:, members] = part.to_positions((fit + certificate.intercept.unsqueeze(-1)).mT)
+        constant = (certificate.intercept + middle).unsqueeze(-1)
+        fitted[:, members] = part.to_positions((fit + constant).mT)
         objectives[:, :, members] = torch.stack(certificate)
+        objectives[0, :, members] += middle
         if part.offset is not None:
             objectives[0, :, members] -= (beta @ part.offset.unsqueeze(-1)).squeeze(-1)
     shape = data.original_shape

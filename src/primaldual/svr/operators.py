@@ -35,6 +35,11 @@ class DenseKernel:
 
     matrix: Tensor
 
+    @property
+    def rounding(self) -> float:
+        """Share of the diagonal that is nothing but rounding once the mean was taken off."""
+        return 1e3 * torch.finfo(self.matrix.dtype).eps
+
     def apply(self, change: Callable[[Tensor], Tensor]) -> DenseKernel:
         """The same with other numbers."""
         return DenseKernel(change(self.matrix))
@@ -68,6 +73,11 @@ class FactoredKernel:
     """K = Psi Psi' with few columns, Psi (N, F) or (outputs, N, F); memory and work are linear in N."""
 
     features: Tensor
+
+    @property
+    def rounding(self) -> float:
+        """Share of the diagonal that is nothing but rounding once the mean was taken off: of squares, a square."""
+        return (1e3 * torch.finfo(self.features.dtype).eps) ** 2
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> FactoredKernel:
         """The same with other numbers."""

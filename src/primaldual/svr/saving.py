@@ -12,6 +12,8 @@ from primaldual.errors import CheckpointError
 from primaldual.primal.presets import faithful_spec, preset
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from primaldual.svr.expansion import SupportVectorExpansion
 
 FORMAT = "primaldual expansion 1"
@@ -52,18 +54,29 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"path {str(source)!r} is corrupt: {error}") from error
-    if described.get("format") != FORMAT:
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise CheckpointError(
-            f"path {str(source)!r} has format {described.get('format')!r}; {FORMAT!r} is accepted"
+            f"path {str(source)!r} is no saved expansion; the format {FORMAT!r} is accepted"
         )
+    try:
+        return _fields(described, tensors)
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"path {str(source)!r} is corrupt or does not fit: {error}") from error
+
+
+def _fields(described: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
     problem = preset(described["attention"])
     state = {
         name.removeprefix(PROBLEM): tensor for name, tensor in tensors.items() if name.startswith(PROBLEM)
     }
-    missing = [name for name in TENSORS if name != "mask" and name not in tensors]
-    if missing:
-        raise CheckpointError(f"path {str(source)!r} has no {', '.join(missing)}")
-    keys = tensors["keys"]
+    keys, outputs = tensors["keys"], tensors["values"].shape[-1]
+    wanted = dict.fromkeys(("values", "coefficients", "fitted"), (*keys.shape[:-1], outputs))
+    wanted |= {name: (*keys.shape[:-2], outputs) for name in TENSORS if name not in {"keys", "mask", *wanted}}
+    for name, shape in wanted.items():
+        if tuple(tensors[name].shape) != shape:
+            raise ValueError(
+                f"{name} has the shape {tuple(tensors[name].shape)}, {shape} fits keys and values"
+            )
     if state:
         problem = problem.bind(1 if keys.dim() == 2 else keys.shape[-3], keys.shape[-1]).to(keys.dtype)
         problem.load_state_dict(state)

@@ -178,7 +178,7 @@ def _deviation(part: TrainingKernel) -> Tensor:
     empty = ~part.valid.any(-1)
     if not bool(((mean > 0) | empty).all()):
         raise ArgumentError("keys have a kernel over h that is 0 in float64; accepted are smaller keys")
-    return torch.where(deviation > 1e-12 * mean, deviation, torch.where(empty, 1.0, mean))
+    return torch.where(deviation > part.kernel.rounding * mean, deviation, torch.where(empty, 1.0, mean))
 
 
 def own_copy(problem: PrimalProblem | str, dtype: torch.dtype) -> PrimalProblem:

@@ -21,9 +21,6 @@ Progress = Callable[[int, float], None]
 SPLITTING_STEPS = 300
 INTERIOR_STEPS = 100
 
-ROUNDING = 1e3
-"""Precisions of a kernel that are nothing but rounding once its mean is taken off."""
-
 MOST_MULTIPLIED = 4096
 """Largest N for which a product of features that does not converge is multiplied out."""
 
@@ -154,7 +151,7 @@ def _deviation(targets: Tensor) -> Tensor:
 def _unit_diagonal(kernel: Kernel, size: Tensor) -> tuple[Kernel, Tensor]:
     """The kernel over its mean diagonal, and that mean; where it is rounding of ``size``, zeros and 1."""
     scale = _mean_diagonal(kernel)
-    something = scale > ROUNDING * torch.finfo(scale.dtype).eps * size
+    something = scale > kernel.rounding * size
     factor = torch.where(something, 1 / scale, 0.0)[..., None, None]
     if isinstance(kernel, FactoredKernel):
         return FactoredKernel(kernel.features * factor.sqrt()), torch.where(something, scale, 1.0)
