@@ -74,7 +74,8 @@ class Solver:
                 beta[left], _ = _in_batches(self._kernel, owner[left], rest, tolerance, progress)
             else:
                 beta[left] = self._solve_one(rest, beta[left], tolerance, progress)
-        return torch.minimum((beta * unit / scale).abs(), regression.box) * beta.sign()
+        size = torch.where(beta.abs() < box, (beta * unit / scale).abs(), regression.box)
+        return torch.minimum(size, regression.box) * beta.sign()
 
     def _solve_one(self, problem: Regression, start: Tensor, tolerance: float, progress: Progress) -> Tensor:
         """By the quick method for the kernel's form, and what that leaves by the dense interior point method."""
