@@ -146,7 +146,7 @@ def test_specs_and_equations_name_the_functions(arguments, spec):
 
 
 def test_a_function_in_a_chain_keeps_its_name():
-    def aT(x):  # noqa: N802
+    def aT(x):  # noqa: N802 - the T inside must not be renamed
         return x
 
     chain = Chain(derive(transform=aT).transform, preset("bn").transform)

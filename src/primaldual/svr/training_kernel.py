@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.errors import UnsupportedError
 from primaldual.kernels import dense
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.problem import PrimalProblem
+from primaldual.svr.kernel_checks import check_kernel
 from primaldual.svr.operators import DenseKernel, FactoredKernel
 
 MOST_STACKED = 256
@@ -141,7 +142,7 @@ def training_kernels(
         points = torch.where(valid.unsqueeze(-1), points.squeeze(2), 0.0)
         shares = None if shares is None else shares.squeeze(2)
         kernel, normalizer = _kernel(problem, points, valid)
-        _check(problem, kernel, normalizer, valid)
+        check_kernel(problem, kernel, normalizer, valid)
         yield TrainingKernel(group, kernel, normalizer, valid, shares)
 
 
@@ -200,33 +201,3 @@ def _dense_kernel(problem: PrimalProblem, points: Tensor, valid: Tensor) -> tupl
 
 def _filled(tensor: Tensor, where: Tensor | None, value: float) -> Tensor:
     return tensor if where is None else tensor.masked_fill(where, value)
-
-
-def _check(
-    problem: PrimalProblem, kernel: DenseKernel | FactoredKernel, normalizer: Tensor, valid: Tensor
-) -> None:
-    numbers = kernel.matrix if isinstance(kernel, DenseKernel) else kernel.features
-    used = normalizer[valid]
-    # An h beyond the largest number is no obstacle where the kernel comes from logarithms: its pair gets the value 0.
-    if not bool((used != 0).all() and numbers.sum().isfinite()):
-        raise ArgumentError(
-            f"keys give a normaliser h between {used.abs().min():.3g} and {used.abs().max():.3g} or a kernel that is not "
-            "finite; accepted are keys for which h is not 0 and the kernel finite: scale them down"
-        )
-    if isinstance(kernel, FactoredKernel) or problem.feature_map.positive_semidefinite:
-        return
-    diagonal = kernel.matrix.diagonal(dim1=-2, dim2=-1)
-    precision = torch.finfo(kernel.matrix.dtype).eps
-    if (kernel.matrix - kernel.matrix.mT).abs().amax() > 1e6 * precision * diagonal.abs().amax():
-        raise ArgumentError(
-            f"feature_map {type(problem.feature_map).__name__} is not symmetric: kappa(x, y) and kappa(y, x) differ; "
-            "accepted are kernels Phi . Phi"
-        )
-    scaling = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
-    unit = kernel.matrix * scaling.unsqueeze(-1) * scaling.unsqueeze(-2)
-    smallest = torch.linalg.eigvalsh(unit).amin()
-    if smallest < -1e6 * precision * unit.shape[-1]:
-        raise ArgumentError(
-            f"feature_map {type(problem.feature_map).__name__} is not positive semidefinite on these keys: with a unit "
-            f"diagonal its kernel matrix has the eigenvalue {smallest:.3g}; accepted are kernels Phi . Phi"
-        )
