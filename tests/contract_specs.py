@@ -1,5 +1,16 @@
 """The combinations that the contract is run on."""
 
+RUNNING = (
+    "bn(running=true)",
+    "bn(scale=none,running=true)",
+    "bn(beta=0.5,learnable=true,running=true)+sh(1,1,2,4)",
+    "linear+bn(running=true)",
+    "linear+bn(running=true)+sh(1,1,3,3)",
+    "conv(3)+bn(running=true)",
+    "bn(running=true)+conv(3)+window(3)",
+)
+"""Running statistics: training and evaluation differ by intent, and each keeps the rest of the contract."""
+
 SPECS = (
     "softmax",
     "linear",
@@ -42,6 +53,7 @@ SPECS = (
     "conv(3)+bn+window(3)",
     "linear+conv(3)",
     "linear+conv(3,causal=true)",
+    *RUNNING,
 )
 
 ONLY_DENSE = ("constant+sh(2,2,3,3)",)

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.derive import derive
@@ -14,7 +15,7 @@ from primaldual.primal.presets import PARTS, preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import AllKeys, MaskedKeys, Subset, Window
-from primaldual.primal.transforms import BatchNormalization, Identity, Transform
+from primaldual.primal.transforms import Identity, Transform
 from primaldual.svr import (
     ImpliedRegression,
     SupportVectorExpansion,

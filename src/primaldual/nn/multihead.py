@@ -13,8 +13,10 @@ from primaldual.nn.inputs import batch_first, clean, read_masks
 from primaldual.nn.projection import ProjectedSource, split_heads
 from primaldual.nn.state_dicts import rename
 from primaldual.primal import plan
+from primaldual.primal.observation import RememberedSource, observe
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.sources import KeyValueSource
 
 
 class MultiheadAttention(nn.Module):
@@ -157,8 +159,13 @@ class MultiheadAttention(nn.Module):
         dropout_p = self.dropout if self.training else 0.0
         heads = split_heads(self.q_proj(query), self.head_dim)
         if attendable.pairs is None:
-            source = ProjectedSource(key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim)
+            source: KeyValueSource = ProjectedSource(
+                key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim
+            )
+            if self.problem.transform.observes:
+                source = RememberedSource(source)
             mixed = plan.attend_source(self.problem, heads, source, attendable, dropout_p)
+            observe(self.problem, source, attendable, heads)
         else:
             keys = split_heads(self.k_proj(key), self.head_dim)
             values = split_heads(self.v_proj(value), self.head_dim)

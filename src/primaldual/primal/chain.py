@@ -59,6 +59,17 @@ class Chain(Transform):
             transform.bind(heads, head_dim)
         return self
 
+    @property
+    def observes(self) -> bool:
+        return any(transform.observes for transform in self.steps())
+
+    def observe(self, training: TrainingSet, heads: HeadSet) -> None:
+        *former, last = self.steps()
+        for transform in former:
+            transform.observe(training, heads)
+            training = _changed_keys(transform, training, heads)
+        last.observe(training, heads)
+
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         for transform in self.steps():
             query, keys = transform.dense(query, keys, valid, heads)
@@ -104,3 +115,18 @@ def _one_by_one(
             return None
         query, training = changed
     return query, training
+
+
+def _changed_keys(transform: Transform, training: TrainingSet, heads: HeadSet) -> TrainingSet:
+    """The training pairs of whole sequences after a transform, by its definition if it has no fast form."""
+    batch, _, length, head_dim = training.key.shape
+    members = len(heads.members)
+    no_query = training.key.new_empty(batch, members, 0, head_dim)
+    changed = transform.shared(no_query, training, heads)
+    if changed is not None:
+        return changed[1]
+    training = training.for_query_heads(members)
+    valid = training.attendable.matrix(1, length, training.key.device).expand(batch, members, 1, length)
+    return training.with_keys(
+        transform.dense(no_query, training.key.unsqueeze(2), valid, heads)[1].squeeze(2)
+    )

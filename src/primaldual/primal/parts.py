@@ -23,7 +23,7 @@ class Part(nn.Module):
         """The part as it is written in a spec, e.g. ``bn(beta=0.8)``; "" when there is nothing to say.
 
         Example:
-            >>> from primaldual.primal.transforms import BatchNormalization
+            >>> from primaldual.primal.batch_normalization import BatchNormalization
             >>> BatchNormalization(beta=0.8).spec()
             'bn(beta=0.8)'
         """

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from primaldual.errors import CheckpointError, SpecError
+from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
@@ -17,7 +18,7 @@ from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import Window
-from primaldual.primal.transforms import BatchNormalization, Transform
+from primaldual.primal.transforms import Transform
 
 
 class SpecPart(NamedTuple):
@@ -41,7 +42,7 @@ PARTS: dict[str, SpecPart] = {
     "bn": SpecPart(
         "transform",
         BatchNormalization,
-        "bn(beta=1.0, scale=inv_std, eps=1e-05, learnable=false): batch-normalised attention",
+        "bn(beta=1.0, scale=inv_std, eps=1e-05, learnable=false, running=false, momentum=0.1): batch-normalised attention",
     ),
     "conv": SpecPart(
         "transform",

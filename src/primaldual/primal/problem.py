@@ -18,6 +18,7 @@ from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.normalizers import Normalizer, SumOfKernels
+from primaldual.primal.observation import observe_tensors
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import AllKeys, Subset, restrict
@@ -106,7 +107,9 @@ class PrimalProblem(nn.Module):
             ShapeError: tensors or mask do not fit together.
             ArgumentError: a mask that is not boolean, or dropout_p outside [0, 1).
         """
-        return plan.attend(self, query, key, value, mask, is_causal, dropout_p)
+        outputs = plan.attend(self, query, key, value, mask, is_causal, dropout_p)
+        observe_tensors(self, query, key, value, mask, is_causal)
+        return outputs
 
     def dense(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, is_causal: bool = False

@@ -80,4 +80,4 @@ def _fields(described: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, 
     if state:
         problem = problem.bind(1 if keys.dim() == 2 else keys.shape[-3], keys.shape[-1]).to(keys.dtype)
         problem.load_state_dict(state)
-    return {"problem": problem, **{name: tensors.get(name) for name in TENSORS}}
+    return {"problem": problem.eval(), **{name: tensors.get(name) for name in TENSORS}}

@@ -11,6 +11,7 @@ from torch import Tensor
 from primaldual.errors import ArgumentError, ConvergenceError
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.svr.assembly import HeadSolver, assemble
 from primaldual.svr.expansion import SupportVectorExpansion
 from primaldual.svr.reading import TrainingData, read_penalty, read_training_data
@@ -182,8 +183,16 @@ def _deviation(part: TrainingKernel) -> Tensor:
 
 
 def own_copy(problem: PrimalProblem | str, dtype: torch.dtype) -> PrimalProblem:
-    """The problem with its parameters in a type, apart from what may go on training."""
-    return deepcopy(preset(problem)).to(dtype=dtype).requires_grad_(False)
+    """The problem with its parameters in a type and as in evaluation, apart from what may go on training.
+
+    Raises:
+        ArgumentError: running statistics that have seen no training batch.
+    """
+    own = deepcopy(preset(problem)).to(dtype=dtype).requires_grad_(False).eval()
+    for part in own.modules():
+        if isinstance(part, RunningStatistics):
+            part.check_seen()
+    return own
 
 
 def _start(start: SupportVectorExpansion | None, data: TrainingData) -> Tensor:
