@@ -9,6 +9,7 @@ NAMES = {
     "Convolution", "Convolution2d", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
     "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset",
     "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",
+    "fold_batch_norm",
     "ImpliedRegression",    "SupportVectorExpansion", "implied_regression", "kernel_scale", "solve", "solve_path",
 }  # fmt: skip
 

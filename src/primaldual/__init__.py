@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from primaldual.nn.folding import fold_batch_norm
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
@@ -68,6 +69,7 @@ __all__ = [
     "TruncatedTaylor",
     "Window",
     "derive",
+    "fold_batch_norm",
     "implied_regression",
     "kernel_scale",
     "preset",
