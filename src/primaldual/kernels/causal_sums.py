@@ -43,7 +43,9 @@ def _gather(tensor: Tensor) -> Tensor:
 
     Behind the end the last row repeats: no query before it sees it.
     """
-    chunks = (tensor.shape[3] + CHUNK - 1) // CHUNK + 1  # never 1, which a compiler would treat apart
+    # One chunk more than needed: never 1, which a compiler would treat apart. Written without a sum outside the
+    # quotient, so that it sees that CHUNK divides the positions.
+    chunks = (tensor.shape[3] + 2 * CHUNK - 1) // CHUNK
     position = torch.arange(chunks * CHUNK, device=tensor.device)
     taken = tensor.index_select(3, position.clamp(max=tensor.shape[3] - 1))
     return torch.unflatten(taken, 3, (-1, CHUNK)).movedim(3, 0).flatten(3, 4)

@@ -55,7 +55,8 @@ def linear_attention(
     queries, keys, values = (tensor.to(wide) for tensor in (query_features, keys, values))
     queries = torch.unflatten(queries, 1, (kv_heads, heads // kv_heads))
     if is_causal:
-        missing = max(query_length - key_length, 0)
+        # Lengths that a compiler has found equal stay one symbol, and its sums stay simple.
+        missing = 0 if query_length == key_length else max(query_length - key_length, 0)
         sums, totals = _causal(queries[..., missing:, :], keys, values, normalize)
     else:
         missing = 0
