@@ -9,7 +9,7 @@ RUNNING = (
     "conv(3)+bn(running=true)",
     "bn(running=true)+conv(3)+window(3)",
 )
-"""Running statistics: training and evaluation differ by intent, and each keeps the rest of the contract."""
+"""Running statistics: training and evaluation differ by intent, and each keeps the contract."""
 
 SPECS = (
     "softmax",

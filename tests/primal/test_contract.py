@@ -14,23 +14,19 @@ from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.subsets import MaskedKeys
 from primaldual.testing import CHECKS
 from primaldual.testing.inputs import prepared, tensors
-from primaldual.testing.modules import check_export, check_module
+from primaldual.testing.modules import check_export
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("spec", SPECS)
 def test_preset_keeps_contract(spec, check):
-    if check is check_module and spec in RUNNING:
-        pytest.skip("its first line is train = eval, which running statistics give up")
     if check is check_export and spec in ONLY_DENSE:
         check(prepared(preset(spec), 4, 6), 4, 6, 13, True)
     else:
         check(prepared(preset(spec), 4, 6), 4, 6, 13, False)
 
 
-@pytest.mark.parametrize(
-    "check", [check for check in CHECKS if check is not check_module], ids=lambda each: each.__name__
-)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("spec", RUNNING)
 def test_running_statistics_keep_contract_in_evaluation(spec, check):
     problem = prepared(preset(spec), 4, 6)

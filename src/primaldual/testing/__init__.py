@@ -46,9 +46,10 @@ def check_attention(
     """Run the whole contract on a problem; an AssertionError tells what does not hold.
 
     fast = dense in outputs and gradients, under every mask; gradients equal finite differences; padding
-    changes nothing; a query without keys gives 0; the prefix rule; a sample alone equals the sample in
-    its batch; bfloat16; train = eval; copies; torch.compile and torch.export. All of it on a copy whose
-    parameters have been moved at random. Transforms that mix queries are tried on as many queries as keys.
+    changes nothing; a query without keys gives 0; the prefix rule; a sample alone equals the sample in its
+    batch; bfloat16; train = eval, unless T keeps running statistics; copies; torch.compile and
+    torch.export. All of it on a copy whose parameters have been moved at random. Transforms that mix
+    queries are tried on as many queries as keys.
 
     Args:
         problem: a PrimalProblem or a spec.
