@@ -122,7 +122,7 @@ class BatchNormalization(Transform):
         if fixed is not None:
             sharing = query.shape[1] // training.key.shape[1]
             near_zero = (training.key - fixed.mean[:, ::sharing]).to(training.value.dtype)
-            return self._normalized_query(query, fixed, heads), training.with_keys(near_zero)
+            return self.normalized_query(query, fixed, heads), training.with_keys(near_zero)
         if training.shared_by_queries and query.dtype == training.key.dtype and _fusible(query):
             eps = self.eps if self.scale == "inv_std" else None
             changed, keys = batch_normalized_query(
@@ -130,11 +130,12 @@ class BatchNormalization(Transform):
             )
             return changed, training.with_keys(keys)
         training, found = training.centred()
-        return self._normalized_query(query, found, heads), training
+        return self.normalized_query(query, found, heads), training
 
-    def _normalized_query(self, query: Tensor, statistics: KeyStatistics, heads: HeadSet) -> Tensor:
+    def normalized_query(self, query: Tensor, statistics: KeyStatistics, heads: HeadSet) -> Tensor:
         mean, variance = (for_query_heads(part, query.shape[1]) for part in statistics)
-        changed = query - self._beta(heads.members) * mean
+        beta = self._beta(heads.members)
+        changed = torch.sub(query, mean, alpha=beta) if isinstance(beta, float) else query - beta * mean
         if self.scale == "inv_std":
             changed = changed / (variance + self.eps)
         return changed.to(query.dtype)

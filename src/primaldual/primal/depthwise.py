@@ -65,7 +65,7 @@ class DepthwiseConvolution(Transform):
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         layout = self._layout(heads, keys.shape[-2])
         seen = torch.where(valid.unsqueeze(-1), keys, 0.0)
-        weight = self._filters(heads, keys)
+        weight = self.filters(heads, keys)
         return query, dense.convolution(seen, weight, layout.grid, layout.prefix, self.causal)
 
     def shared(
@@ -76,7 +76,7 @@ class DepthwiseConvolution(Transform):
         training = training.for_query_heads(query.shape[1])
         layout = self._layout(heads, training.key.shape[-2])
         seen = keep_attendable(training.key, training.attendable.keys)
-        keys = convolve(seen, self._filters(heads, seen), layout, self.causal)
+        keys = convolve(seen, self.filters(heads, seen), layout, self.causal)
         return query, training.with_keys(keys)
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
@@ -87,14 +87,14 @@ class DepthwiseConvolution(Transform):
         if allowed is not None:
             own = torch.eye(length, dtype=torch.bool, device=query.device)
             seen = torch.where((allowed | own).unsqueeze(-1), seen, 0.0)
-        weight = self._filters(heads, query)
+        weight = self.filters(heads, query)
         mixed = dense.convolution(seen, weight, layout.grid, layout.prefix, self.causal)
         return mixed.squeeze(2) if allowed is None else mixed.diagonal(dim1=2, dim2=3).transpose(-2, -1)
 
     def mix_queries(self, query: Tensor, attendable: Attendable, heads: HeadSet) -> Tensor:
         layout = self.positions(heads, query.shape[-2])
         layout.check(query.shape[-2])
-        return convolve_queries(query, self._filters(heads, query), layout, self.causal, attendable)
+        return convolve_queries(query, self.filters(heads, query), layout, self.causal, attendable)
 
     def _layout(self, heads: HeadSet, pairs: int) -> Layout:
         """How the training pairs lie."""
@@ -102,7 +102,7 @@ class DepthwiseConvolution(Transform):
         layout.check(pairs)
         return layout
 
-    def _filters(self, heads: HeadSet, like: Tensor) -> Tensor:
+    def filters(self, heads: HeadSet, like: Tensor) -> Tensor:
         """The filters of these heads, (heads, D, rows, columns)."""
         members, head_dim = heads.members, like.shape[-1]
         if self.weight is None:

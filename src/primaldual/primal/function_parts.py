@@ -127,17 +127,17 @@ class TransformFunction(FunctionPart, Transform):
     kind = "transform"
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
-        return self._apply_to(query), self._apply_to(keys)
+        return self.apply_to(query), self.apply_to(keys)
 
     def shared(
         self, query: Tensor, training: TrainingSet, heads: HeadSet
     ) -> tuple[Tensor, TrainingSet] | None:
         if training.pools_keys:
             return None
-        keys = keep_attendable(self._apply_to(training.key), training.attendable.keys)
-        return self._apply_to(query), training.with_keys(keys)
+        keys = keep_attendable(self.apply_to(training.key), training.attendable.keys)
+        return self.apply_to(query), training.with_keys(keys)
 
-    def _apply_to(self, inputs: Tensor) -> Tensor:
+    def apply_to(self, inputs: Tensor) -> Tensor:
         found = self.function(inputs)
         _check(self.spec(), found, inputs.shape, "(..., D) -> (..., D)")
         return found

@@ -14,6 +14,8 @@ from primaldual.kernels import dense
 from primaldual.kernels.masks import read_mask
 from primaldual.primal import plan
 from primaldual.primal.checks import check_mixing, check_shapes
+from primaldual.primal.decoding.state import DecodingState, Sizes
+from primaldual.primal.decoding.step import step
 from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
 from primaldual.primal.head_sets import HeadSet
@@ -110,6 +112,68 @@ class PrimalProblem(nn.Module):
         outputs = plan.attend(self, query, key, value, mask, is_causal, dropout_p)
         observe_tensors(self, query, key, value, mask, is_causal)
         return outputs
+
+    def init_state(
+        self,
+        batch: int,
+        heads: int,
+        head_dim: int,
+        *,
+        kv_heads: int | None = None,
+        value_dim: int | None = None,
+        capacity: int = 64,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> DecodingState:
+        """What :meth:`step` needs of a batch of sequences that have no token yet.
+
+        Args:
+            batch: sequences.
+            heads: query heads.
+            head_dim: D.
+            kv_heads: key and value heads, dividing heads; default ``heads``.
+            value_dim: Dv; default ``head_dim``.
+            capacity: tokens that there is room for at first; twice as many when they are more.
+            dtype: of the tensors of every step; default torch's.
+            device: likewise.
+
+        Raises:
+            ArgumentError: sizes below 1, or kv_heads that do not divide heads.
+            UnsupportedError: a problem with a fixed number of positions (a mask, a grid).
+        """
+        sizes = Sizes.read(batch, heads, head_dim, kv_heads, value_dim, dtype, device)
+        return DecodingState(self, sizes, capacity)
+
+    def step(
+        self, state: DecodingState, query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
+        """The outputs of the next n tokens of every sequence, (batch, heads, n, Dv); the state takes them in.
+
+        They are the last rows of ``attend(..., is_causal=True)`` on all tokens of the sequence so far, in
+        inference: without dropout and gradients. n is 1 to generate, more for a prompt or a piece of one.
+
+        Args:
+            state: from :meth:`init_state`; changed in place.
+            query: (batch, heads, n, D).
+            key: (batch, kv heads, n, D).
+            value: (batch, kv heads, n, Dv).
+            valid: bool (batch, n), False = no token. Padding, wherever it stands, takes no place: a sequence gives
+                what it gives alone. Its outputs are 0, and what it holds changes nothing.
+
+        Raises:
+            ShapeError: tensors that do not fit the state; the state is then as it was.
+            ArgumentError: another dtype or device than the state's, or the state of another problem.
+
+        Example:
+            >>> problem = PrimalProblem()
+            >>> query, key, value = torch.randn(3, 1, 2, 5, 8).unbind(0)
+            >>> state = problem.init_state(batch=1, heads=2, head_dim=8)
+            >>> tokens = zip(query.split(1, 2), key.split(1, 2), value.split(1, 2))
+            >>> outputs = torch.cat([problem.step(state, *token) for token in tokens], 2)
+            >>> torch.allclose(outputs, problem.attend(query, key, value, is_causal=True), atol=1e-6)
+            True
+        """
+        return step(self, state, query, key, value, valid)
 
     def dense(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, is_causal: bool = False
