@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check format docs clean
+.PHONY: demo test check format bench docs clean
 
 demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
@@ -21,8 +21,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
+	$(BIN)/primaldual bench --out benchmarks/results
+
 docs: $(READY)
 	$(BIN)/python docs/build.py
+	$(BIN)/python docs/make_performance.py
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
 
 $(READY): pyproject.toml constraints.txt

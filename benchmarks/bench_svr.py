@@ -13,11 +13,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from benchmarks.timing import ratios
 from joblib import Parallel, delayed
 from sklearn.svm import SVR
 
 import primaldual as pdl
+from primaldual.bench.timing import Budget, interleaved, ratio
 from primaldual.svr.objective import Regression, certify
 
 EPSILON = 0.1
@@ -89,8 +89,10 @@ def main() -> None:
                 raise SystemExit(f"the gap {gap:.1e} is above {tolerance:.1e}: nothing is timed")
             for jobs in arguments.jobs:
                 peer = partial(fit_all, kernel.numpy(), targets.T.numpy(), penalty, jobs)
-                middle, low, high = ratios(peer, ours, arguments.rounds)
-                row = f"{outputs:7} {penalty:4g} {jobs:13} {middle:13.2f} ({low:.2f} - {high:.2f})"
+                budget = Budget(0, least=arguments.rounds, most=arguments.rounds)
+                seconds = interleaved({"peer": peer, "ours": ours}, budget)
+                faster = ratio(seconds["peer"], seconds["ours"])
+                row = f"{outputs:7} {penalty:4g} {jobs:13} {faster.median:13.2f} ({faster.lower:.2f} - {faster.upper:.2f})"
                 print(f"{row}   {gap:.1e}    {peer_gap:.1e}", flush=True)
 
 

@@ -34,7 +34,8 @@ BELOW = {
         "analysis",
         "data",
     },
-    "cli": {"errors", "primal", "svr", "training", "estimators", "analysis", "data", "experiments"},
+    "bench": {"errors", "kernels", "primal", "nn", "analysis", "experiments"},
+    "cli": {"errors", "primal", "svr", "training", "estimators", "analysis", "data", "experiments", "bench"},
 }
 """What each package may import of the others."""
 

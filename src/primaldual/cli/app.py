@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from primaldual.cli.bench import bench
 from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
 from primaldual.cli.describe import equation, presets
@@ -43,5 +44,5 @@ def front(
     del version
 
 
-for command in (compare, train, predict, evaluate, certify, equation, presets):
+for command in (compare, train, predict, evaluate, certify, bench, equation, presets):
     app.command()(command)
