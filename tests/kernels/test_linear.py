@@ -186,3 +186,10 @@ def test_bad_input_is_named():
         linear_attention(tensor, tensor[..., :3], tensor)
     with pytest.raises(ShapeError, match="share the batch"):
         linear_attention(tensor, tensor, tensor[:, :, :4])
+
+
+def test_subnormal_totals_give_finite_means():
+    query = torch.full((1, 1, 1, 1), 1e-40)
+    value = torch.tensor([2.0, 4.0]).reshape(1, 1, 2, 1)
+    out = linear_attention(query, torch.ones(1, 1, 2, 1), value)
+    assert abs(out.item() - 3) < 1e-3

@@ -62,8 +62,8 @@ def linear_attention(
         missing = 0
         sums, totals = _everywhere(queries, keys, values, normalize)
     if totals is not None:
-        present = totals != 0
-        sums = sums * torch.where(present, 1 / torch.where(present, totals, 1.0), 0.0)
+        # Not multiplied by 1 / totals, which overflows where the totals are subnormal.
+        sums = sums / torch.where(totals != 0, totals, torch.inf)
     out = sums.flatten(1, 2).to(value.dtype)
     return pad(out, (0, 0, missing, 0)) if missing else out
 
