@@ -21,7 +21,7 @@ PEERS = [
     f"literal {SCALED}",
     f"literal bn+{SCALED}",
 ]
-PEERS += ["nn.MultiheadAttention", "nn.TransformerEncoderLayer"]
+PEERS += ["SDPA-cache", "nn.MultiheadAttention", "nn.TransformerEncoderLayer"]
 INSTALLED = [
     "local-attention window(4)",
     "performer-pytorch",
@@ -34,6 +34,17 @@ INSTALLED = [
 def test_ours_meets_its_definition(name):
     for setting in checks(contender(name), SMALL):
         assert check(contender(name), setting).gradients
+
+
+@pytest.mark.parametrize("name", ["decoding bn", f"decoding {SCALED}"])
+def test_decoding_meets_the_causal_definition(name):
+    for setting in checks(contender(name), SMALL):
+        assert check(contender(name), setting).error < 1e-5
+
+
+def test_pooled_heads_keep_less():
+    kept = [contender(name).build(SMALL).state_bytes for name in (f"decoding {SCALED}", "SDPA-cache")]
+    assert 0.4 < kept[0] / kept[1] < 0.6
 
 
 @pytest.mark.parametrize("name", PEERS)

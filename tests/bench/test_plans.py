@@ -33,6 +33,9 @@ def test_the_goals_are_those_that_were_set():
     assert find("window(64) / local-attention", 4096, FORWARD).bound == Bound(at_least=1.6)
     assert find("linear / cumulative sums", 4096, FORWARD, is_causal=True).bound == Bound(at_least=40)
     assert find("linear / performer-pytorch", 4096, BOTH).bound == Bound(at_least=1.7)
+    assert find("decoding bn / SDPA over a cache", 4096, FORWARD).bound == Bound(at_most=1.05)
+    kept = find("decoding sh(1,2,4,8) / SDPA over a cache", 4096, FORWARD, "state bytes")
+    assert kept.bound == Bound(at_most=0.49)
     assert pytest.approx(0.469, abs=1e-3) == WORK
     assert {tuple(one.length for one in case.settings) for case in full().doublings} == {
         (2048, 4096, 8192, 16384)

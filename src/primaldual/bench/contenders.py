@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from primaldual.bench import blocks, ours, package_peers, torch_peers
+from primaldual.bench import blocks, decoding, ours, package_peers, torch_peers
 from primaldual.bench.families import Contender, Family
 from primaldual.errors import ArgumentError
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for part in (ours, blocks, torch_peers, package_peers) for family in part.FAMILIES
+    family.name: family
+    for part in (ours, blocks, decoding, torch_peers, package_peers)
+    for family in part.FAMILIES
 }
 
 

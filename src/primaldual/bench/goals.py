@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from primaldual.bench.cases import MEMORY, Bound, Doubling, Duel
+from primaldual.bench.cases import MEMORY, STATE, Bound, Doubling, Duel
 from primaldual.bench.programs import BOTH, DIRECTIONS, FORWARD
 from primaldual.bench.settings import Setting
 
@@ -31,6 +31,7 @@ def goals() -> tuple[Duel, ...]:
         *_causal(),
         *_window(),
         *_linear(),
+        *_decoding(),
     )
 
 
@@ -152,6 +153,20 @@ def _linear() -> Iterable[Duel]:
     yield from _directions(sums, Bound(at_least=40), faster=True)
     performer = Duel("linear / performer-pytorch", "factored", "performer-kernel", filled(4096), "")
     yield from _directions(performer, Bound(at_least=1.7), faster=True)
+
+
+def _decoding() -> Iterable[Duel]:
+    case = Duel("decoding bn / SDPA over a cache", "decoding bn", "SDPA-cache", Setting(4096), FORWARD)
+    yield replace(case, bound=Bound(at_most=1.05))
+    yield Duel(
+        "decoding sh(1,2,4,8) / SDPA over a cache",
+        "decoding sh(1,2,4,8)",
+        "SDPA-cache",
+        Setting(4096, heads=4),
+        FORWARD,
+        STATE,
+        Bound(at_most=0.49),
+    )
 
 
 def _bounded(case: Duel, forward: float, both: float) -> list[Duel]:

@@ -22,12 +22,14 @@ class Program:
         leaves: inputs, compared between programs by their gradients.
         seed: gradient of the output.
         parameters: tensors whose gradients are computed too.
+        state_bytes: bytes that are kept of the tokens so far, where something is kept.
     """
 
     function: Callable[..., Tensor]
     leaves: tuple[Tensor, ...]
     seed: Tensor
     parameters: tuple[Tensor, ...] = ()
+    state_bytes: int | None = None
 
     def forward(self) -> Tensor:
         """The output, without anything kept for a backward pass."""

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from primaldual.bench.admission import BASELINE, Admission, Pair, in_words
-from primaldual.bench.cases import MEMORY, Doubling, Duel, FootprintCase, Plan, Sweep
+from primaldual.bench.cases import MEMORY, STATE, Doubling, Duel, FootprintCase, Plan, Sweep
 from primaldual.bench.child import Footprint, footprint
 from primaldual.bench.contenders import contender
 from primaldual.bench.machine import machine, peak_gflops
@@ -121,6 +121,9 @@ class Runner:
             if None in found:
                 return
             ours, peer = ([float(one.memory)] for one in found if one is not None)
+        elif duel.measure == STATE:
+            held = [contender(name).build(duel.setting).state_bytes for name in sides]
+            ours, peer = ([float(size or 0)] for size in held)
         else:
             tasks = self._tasks([(name, duel.setting) for name in sides], duel.direction)
             if len(tasks) < 2:
