@@ -6,7 +6,7 @@ import primaldual
 
 NAMES = {
     "AllKeys", "AttentionClassifier", "AttentionRegressor", "AttentionSVR", "BatchNormalization", "Chain", "Constant",
-    "Convolution", "Convolution2d", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
+    "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
     "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset",
     "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",
     "fold_batch_norm",

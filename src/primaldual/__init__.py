@@ -8,6 +8,7 @@ from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
+from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.normalizers import Constant, Normalizer, SumOfKernels
@@ -50,6 +51,7 @@ __all__ = [
     "Constant",
     "Convolution",
     "Convolution2d",
+    "DecodingState",
     "EluPlusOne",
     "Exponential",
     "FeatureMap",

@@ -45,3 +45,31 @@ def test_nothing_yet_is_zero():
     found = StreamingStatistics.empty(torch.zeros(1, 1, 0, 2)).statistics()
     assert found.mean.eq(0).all()
     assert found.variance.eq(0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(former=st.integers(0, 6), length=st.integers(1, 9), masked=st.booleans(), seed=st.integers(0, 10**6))
+def test_along_gives_the_statistics_that_every_new_key_sees(former, length, masked, seed):
+    generator = torch.Generator().manual_seed(seed)
+    key = torch.randn(2, 3, former + length, 4, generator=generator, dtype=torch.float64) + 5
+    kept = torch.rand(2, 1, 1, length, generator=generator) > 0.4 if masked else None
+    state = StreamingStatistics.empty(key)
+    state = state.update(key[:, :, :former]) if former else state
+    new = key[:, :, former:]
+    found = state.along(new, kept)
+    for row in range(2):
+        for i in range(length):
+            before = torch.ones(i, dtype=torch.bool) if kept is None else kept[row, 0, 0, :i]
+            seen = torch.cat([key[row, :, :former], new[row, :, :i][:, before], new[row, :, i : i + 1]], 1)
+            assert_close(found.mean[row, :, i], seen.mean(1))
+            assert_close(found.variance[row, :, i], seen.var(1, unbiased=False), rtol=1e-9, atol=1e-9)
+
+
+def test_one_more_key():
+    key = torch.randn(2, 3, 9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    empty = StreamingStatistics.empty(key)
+    state = StreamingStatistics(0, empty.mean, empty.deviations)
+    for one in key.split(1, 2):
+        state = state.including(one)
+    assert_close(state.statistics().mean, key.mean(2, keepdim=True))
+    assert_close(state.statistics().variance, key.var(2, unbiased=False, keepdim=True))

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels.masks import Attendable
 from primaldual.nn.inputs import batch_first, clean, read_masks
 from primaldual.nn.projection import ProjectedSource, split_heads
 from primaldual.nn.state_dicts import rename
 from primaldual.primal import plan
+from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.observation import RememberedSource, observe
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
@@ -176,6 +177,75 @@ class MultiheadAttention(nn.Module):
         if not batched:
             return out[0], None if weights is None else weights[0]
         return out if self.batch_first else out.transpose(0, 1), weights
+
+    def init_state(
+        self,
+        batch: int,
+        *,
+        capacity: int = 64,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> DecodingState:
+        """What :meth:`step` needs of a batch of sequences that have no token yet.
+
+        Args:
+            batch: sequences.
+            capacity: tokens that there is room for at first; twice as many when they are more.
+            dtype: that keys and values are kept in; default the parameters'.
+            device: default the parameters'.
+
+        Raises:
+            UnsupportedError: keys or values of another width than the queries, or positions of a fixed number.
+        """
+        if self.k_proj.in_features != self.embed_dim or self.v_proj.in_features != self.embed_dim:
+            raise UnsupportedError(
+                f"step by step a layer attends its own inputs, of width {self.embed_dim}; got kdim "
+                f"{self.k_proj.in_features} and vdim {self.v_proj.in_features}"
+            )
+        return self.problem.init_state(
+            batch,
+            self.num_heads,
+            self.head_dim,
+            kv_heads=self.kv_heads,
+            capacity=capacity,
+            dtype=dtype or self.out_proj.weight.dtype,
+            device=device or self.out_proj.weight.device,
+        )
+
+    @torch.no_grad()
+    def step(self, state: DecodingState, inputs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The causal layer's outputs for the next n tokens of every sequence, without dropout and gradients.
+
+        Args:
+            state: from :meth:`init_state`; changed in place.
+            inputs: (n, batch, embed_dim), batch first if so set.
+            valid: bool (batch, n), False = no token; padding takes no place.
+
+        Returns:
+            As ``inputs``; at padding, the output projection of 0.
+
+        Raises:
+            ShapeError: inputs that do not fit the state; the state is then as it was.
+
+        Example:
+            >>> layer = MultiheadAttention(16, 4, batch_first=True, attention="bn").eval()
+            >>> inputs, state = torch.randn(1, 6, 16), layer.init_state(batch=1)
+            >>> outputs = torch.cat([layer.step(state, token) for token in inputs.split(1, 1)], 1)
+            >>> whole, _ = layer(inputs, inputs, inputs, is_causal=True, need_weights=False)
+            >>> torch.allclose(outputs, whole, atol=1e-5)
+            True
+        """
+        if inputs.dim() != 3 or inputs.shape[2] != self.embed_dim:
+            order = "batch, n" if self.batch_first else "n, batch"
+            raise ShapeError(f"inputs must be ({order}, {self.embed_dim}); got shape {tuple(inputs.shape)}")
+        tokens = inputs if self.batch_first else inputs.transpose(0, 1)
+        query, key, value = (
+            split_heads(projection(tokens), self.head_dim).to(state.sizes.dtype)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = self.problem.step(state, query, key, value, valid)
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2).to(self.out_proj.weight.dtype))
+        return out if self.batch_first else out.transpose(0, 1)
 
     def _map(self, heads: Tensor, key: Tensor, attendable: Attendable, average: bool) -> Tensor:
         keys = split_heads(self.k_proj(key), self.head_dim)

@@ -14,7 +14,8 @@ from primaldual.kernels import dense
 from primaldual.kernels.masks import read_mask
 from primaldual.primal import plan
 from primaldual.primal.checks import check_mixing, check_shapes
-from primaldual.primal.decoding.state import DecodingState, Sizes
+from primaldual.primal.decoding.sizes import Sizes
+from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.decoding.step import step
 from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels.precision import own_precision
 from primaldual.primal import plan
 from primaldual.primal.decoding.arrival import Arrival
 from primaldual.primal.decoding.engines import Group
 from primaldual.primal.decoding.history import History
-from primaldual.primal.decoding.state import DecodingState, Sizes
+from primaldual.primal.decoding.sizes import check_step, check_valid
+from primaldual.primal.decoding.state import DecodingState
 
 if TYPE_CHECKING:
     from primaldual.primal.problem import PrimalProblem
@@ -108,34 +108,3 @@ def _places(tensor: Tensor, order: Tensor, present: Tensor) -> Tensor:
     """Tokens (batch, heads, n, D) in another order within their rows, exactly 0 where there is none."""
     moved = tensor.gather(2, order[:, None, :, None].expand(-1, tensor.shape[1], -1, tensor.shape[3]))
     return torch.where(present[:, None, :, None], moved, 0.0)
-
-
-def check_step(sizes: Sizes, query: Tensor, key: Tensor, value: Tensor) -> None:
-    """Raise unless tensors are of the sizes, the dtype and the device of the state."""
-    batch, heads, kv_heads, head_dim, value_dim, dtype, device = sizes
-    for name, tensor, wanted_heads, width in (
-        ("query", query, heads, head_dim),
-        ("key", key, kv_heads, head_dim),
-        ("value", value, kv_heads, value_dim),
-    ):
-        shape = tensor.shape
-        if len(shape) != 4 or shape != (batch, wanted_heads, query.shape[-2], width):
-            raise ShapeError(
-                f"{name} must be (batch, heads, n, dim) = ({batch}, {wanted_heads}, n, {width}), as the state, with one n "
-                f"for query, key and value; got {tuple(shape)}"
-            )
-        if tensor.dtype != dtype:
-            raise ArgumentError(f"{name} must be {dtype}, as the state; got {tensor.dtype}")
-        if tensor.device != device:
-            raise ArgumentError(f"{name} must be on {device}, as the state; got {tensor.device}")
-
-
-def check_valid(valid: Tensor, query: Tensor) -> None:
-    """Raise unless ``valid`` is bool (batch, n)."""
-    wanted = query.shape[0], query.shape[2]
-    if valid.dtype != torch.bool:
-        raise ArgumentError(f"valid must be boolean with True = a token; got dtype {valid.dtype}")
-    if valid.shape != wanted:
-        raise ShapeError(f"valid must be (batch, n) = {wanted}; got {tuple(valid.shape)}")
-    if valid.device != query.device:
-        raise ArgumentError(f"valid must be on {query.device}, as the query; got {valid.device}")

@@ -121,6 +121,8 @@ class NormalizedByPrefix(Incremental):
         return self._normalized(query, former.along(keys, kept), shift), keys, shift
 
     def _normalized(self, query: Tensor, found: KeyStatistics, shift: Tensor | None) -> Tensor:
+        if self.transform.running and not self.transform.training:
+            raise _other_mode(self.transform, "evaluation")
         mean = found.mean if shift is None else found.mean + shift
         return self.transform.normalized_query(query, KeyStatistics(mean, found.variance), self.heads)
 
@@ -140,10 +142,7 @@ class NormalizedByAverages(Incremental):
         query, keys, shift = changed
         found = self.transform.fixed_statistics(self.heads.members, query.dtype)
         if found is None:
-            raise ArgumentError(
-                f"{self.transform.spec()} decodes with its running averages here; got a problem that has been put into "
-                "training mode since init_state"
-            )
+            raise _other_mode(self.transform, "training")
         if not self.exact:
             return self.transform.normalized_query(query, found, self.heads), keys, shift
         whole = keys if shift is None else keys + shift
@@ -160,3 +159,10 @@ def _(transform: BatchNormalization, heads: HeadSet, exact: bool) -> Incremental
     if transform.running and not transform.training:
         return NormalizedByAverages(transform, heads, exact)
     return None if exact else NormalizedByPrefix(transform, heads)
+
+
+def _other_mode(transform: BatchNormalization, mode: str) -> ArgumentError:
+    return ArgumentError(
+        f"{transform.spec()} keeps something else in training than in evaluation; got a problem put into {mode} mode "
+        "since the state was made"
+    )

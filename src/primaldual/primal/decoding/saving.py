@@ -1,0 +1,65 @@
+"""States as tensors by name, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from primaldual.errors import CheckpointError
+from primaldual.primal.decoding.memory import SEQUENCES, Memory
+
+
+def saved_tensors(
+    spec: str, lengths: list[int], memories: Sequence[Memory], places: Sequence[int]
+) -> dict[str, Tensor]:
+    """The spec as bytes, the lengths, and of every memory the tensors, cut to the places that are filled."""
+    found = {
+        "spec": torch.tensor(list(spec.encode()), dtype=torch.uint8),
+        "lengths": torch.tensor(lengths),
+    }
+    for number, (memory, filled) in enumerate(zip(memories, places, strict=True)):
+        for name, tensor in memory.tensors():
+            held = tensor[:, :, :filled] if name in SEQUENCES else tensor
+            found[f"{number}.{name}"] = held.clone(memory_format=torch.contiguous_format)
+    return found
+
+
+def loaded_memories(spec: str, memories: Sequence[Memory], tensors: Mapping[str, Tensor]) -> list[Memory]:
+    """Memories like the given ones, of what :func:`saved_tensors` gave.
+
+    Raises:
+        CheckpointError: tensors of another problem or of other sizes.
+    """
+    saved = bytes(tensors["spec"].tolist()).decode(errors="replace") if "spec" in tensors else None
+    if saved != spec:
+        raise CheckpointError(f"the state is of {spec!r}; got tensors of {saved!r}")
+    held = {
+        f"{number}.{name}": tensor
+        for number, memory in enumerate(memories)
+        for name, tensor in memory.tensors()
+    }
+    needed = {*held, "spec", "lengths"}
+    if set(tensors) != needed:
+        raise CheckpointError(f"the state needs the tensors {sorted(needed)}; got {sorted(tensors)}")
+    batch = next(iter(held.values())).shape[0]
+    if tensors["lengths"].shape != (batch,):
+        raise CheckpointError(f"lengths must be ({batch},); got {tuple(tensors['lengths'].shape)}")
+    for name, tensor in held.items():
+        _check(name, tensor, tensors[name])
+    return [memory.map(_taken_from(tensors, number)) for number, memory in enumerate(memories)]
+
+
+def _check(name: str, held: Tensor, given: Tensor) -> None:
+    wanted = list(held.shape)
+    if name.rpartition(".")[2] in SEQUENCES and given.dim() == len(wanted):
+        wanted[2] = given.shape[2]
+    if wanted != list(given.shape) or held.dtype != given.dtype:
+        raise CheckpointError(
+            f"{name} must be {tuple(wanted)}, {held.dtype}; got {tuple(given.shape)}, {given.dtype}"
+        )
+
+
+def _taken_from(tensors: Mapping[str, Tensor], number: int) -> Callable[[str, Tensor], Tensor]:
+    return lambda name, held: tensors[f"{number}.{name}"].to(held, copy=True)
