@@ -55,6 +55,3 @@ SPECS = (
     "linear+conv(3,causal=true)",
     *RUNNING,
 )
-
-ONLY_DENSE = ("constant+sh(2,2,3,3)",)
-"""Pooled heads without a fast form: torch.export fixes their length."""

@@ -15,6 +15,8 @@ def name(page):
     return str(page.relative_to(ROOT))
 
 
+# torch.onnx copies the program that it exports, and warns of torch's own class in doing so.
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_python_blocks_run(page, monkeypatch):
     module = ModuleType("documentation")

@@ -54,19 +54,20 @@ def check_compile(problem: PrimalProblem, heads: int, head_dim: int, length: int
             ),
             strict=True,
         ):
-            assert_close(filled(found), filled(wanted), rtol=1e-8, atol=1e-9)
+            assert_close(filled(found), filled(wanted), rtol=1e-6, atol=1e-7)
 
 
 def check_export(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
-    """torch.export with dynamic batch and length (16 and up) gives the same outputs at another size."""
-    sizes = {0: torch.export.Dim("batch", min=2, max=64)}
-    longer = length
-    if not fixed_length:
-        sizes[2] = torch.export.Dim("length", min=16, max=4096)
-        length, longer = 19, 41
+    """torch.export with dynamic batch and length gives the same outputs at other sizes."""
+    dynamic = torch.export.Dim.DYNAMIC
+    sizes = {0: dynamic} if fixed_length else {0: dynamic, 2: dynamic}
+    length, *others = (length, length) if fixed_length else (19, 11, 41)
     inputs = tuple(tensor.detach() for tensor in tensors(heads, head_dim, length, dtype=torch.float32))
-    other = [tensor.detach() for tensor in tensors(heads, head_dim, longer, batch=3, dtype=torch.float32)]
     module = _Attention(problem, False)
     with torch.no_grad():
         exported = torch.export.export(module, inputs, dynamic_shapes=(sizes, sizes, sizes)).module()
-        assert_close(exported(*other), module(*other), rtol=1e-4, atol=1e-5)
+        for other in others:
+            given = [
+                tensor.detach() for tensor in tensors(heads, head_dim, other, batch=3, dtype=torch.float32)
+            ]
+            assert_close(exported(*given), module(*given), rtol=1e-4, atol=1e-5)
