@@ -70,6 +70,7 @@ def comparisons() -> tuple[Duel, ...]:
         filled(4096, is_causal=True),
         "",
     )
+    formula = Duel("bn / the formula", "bn", "literal bn", long, "")
     causal = filled(4096, is_causal=True)
     windows = [
         Duel(f"window(64) / {title}", "window(64)", peer, causal, "")
@@ -83,6 +84,8 @@ def comparisons() -> tuple[Duel, ...]:
     series = Setting(152, batch=16, heads=4, head_dim=16)
     block = Duel("block / nn.TransformerEncoderLayer", "block", "nn.TransformerEncoderLayer", series, "")
     return (
+        *_directions(formula, faster=True),
+        *_directions(replace(formula, measure=MEMORY), faster=True),
         *(case for pair in windows for case in _directions(pair, faster=True)),
         *_directions(compiled, faster=True),
         *_directions(efficient, faster=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from primaldual.bench.gate import OURS_LENGTH, PEER_LENGTH, Check
+from primaldual.bench.gate import OURS_LENGTH, OURS_TOLERANCES, PEER_LENGTH, PEER_TOLERANCES, Check
 from primaldual.bench.goals import SCALES
 from primaldual.bench.machine import PEAK_SIDE
 from primaldual.bench.plots import figures
@@ -12,7 +12,6 @@ from primaldual.bench.results import Results
 from primaldual.bench.sizes import amount
 from primaldual.bench.tables import (
     TextTable,
-    count_reached,
     footprint_table,
     goals_table,
     growth_table,
@@ -20,6 +19,7 @@ from primaldual.bench.tables import (
     skip_table,
     sweep_tables,
 )
+from primaldual.bench.verdicts import count_reached
 
 MARK = (
     "<!-- Written by docs/make_performance.py from benchmarks/results/performance.json: run `make docs`. -->"
@@ -114,7 +114,9 @@ def _method(results: Results) -> list[str]:
     points = (
         f"**Gate.** Before anything is timed, ours meets its definition in float64 on {OURS_LENGTH} tokens, outputs and "
         "gradients, in float64 and in the format that is timed; peers that compute the same meet ours on up to "
-        f"{PEER_LENGTH} tokens. One failure stops the run.",
+        f"{PEER_LENGTH} tokens. Accepted are {OURS_TOLERANCES['fp64']:.0e} in float64 and, of peers, "
+        f"{PEER_TOLERANCES['fp32']:.0e} in float32; of ours {OURS_TOLERANCES['fp32']:.0e} there, because causal batch "
+        "normalisation divides by the variance of the first two keys. One failure stops the run.",
         "**Inputs** are what a projection leaves: (batch, N, heads, D) transposed, as is the gradient that comes back.",
         "**Time.** Ours and peers run turn by turn in one process, every second round in reverse order; short calls are "
         "repeated within a turn. Ratios are taken within a round; shown are their median and quartiles. A number with × "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from primaldual.bench.cases import TIME
 from primaldual.bench.machine import PEAK_SIDE
 from primaldual.bench.programs import FORWARD
 from primaldual.bench.results import Results, SweepRow
@@ -15,12 +14,14 @@ from primaldual.bench.wording import (
     against_text,
     bound_text,
     case_name,
+    cost_text,
     rate_text,
     seconds_text,
     sizes_text,
     spread_text,
     value_text,
     verdict,
+    what_text,
 )
 
 
@@ -75,7 +76,7 @@ def goals_table(results: Results) -> TextTable:
         (
             case_name(row.case),
             str(row.case.setting.length),
-            row.case.direction if row.case.measure == TIME else f"{row.case.direction}, {row.case.measure}",
+            what_text(row.case),
             value_text(row),
             bound_text(row.case),
             verdict(row.reached),
@@ -93,10 +94,9 @@ def peers_table(results: Results) -> TextTable:
         (
             case_name(row.case),
             str(row.case.setting.length),
-            row.case.direction,
+            what_text(row.case),
             value_text(row),
-            seconds_text(row.ours),
-            seconds_text(row.peer),
+            *(cost_text(row.case.measure, cost) for cost in (row.ours, row.peer)),
         )
         for row in results.duels
         if row.case.bound.empty
@@ -184,29 +184,3 @@ def skip_table(results: Results) -> TextTable:
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
         rows.append((name, places[0] + more if places else "", reason))
     return TextTable("Not measured", ("contender", "setting", "why"), tuple(rows), numeric=False)
-
-
-def missed(results: Results) -> list[str]:
-    """Goals that were missed, in words."""
-    words = [
-        f"{case_name(row.case)}, N {row.case.setting.length}, {row.case.direction}, {row.case.measure}: "
-        f"{value_text(row)}, goal {bound_text(row.case)}"
-        for row in results.duels
-        if not row.case.bound.empty and not row.reached
-    ]
-    return words + [
-        f"{row.name}, {row.length} to {2 * row.length}, {row.direction}, {row.measure}: "
-        f"{spread_text(row.value)}, goal {row.bound}"
-        for row in results.doublings
-        if not row.reached
-    ]
-
-
-def count_reached(results: Results) -> tuple[int, int]:
-    """How many goals were reached, and how many were measured."""
-    verdicts: Iterable[bool] = [
-        *(row.reached for row in results.duels if not row.case.bound.empty),
-        *(row.reached for row in results.doublings),
-    ]
-    found = list(verdicts)
-    return sum(found), len(found)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from primaldual.bench.cases import Duel
+from primaldual.bench.cases import TIME, Duel
 from primaldual.bench.results import DuelRow
 from primaldual.bench.settings import Setting
+from primaldual.bench.sizes import amount
 from primaldual.bench.timing import Spread
 
 
@@ -22,6 +23,21 @@ def sizes_text(setting: Setting) -> str:
     """
     words = f"{setting.heads} heads of {setting.head_dim}, {setting.dtype}"
     return words + ", causal" * setting.is_causal + ", padded" * setting.padding
+
+
+def what_text(case: Duel) -> str:
+    """The direction, and what is measured if it is not the time."""
+    return case.direction if case.measure == TIME else f"{case.direction}, {case.measure}"
+
+
+def cost_text(measure: str, cost: float) -> str:
+    """Seconds or bytes.
+
+    Example:
+        >>> cost_text("time", 0.5), cost_text("peak memory", 2048)
+        ('500 ms', '2.0 KiB')
+    """
+    return seconds_text(cost) if measure == TIME else amount(cost)
 
 
 def times(case: Duel) -> str:

@@ -68,8 +68,9 @@ def bench(
 ) -> None:
     """Measure our attentions against their peers: right first, then timed in turn, with memory and operations.
 
-    Without sizes: everything, goals included, about a quarter of an hour on two cores. Peers of other packages come
-    with pip install "primaldual[bench]"; what is missing is named. After Ctrl-C what was measured is kept.
+    Without sizes: everything, goals included, about a quarter of an hour on two cores.
+
+    Peers of other packages come with the extra bench; what is missing is named. Ctrl-C keeps what was measured.
 
     Examples:
     $ primaldual bench --quick

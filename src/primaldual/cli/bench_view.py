@@ -6,13 +6,14 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from primaldual.bench import Results, figures, page
-from primaldual.bench.tables import TextTable, count_reached, missed, tables
+from primaldual.bench.tables import TextTable, tables
+from primaldual.bench.verdicts import count_reached, missed
 
 
 class BenchProgress:
@@ -69,7 +70,8 @@ def rich_table(table: TextTable) -> Table:
     shown = Table(title=escape(table.title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     shown.add_column(table.headings[0], style="bold", overflow="fold")
     for heading in table.headings[1:]:
-        shown.add_column(heading, justify="right", no_wrap=table.numeric)
+        justify: JustifyMethod = "right" if table.numeric else "left"
+        shown.add_column(heading, justify=justify, no_wrap=table.numeric)
     for row in table.rows:
         shown.add_row(*map(escape, row))
     return shown
