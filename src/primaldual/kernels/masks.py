@@ -30,6 +30,14 @@ class Attendable:
 
         return Attendable(pick(self.keys), pick(self.pairs), self.is_causal)
 
+    def of_sequences(self, batch: slice) -> "Attendable":
+        """The same conditions for some of the sequences."""
+
+        def pick(mask: Tensor | None) -> Tensor | None:
+            return mask if mask is None or mask.shape[0] == 1 else mask[batch]
+
+        return Attendable(pick(self.keys), pick(self.pairs), self.is_causal)
+
     def matrix(self, query_length: int, key_length: int, device: torch.device) -> Tensor:
         """All conditions as one bool tensor, broadcastable to (batch, heads, Nq, Nk).
 

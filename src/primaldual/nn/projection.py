@@ -39,6 +39,7 @@ class ProjectedSource:
         self.query_heads = query_heads
         self.head_dim = head_dim
         self.length = key.shape[1]
+        self.tensors = None
 
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         return self._project(self.key, self.value, heads)

@@ -61,6 +61,7 @@ class BatchNormalization(Transform):
     """
 
     name = "bn"
+    piecewise = True
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class RememberedSource:
     def __init__(self, source: KeyValueSource) -> None:
         self.source = source
         self.length = source.length
+        self.tensors = source.tensors
         self._taken: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         self._pooled: dict[tuple[int, ...], tuple[Tensor, Tensor, Tensor | None]] = {}
 
@@ -68,9 +69,8 @@ def observe(problem: PrimalProblem, source: KeyValueSource, attendable: Attendab
         if attendable.pairs is not None:
             keys = attendable.matrix(query_length, source.length, query.device).any(-2, keepdim=True)
         subset = _without_pattern(problem.subset)
-        for group, training in subset.head_groups(
-            source, Attendable(keys), heads, query_length, query.device
-        ):
+        for group in subset.head_sets(heads):
+            training = subset.training_set(source, Attendable(keys), group, query_length)
             if training is None:
                 raise UnsupportedError(
                     f"{problem.transform.spec()} keeps running statistics of training pairs that all queries share; "

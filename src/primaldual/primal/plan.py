@@ -15,6 +15,7 @@ from primaldual.kernels.masks import Attendable, keep_attendable, read_mask
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.piecewise import attend_piecewise
 from primaldual.primal.sources import KeyValueSource, TensorSource, selection
 from primaldual.primal.subsets import restrict
 from primaldual.primal.training_sets import TrainingSet
@@ -68,9 +69,14 @@ def attend_source(
     neighbours = _neighbours(problem, attendable, query, source.length)
     if query_length == 1 and attendable.is_causal:
         attendable = Attendable(attendable.keys, attendable.pairs)
-    groups = problem.subset.head_groups(source, attendable, heads, query_length, query.device)
+    if not dropout_p and neighbours is None:
+        out = attend_piecewise(problem, query, source, attendable)
+        if out is not None:
+            return out
+    groups = problem.subset.head_sets(heads)
     outputs = []
-    for group, training in groups:
+    for group in groups:
+        training = problem.subset.training_set(source, attendable, group, query_length)
         members = group.members
         picked = query if len(members) == heads else query[:, selection(members)]
         if neighbours is not None:
@@ -89,7 +95,7 @@ def attend_source(
     if len(outputs) == 1:
         return outputs[0]
     joined = torch.cat([out.transpose(1, 2) for out in outputs], 2).transpose(1, 2)
-    order = [head for group, _ in groups for head in group.members]
+    order = [head for group in groups for head in group.members]
     if order == sorted(order):
         return joined
     return joined[:, [order.index(head) for head in range(heads)]]

@@ -13,7 +13,7 @@ from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pooling import window_index
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, selection
-from primaldual.primal.subsets import HeadGroup, Subset
+from primaldual.primal.subsets import Subset
 from primaldual.primal.training_sets import MaskedPairs, PooledPrefix, TrainingSet
 
 
@@ -34,6 +34,7 @@ class PooledHeads(Subset):
     """
 
     name = "sh"
+    piecewise = True
 
     def __init__(self, *scales: int, grid: tuple[int, int] | None = None, prefix: int = 0) -> None:
         super().__init__()
@@ -68,23 +69,10 @@ class PooledHeads(Subset):
         index = window_index(length, scale, self.layout, device)
         return index == torch.arange(self.layout.windows(length, scale), device=device)[:, None]
 
-    def head_groups(
-        self,
-        source: KeyValueSource,
-        attendable: Attendable,
-        heads: int,
-        query_length: int,
-        device: torch.device,
-    ) -> list[HeadGroup]:
-        self.layout.check(source.length)
-        return [
-            HeadGroup(group, self._fast(source, attendable, group, query_length))
-            for group in self.head_sets(heads)
-        ]
-
-    def _fast(
+    def training_set(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
     ) -> TrainingSet | None:
+        self.layout.check(source.length)
         attendable = attendable.select(selection(heads.members))
         if heads.scale == 1:
             return MaskedPairs(*source.take(heads.members), query_length, attendable)

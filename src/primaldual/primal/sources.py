@@ -17,6 +17,10 @@ class KeyValueSource(Protocol):
 
     length: int
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor] | None:
+        """Keys and values (batch, kv heads, Nk, D) if all of them exist already."""
+
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         """Keys and values of these query heads."""
 
@@ -25,19 +29,21 @@ class KeyValueSource(Protocol):
 
 
 class TensorSource:
-    """Keys and values given as tensors (batch, kv heads, Nk, D), for a number of query heads."""
+    """Keys and values given as tensors (batch, kv heads, Nk, D), for ``query_heads`` heads from number ``first`` on."""
 
-    def __init__(self, key: Tensor, value: Tensor, query_heads: int) -> None:
+    def __init__(self, key: Tensor, value: Tensor, query_heads: int, first: int = 0) -> None:
         self.key = key
         self.value = value
+        self.tensors = key, value
         self.length = key.shape[2]
         self.query_heads = query_heads
+        self.first = first
 
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         if len(heads) == self.query_heads:
             return self.key, self.value
         groups = self.query_heads // self.key.shape[1]
-        picked = selection([head // groups for head in heads])
+        picked = selection([(head - self.first) // groups for head in heads])
         return self.key[:, picked], self.value[:, picked]
 
     def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:

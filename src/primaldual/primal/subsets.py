@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,28 +12,23 @@ from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable, band_mask
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
-from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.training_sets import Band, MaskedPairs, TrainingSet
-
-
-class HeadGroup(NamedTuple):
-    """Heads that share a fast form of their training set; None where only the dense form exists."""
-
-    heads: HeadSet
-    training: TrainingSet | None
 
 
 class Subset(Part):
     """A training subset; the base class states: every attendable pair, for every head.
 
     A subclass states ``allowed`` (pairs left out by position) or ``membership`` (pairs averaged), which
-    is enough; ``head_groups`` is the fast form.
+    is enough; ``training_set`` is the fast form.
 
     Attributes:
         layout: how positions lie, for what depends on it (pooling, convolution).
     """
 
     layout: Layout = SEQUENCE
+    piecewise: bool = False
+    """Whether training sets may be formed for some sequences and heads at a time, each with a softmax of its own."""
 
     def allowed(self, query_length: int, key_length: int, device: torch.device) -> Tensor | None:
         """Bool (Nq, Nk) or broadcastable to (batch, heads, Nq, Nk): pairs in the subset; None = all."""
@@ -56,24 +50,22 @@ class Subset(Part):
         del scale, length, device
         return None
 
-    def head_groups(
-        self,
-        source: KeyValueSource,
-        attendable: Attendable,
-        heads: int,
-        query_length: int,
-        device: torch.device,
-    ) -> list[HeadGroup]:
-        """Groups of heads with the fast form of their training set, together covering all heads."""
-        everyone = HeadSet(list(range(heads)), positions=self.layout)
-        allowed = self.allowed(query_length, source.length, device)
+    def training_set(
+        self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
+    ) -> TrainingSet | None:
+        """The fast form of the training set of some heads; None where only the dense form exists."""
+        key, value = source.take(heads.members)
+        attendable = attendable.select(selection(heads.members))
+        allowed = self.allowed(query_length, source.length, key.device)
         if allowed is not None:
             attendable = restrict(attendable, allowed)
-        return [HeadGroup(everyone, MaskedPairs(*source.take(everyone.members), query_length, attendable))]
+        return MaskedPairs(key, value, query_length, attendable)
 
 
 class AllKeys(Subset):
     """Every key that the mask allows."""
+
+    piecewise = True
 
 
 class Window(Subset):
@@ -100,19 +92,13 @@ class Window(Subset):
     def allowed(self, query_length: int, key_length: int, device: torch.device) -> Tensor:
         return band_mask(query_length, key_length, self.radius, device)
 
-    def head_groups(
-        self,
-        source: KeyValueSource,
-        attendable: Attendable,
-        heads: int,
-        query_length: int,
-        device: torch.device,
-    ) -> list[HeadGroup]:
+    def training_set(
+        self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
+    ) -> TrainingSet | None:
         if attendable.pairs is not None:
-            return super().head_groups(source, attendable, heads, query_length, device)
-        everyone = HeadSet(list(range(heads)), positions=self.layout)
-        key, value = source.take(everyone.members)
-        return [HeadGroup(everyone, Band(key, value, query_length, attendable, self.radius))]
+            return super().training_set(source, attendable, heads, query_length)
+        attendable = attendable.select(selection(heads.members))
+        return Band(*source.take(heads.members), query_length, attendable, self.radius)
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":

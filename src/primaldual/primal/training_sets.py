@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from primaldual.kernels import pooling, statistics
+from primaldual.kernels.flash import FlashCall, SoftmaxCall
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.linear import linear_attention
-from primaldual.kernels.masks import Attendable
+from primaldual.kernels.masks import Attendable, keep_attendable
+from primaldual.kernels.pooled_prefix import PooledPrefixCall
 from primaldual.kernels.softmax import pooled_prefix_attention, softmax_attention
 from primaldual.kernels.statistics import KeyStatistics
 from primaldual.kernels.window import window_attention, window_statistics
@@ -55,6 +57,11 @@ class TrainingSet:
         """sum_j softmax_j(scale q . k_j) v_j: (batch, heads, Nq, Dv)."""
         raise NotImplementedError
 
+    def softmax_call(self, scale: float) -> SoftmaxCall | None:
+        """The same as a call that saves nothing by itself, or None where it has no such form."""
+        del scale
+        return None
+
     def factored(self, query_features: Tensor, key_features: Tensor, normalize: bool) -> Tensor | None:
         """The weighted sum from features of queries and keys, or None where no factored form exists."""
         del query_features, key_features, normalize
@@ -63,6 +70,11 @@ class TrainingSet:
     def with_keys(self, key: Tensor) -> Self:
         """The same set with other keys."""
         return replace(self, key=key)
+
+    def part(self, batch: slice, heads: slice, key: Tensor, value: Tensor) -> Self:
+        """The set of some sequences and heads, given their keys and values."""
+        attendable = self.attendable.of_sequences(batch).select(heads)
+        return replace(self, key=key, value=value, attendable=attendable)
 
     def for_query_heads(self, heads: int) -> Self:
         """The same set with one key head for every query head."""
@@ -93,6 +105,12 @@ class MaskedPairs(TrainingSet):
         return softmax_attention(
             query, self.key.to(query.dtype), self.value, self.attendable, scale, dropout_p
         )
+
+    def softmax_call(self, scale: float) -> SoftmaxCall | None:
+        keys, pairs, is_causal = self.attendable.keys, self.attendable.pairs, self.attendable.is_causal
+        if pairs is not None or (is_causal and self.query_length != self.key.shape[2]):
+            return None
+        return FlashCall(self.key.to(self.value.dtype), self.value, scale, keys, is_causal)
 
     def factored(self, query_features: Tensor, key_features: Tensor, normalize: bool) -> Tensor | None:
         if self.attendable.pairs is not None:
@@ -173,6 +191,13 @@ class PooledPrefix(TrainingSet):
             scale,
             dropout_p,
         )
+
+    def softmax_call(self, scale: float) -> SoftmaxCall | None:
+        if self.query_length != self.key.shape[2]:
+            return None
+        keys = self.attendable.keys
+        key, value = keep_attendable(self.key, keys), keep_attendable(self.value, keys)
+        return PooledPrefixCall(key, value, scale, self.window_scale, keys)
 
     def _pools(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
         pools, mask = pooling.pool(tensor, self.window_scale, self.attendable.keys)

@@ -23,6 +23,8 @@ class Transform(Part):
     """
 
     mixes_queries: bool = False
+    piecewise: bool = False
+    """Whether ``into_query`` always has an answer, for some sequences and heads at a time and repeatedly."""
 
     @property
     def observes(self) -> bool:
@@ -86,6 +88,8 @@ class Transform(Part):
 
 class Identity(Transform):
     """T(x) = x."""
+
+    piecewise = True
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         return query, keys

@@ -1,0 +1,122 @@
+"""Softmax attention that hands out what its backward needs, in the place of keeping it.
+
+PyTorch's blockwise CPU kernel behind scaled_dot_product_attention, called where a caller saves what the
+backward needs itself: attention by pieces, and softmax over several sets of keys merged exactly.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Outcome = tuple[Tensor, Tensor]
+Gradients = tuple[Tensor, Tensor, Tensor]
+
+
+class SoftmaxCall(Protocol):
+    """A softmax attention that is ready to run: everything but the query.
+
+    Attributes:
+        key: (batch, heads, Nk, D).
+        value: (batch, heads, Nk, D).
+    """
+
+    @property
+    def key(self) -> Tensor: ...
+
+    @property
+    def value(self) -> Tensor: ...
+
+    def forward(self, query: Tensor) -> Outcome:
+        """The output (batch, heads, Nq, D), and log-sum-exps (batch, heads, Nq) that the backward needs."""
+
+    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
+        """Gradients of the query, of ``key`` and of ``value``."""
+
+
+@dataclass(frozen=True)
+class FlashCall:
+    """sum_j softmax_j(scale q_i . k_j) v_j over the keys of a mask; rows without a key give 0.
+
+    Attributes:
+        key: (batch, heads, Nk, D).
+        value: (batch, heads, Nk, D).
+        scale: factor on the scores.
+        key_mask: bool (batch or 1, heads or 1, 1, Nk), or None.
+        is_causal: query i attends the keys 0..i, counted from the first ones of both.
+    """
+
+    key: Tensor
+    value: Tensor
+    scale: float
+    key_mask: Tensor | None = None
+    is_causal: bool = False
+
+    def forward(self, query: Tensor) -> Outcome:
+        return flash_forward(
+            query, self.key, self.value, additive(self.key_mask, query), self.is_causal, self.scale
+        )
+
+    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
+        bias = additive(self.key_mask, query)
+        return flash_backward(
+            gradient, query, self.key, self.value, outcome, bias, self.is_causal, self.scale
+        )
+
+
+def flash_serves(query: Tensor, value: Tensor) -> bool:
+    """Whether the kernel has these tensors: on CPU, floating, values as wide as queries, none empty."""
+    return (
+        query.device.type == "cpu"
+        and query.is_floating_point()
+        and query.shape[-1] == value.shape[-1]
+        and query.numel() > 0
+        and value.numel() > 0
+    )
+
+
+def flash_forward(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, is_causal: bool, scale: float
+) -> Outcome:
+    """Output and log-sum-exp; ``bias`` (batch or 1, heads or 1, 1, Nk) is added to the scores."""
+    query, key, value = (_unit_stride(tensor) for tensor in (query, key, value))
+    out, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, is_causal, attn_mask=bias, scale=scale
+    )
+    return out, logsumexp
+
+
+def flash_backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    outcome: Outcome,
+    bias: Tensor | None,
+    is_causal: bool,
+    scale: float,
+) -> Gradients:
+    """Gradients of query, key and value.
+
+    With ``gradient`` times the share of these keys in a softmax over more keys, and the output of that one in
+    ``outcome``, they are the gradients of that one.
+    """
+    query, key, value, gradient = (_unit_stride(tensor) for tensor in (query, key, value, gradient))
+    gradients: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        gradient, query, key, value, *outcome, 0.0, is_causal, attn_mask=bias, scale=scale
+    )
+    return gradients
+
+
+def additive(key_mask: Tensor | None, query: Tensor) -> Tensor | None:
+    """A bool mask as numbers to add: 0 where it is True, minus infinity elsewhere."""
+    if key_mask is None:
+        return None
+    return torch.zeros(key_mask.shape, dtype=query.dtype, device=query.device).masked_fill_(
+        ~key_mask, -torch.inf
+    )
+
+
+def _unit_stride(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()

@@ -1,0 +1,205 @@
+"""Attention piece by piece: some sequences, some heads at a time, with one output and one set of gradients.
+
+What comes before the softmax (pooling, statistics, changed queries) then lives in scratch memory that stays
+in the cache, and is formed again in the backward instead of being kept. Fresh memory costs a CPU more than
+the arithmetic on it.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from primaldual.kernels.flash import SoftmaxCall
+from primaldual.kernels.precision import own_precision
+
+PIECE_ELEMENTS = 2**18
+"""Numbers in the queries of a piece: about one megabyte, a core's second-level cache."""
+
+
+class Piece(NamedTuple):
+    """Some heads of some sequences.
+
+    Attributes:
+        batch: the sequences.
+        heads: the query heads.
+        source: which of the pairs of keys and values.
+        kv_heads: the heads of that pair.
+    """
+
+    batch: slice
+    heads: slice
+    source: int
+    kv_heads: slice
+
+    def of_queries(self, tensor: Tensor) -> Tensor:
+        """This part of (batch, heads, ...)."""
+        return tensor[self.batch, self.heads]
+
+    def of_keys(self, tensor: Tensor) -> Tensor:
+        """This part of (batch, kv heads, ...)."""
+        return tensor[self.batch, self.kv_heads]
+
+
+Prepare = Callable[[Piece, Tensor, Tensor, Tensor], tuple[Tensor, SoftmaxCall]]
+"""From a piece, its queries, keys and values: the changed queries, and the softmax over changed pairs."""
+
+
+@lru_cache(maxsize=1024)
+def cut(
+    members: tuple[int, ...],
+    held: tuple[int, ...],
+    kv_heads: int,
+    batch: int,
+    head_elements: int,
+    source: int = 0,
+) -> list[Piece]:
+    """Pieces of at most PIECE_ELEMENTS numbers where heads and sequences allow it, consecutive heads in each.
+
+    Args:
+        members: the query heads to cover.
+        held: the query heads that the pair of keys and values serves, in its order.
+        kv_heads: how many heads the pair has, dividing those it serves.
+        batch: number of sequences.
+        head_elements: numbers in the queries of one head of one sequence.
+        source: which pair.
+
+    Example:
+        >>> [(piece.heads, piece.kv_heads) for piece in cut((0, 1, 4), (0, 1, 2, 3, 4, 5), 3, batch=1, head_elements=8)]
+        [(slice(0, 2, None), slice(0, 1, None)), (slice(4, 5, None), slice(2, 3, None))]
+    """
+    groups = len(held) // kv_heads
+    most = max(1, PIECE_ELEMENTS // max(1, head_elements))
+    pieces = []
+    for run in _runs(members):
+        place = held.index(run[0])
+        # Heads that share keys stay together, unless the run has only some of them.
+        whole = place % groups == 0 and len(run) % groups == 0
+        step = max(groups, min(most, len(run)) // groups * groups) if whole else 1
+        for start in range(0, len(run), step):
+            size = min(step, len(run) - start)
+            low = (place + start) // groups
+            kv = slice(low, low + max(1, size // groups))
+            heads = slice(run[start], run[start] + size)
+            sequences = max(1, most // size)
+            pieces += [
+                Piece(slice(first, min(first + sequences, batch)), heads, source, kv)
+                for first in range(0, batch, sequences)
+            ]
+    return pieces
+
+
+def _runs(members: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Consecutive numbers together: (0, 1, 4) -> (0, 1), (4,)."""
+    cuts = [0, *(i for i in range(1, len(members)) if members[i] != members[i - 1] + 1), len(members)]
+    return [members[start:stop] for start, stop in pairwise(cuts)]
+
+
+def attend_in_pieces(
+    prepare: Prepare,
+    pieces: Sequence[Piece],
+    query: Tensor,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    parameters: Sequence[Tensor] = (),
+    repeatable: bool = True,
+) -> Tensor:
+    """The output (batch, heads, Nq, D) of pieces that together cover every head of every sequence once.
+
+    Differentiable once, in query, pairs and parameters.
+
+    Args:
+        prepare: forms the softmax of a piece; differentiable.
+        pieces: what to take at a time.
+        query: (batch, heads, Nq, D).
+        pairs: keys (batch, kv heads, Nk, D) and values that the pieces take from.
+        parameters: what else ``prepare`` depends on.
+        repeatable: ``prepare`` gives the same when called again in the backward; else its graph is kept.
+    """
+    flat = [tensor for pair in pairs for tensor in pair]
+    out: Tensor = _InPieces.apply(prepare, pieces, len(flat), repeatable, query, *flat, *parameters)
+    return out
+
+
+class _InPieces(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        prepare: Prepare,
+        pieces: Sequence[Piece],
+        flat_count: int,
+        repeatable: bool,
+        query: Tensor,
+        *tensors: Tensor,
+    ) -> Tensor:
+        flat = tensors[:flat_count]
+        keep_graphs = not repeatable and any(ctx.needs_input_grad)
+        batch, heads, length, head_dim = query.shape
+        out = query.new_empty(batch, length, heads, head_dim).transpose(1, 2)
+        graphs, sums = [], []
+        for piece in pieces:
+            leaves = _leaves(piece, query, flat, keep_graphs)
+            with torch.set_grad_enabled(keep_graphs):
+                changed, call = prepare(piece, *leaves)
+            if keep_graphs:
+                graphs.append((leaves, changed, call))
+            with torch.no_grad():
+                part, logsumexp = call.forward(changed)
+            piece.of_queries(out).copy_(part)
+            sums.append(logsumexp)
+        ctx.prepare, ctx.pieces, ctx.flat_count, ctx.graphs = prepare, pieces, flat_count, graphs
+        ctx.save_for_backward(query, out, *tensors, *sums)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, out, *rest = ctx.saved_tensors
+        tensors, sums = rest[: -len(ctx.pieces)], rest[-len(ctx.pieces) :]
+        flat, parameters = tensors[: ctx.flat_count], tensors[ctx.flat_count :]
+        grad_query, grads = torch.empty_like(query), [torch.empty_like(tensor) for tensor in flat]
+        wanted = [tensor for tensor in parameters if tensor.requires_grad]
+        grad_wanted = [torch.zeros_like(tensor) for tensor in wanted]
+        visited = set()
+        for number, piece in enumerate(ctx.pieces):
+            if ctx.graphs:
+                leaves, changed, call = ctx.graphs[number]
+            else:
+                leaves = _leaves(piece, query, flat, True)
+                with torch.enable_grad(), own_precision(query.device):
+                    changed, call = ctx.prepare(piece, *leaves)
+            with own_precision(query.device):
+                outcome = piece.of_queries(out), sums[number]
+                found = torch.autograd.grad(
+                    (changed, call.key, call.value),
+                    (*leaves, *wanted),
+                    call.backward(piece.of_queries(gradient), changed, outcome),
+                    retain_graph=bool(ctx.graphs),
+                    allow_unused=True,
+                )
+            piece.of_queries(grad_query).copy_(found[0])
+            place = piece.source, piece.batch.start, piece.kv_heads.start
+            for offset in (0, 1):
+                part = piece.of_keys(grads[2 * piece.source + offset])
+                part.add_(found[1 + offset]) if place in visited else part.copy_(found[1 + offset])
+            visited.add(place)
+            for total, added in zip(grad_wanted, found[3:], strict=True):
+                if added is not None:
+                    total.add_(added)
+        of_wanted = iter(grad_wanted)
+        rest = [next(of_wanted) if tensor.requires_grad else None for tensor in parameters]
+        return None, None, None, None, grad_query, *grads, *rest
+
+
+def _leaves(
+    piece: Piece, query: Tensor, flat: Sequence[Tensor], with_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of a piece, cut off from the graph around it."""
+    key, value = flat[2 * piece.source : 2 * piece.source + 2]
+    leaves = (piece.of_queries(query).detach(), piece.of_keys(key).detach(), piece.of_keys(value).detach())
+    for leaf in leaves:
+        leaf.requires_grad_(with_gradient)
+    return leaves
