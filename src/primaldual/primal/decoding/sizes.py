@@ -62,6 +62,21 @@ class Sizes(NamedTuple):
 def check_step(sizes: Sizes, query: Tensor, key: Tensor, value: Tensor) -> None:
     """Raise unless tensors are of the sizes, the dtype and the device of the state."""
     batch, heads, kv_heads, head_dim, value_dim, dtype, device = sizes
+    length = query.shape[2] if query.dim() == 4 else 0
+    fits = (
+        query.shape == (batch, heads, length, head_dim)
+        and key.shape == (batch, kv_heads, length, head_dim)
+        and value.shape == (batch, kv_heads, length, value_dim)
+        and query.dtype is key.dtype is value.dtype is dtype
+        and query.device == key.device == value.device == device
+    )
+    if not fits:
+        _explain(sizes, query, key, value)
+
+
+def _explain(sizes: Sizes, query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Raise what :func:`check_step` found."""
+    batch, heads, kv_heads, head_dim, value_dim, dtype, device = sizes
     for name, tensor, wanted_heads, width in (
         ("query", query, heads, head_dim),
         ("key", key, kv_heads, head_dim),

@@ -22,7 +22,6 @@ PIECE = 512
 """Most tokens that are taken in at once behind others: what they see of one another is a square of bits."""
 
 
-@torch.no_grad()
 def step(
     problem: PrimalProblem,
     state: DecodingState,
@@ -32,25 +31,32 @@ def step(
     valid: Tensor | None,
 ) -> Tensor:
     """See :meth:`PrimalProblem.step`."""
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(state.sizes.device.type):
+        with torch.no_grad(), own_precision(state.sizes.device):
+            return step(problem, state, query, key, value, valid)
     groups = state.groups_for(problem)
     check_step(state.sizes, query, key, value)
-    with own_precision(query.device):
-        length = state.common
-        if valid is None and length and query.shape[2] == 1:
-            outputs = [
-                group.engine.one(group.queries(query), group.keys(key), group.keys(value), memory, length)
-                for group, memory in zip(groups, state.memories, strict=True)
-            ]
-            state.common = length + 1
-            return joined(groups, outputs)
-        if valid is None:
-            return _many(problem, state, query, key, value, [query.shape[2]] * state.sizes.batch)
-        check_valid(valid, query)
-        order = (~valid).to(torch.uint8).argsort(dim=-1, stable=True)
-        ordered = valid.gather(1, order)
-        query, key, value = (_places(tensor, order, ordered) for tensor in (query, key, value))
-        out = _many(problem, state, query, key, value, valid.sum(1).tolist())
-        return _places(out, order.argsort(dim=-1), valid)
+    length = state.common
+    if valid is None and length and query.shape[2] == 1:
+        if len(groups) == 1:
+            group = groups[0]
+            out = group.engine.one(query, group.keys(key), group.keys(value), state.memories[0], length)
+        else:
+            out = query.new_empty(*query.shape[:3], value.shape[3])
+            for group, memory in zip(groups, state.memories, strict=True):
+                out[:, group.members] = group.engine.one(
+                    group.queries(query), group.keys(key), group.keys(value), memory, length
+                )
+        state.common = length + 1
+        return out
+    if valid is None:
+        return _many(problem, state, query, key, value, [query.shape[2]] * state.sizes.batch)
+    check_valid(valid, query)
+    order = (~valid).to(torch.uint8).argsort(dim=-1, stable=True)
+    ordered = valid.gather(1, order)
+    query, key, value = (_places(tensor, order, ordered) for tensor in (query, key, value))
+    out = _many(problem, state, query, key, value, valid.sum(1).tolist())
+    return _places(out, order.argsort(dim=-1), valid)
 
 
 def _many(
