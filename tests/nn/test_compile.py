@@ -48,7 +48,7 @@ def check_attend(spec, masked, is_causal, backend):
     assert backend.graphs == 1
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", ["linear", "bn", "window(3)", "sh(1,2)"])
 def test_one_graph_serves_all_shapes(spec, backend):
     check_attend(spec, masked=False, is_causal=False, backend=backend)
 
@@ -68,9 +68,8 @@ def test_one_causal_graph_serves_all_shapes(spec, backend):
 
 
 @pytest.mark.xfail(reason="the layer tells its inputs apart by id, so that every call is compiled anew")
-@pytest.mark.parametrize("spec", ["bn", "sh(1,2)"])
-def test_layer_is_compiled_once(spec, backend):
-    layer = MultiheadAttention(12, 2, batch_first=True, attention=spec)
+def test_layer_is_compiled_once(backend):
+    layer = MultiheadAttention(12, 2, batch_first=True, attention="bn")
     compiled = torch.compile(layer, backend=backend, fullgraph=True)
     for batch, length in SHAPES[:4]:
         inputs = torch.randn(batch, length, 12)

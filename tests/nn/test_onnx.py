@@ -34,7 +34,7 @@ def batch(size, length, width):
     """Inputs with NaN under their padding; the last sample of three or more is padding alone."""
     lengths = torch.tensor([length, max(1, length - 5), 0])[:size]
     padding_mask = torch.arange(length) >= lengths.repeat(size)[:size, None]
-    inputs = torch.randn(size, length, width)
+    inputs = torch.randn(size, length, width, generator=torch.Generator().manual_seed(length))
     return inputs.masked_fill(padding_mask.unsqueeze(-1), torch.nan), padding_mask
 
 
