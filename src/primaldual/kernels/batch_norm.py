@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.heads import for_query_heads, sum_over_query_heads
 from primaldual.kernels.precision import backward_in_own_precision
 from primaldual.kernels.statistics import centre
 
@@ -62,12 +62,12 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         grad_query = grad_changed if inverse is None else grad_changed * inverse
         grad_offset = -grad_query.sum(-2, keepdim=True)
         count = _count(centred, key_mask)
-        grad_mean = _fold(beta * grad_offset, centred.shape[1]) / count
+        grad_mean = sum_over_query_heads(beta * grad_offset, centred.shape[1]) / count
         if inverse is None:
             grad_key = grad_centred + grad_mean
         else:
             grad_variance = -(grad_changed * changed).sum(-2, keepdim=True) * inverse
-            slope = 2 * _fold(grad_variance, centred.shape[1]) / count
+            slope = 2 * sum_over_query_heads(grad_variance, centred.shape[1]) / count
             grad_key = torch.addcmul(grad_centred, centred, slope).add_(grad_mean)
         if key_mask is not None:
             grad_key = torch.where(key_mask.transpose(-2, -1), grad_key, 0.0)
@@ -77,9 +77,3 @@ class _BatchNormalizedQuery(torch.autograd.Function):
 
 def _count(centred: Tensor, key_mask: Tensor | None) -> int | Tensor:
     return centred.shape[-2] if key_mask is None else key_mask.sum(-1, keepdim=True).clamp(min=1)
-
-
-def _fold(gradient: Tensor, kv_heads: int) -> Tensor:
-    """Sum the gradients of query heads that share a key head."""
-    groups = gradient.shape[1] // kv_heads
-    return gradient if groups == 1 else gradient.unflatten(1, (kv_heads, groups)).sum(2)

@@ -17,6 +17,12 @@ def for_query_heads(tensor: Tensor, query_heads: int) -> Tensor:
     return tensor if groups <= 1 else tensor.repeat_interleave(groups, 1)
 
 
+def sum_over_query_heads(gradient: Tensor, kv_heads: int) -> Tensor:
+    """The gradient of :func:`for_query_heads`: those of query heads that share a key head are added up."""
+    groups = gradient.shape[1] // kv_heads
+    return gradient if groups == 1 else gradient.unflatten(1, (kv_heads, groups)).sum(2)
+
+
 def check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
     """Check (batch, heads, Nq, D), (batch, kv heads, Nk, D) and (batch, kv heads, Nk, Dv).
 

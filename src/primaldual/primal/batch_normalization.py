@@ -11,6 +11,7 @@ from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
 from primaldual.kernels.batch_norm import batch_normalized_query
 from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.prefix_batch_norm import prefix_normalized_query
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
 from primaldual.primal.batch_norm_formula import batch_norm_formula
 from primaldual.primal.head_sets import HeadSet
@@ -124,9 +125,10 @@ class BatchNormalization(Transform):
             sharing = query.shape[1] // training.key.shape[1]
             near_zero = (training.key - fixed.mean[:, ::sharing]).to(training.value.dtype)
             return self.normalized_query(query, fixed, heads), training.with_keys(near_zero)
-        if training.shared_by_queries and query.dtype == training.key.dtype and _fusible(query):
+        if (training.shared_by_queries or training.square) and _fusible(query, training.key):
             eps = self.eps if self.scale == "inv_std" else None
-            changed, keys = batch_normalized_query(
+            fused = batch_normalized_query if training.shared_by_queries else prefix_normalized_query
+            changed, keys = fused(
                 query, training.key, training.attendable.keys, self._beta(heads.members), eps
             )
             return changed, training.with_keys(keys)
@@ -187,6 +189,7 @@ class BatchNormalization(Transform):
         return batch_norm_formula(beta, self.eps if self.scale == "inv_std" else None, self.running, style)
 
 
-def _fusible(query: Tensor) -> bool:
-    """Whether the fused form applies: full precision, outside the graphs that compilers fuse themselves."""
-    return accumulation_dtype(query.dtype) == query.dtype and not torch.compiler.is_compiling()
+def _fusible(query: Tensor, key: Tensor) -> bool:
+    """Whether a fused form applies: full precision, outside the graphs that compilers fuse themselves."""
+    dtype = query.dtype
+    return dtype == key.dtype == accumulation_dtype(dtype) and not torch.compiler.is_compiling()

@@ -49,6 +49,11 @@ class TrainingSet:
         """Whether all queries have the same training keys, and so the same statistics."""
         return self.unbroken and not self.attendable.is_causal
 
+    @property
+    def square(self) -> bool:
+        """Whether query i has the keys 0..i for its training keys, as many queries as keys."""
+        return self.unbroken and self.attendable.is_causal and self.query_length == self.key.shape[2]
+
     def centred(self) -> tuple[Self, KeyStatistics]:
         """The set with one constant vector taken off all keys, and the statistics of the keys as they were."""
         raise NotImplementedError
