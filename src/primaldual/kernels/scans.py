@@ -1,5 +1,7 @@
 """Running sums along the rows of matrices, in place, row by row over blocks instead of column by column."""
 
+from itertools import pairwise
+
 from torch import Tensor
 
 from primaldual.kernels.layout import ceil_div
@@ -24,6 +26,7 @@ def prefix_sums_(rows: Tensor, length: int) -> Tensor:
         length: rows that count.
 
     Example:
+        >>> import torch
         >>> prefix_sums_(torch.tensor([[1.0], [2.0], [3.0], [0.0]]), 3).squeeze(-1).tolist()
         [1.0, 3.0, 6.0, 6.0]
     """
@@ -39,6 +42,7 @@ def suffix_sums_(rows: Tensor, length: int) -> Tensor:
     """Row i becomes the sum of the rows from i on, otherwise as :func:`prefix_sums_`.
 
     Example:
+        >>> import torch
         >>> suffix_sums_(torch.tensor([[1.0], [2.0], [3.0], [0.0]]), 3).squeeze(-1).tolist()
         [6.0, 5.0, 3.0, 0.0]
     """
