@@ -123,8 +123,8 @@ class Plan:
     duels: tuple[Duel, ...] = ()
     doublings: tuple[Doubling, ...] = ()
     footprints: tuple[FootprintCase, ...] = ()
-    budget: Budget = field(default_factory=lambda: Budget(3))
-    duel_budget: Budget = field(default_factory=lambda: Budget(4))
+    budget: Budget = field(default_factory=lambda: Budget(2))
+    duel_budget: Budget = field(default_factory=lambda: Budget(3))
     left_out: tuple[tuple[str, str], ...] = ()
     asked: bool = False
 

@@ -39,7 +39,7 @@ def doublings(lengths: Iterable[int] = (2048, 4096, 8192, 16384)) -> tuple[Doubl
     """Cost growth: time of everything, memory of what is linear in N."""
     settings = tuple(Setting(length, heads=4) for length in lengths)
     found = []
-    for factor, contenders in ((4, ("SDPA", "bn", "sh(1,2,4,8)")), (2, ("window(64)", "linear"))):
+    for factor, contenders in ((4, ("bn", "sh(1,2,4,8)")), (2, ("window(64)", "linear"))):
         bound = Bound(0.9 * factor, 1.1 * factor)
         for name in contenders:
             title = f"{name}, N doubled"

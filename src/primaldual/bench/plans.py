@@ -115,7 +115,7 @@ def full() -> Plan:
         sweeps=sweeps([filled(length) for length in LENGTHS] + variants()),
         duels=(*goals(), *comparisons()),
         doublings=doublings(),
-        footprints=footprints((512, 2048, 8192)),
+        footprints=footprints((512, 2048, 4096)),
         left_out=(TOO_LONG,),
     )
 
