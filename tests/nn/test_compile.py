@@ -53,21 +53,11 @@ def test_one_graph_serves_all_shapes(spec, backend):
     check_attend(spec, masked=False, is_causal=False, backend=backend)
 
 
-# Running sums over windows are sliced to the length, and torch guards on whether the slice is contiguous.
-SLICED = [
-    pytest.param(spec, marks=pytest.mark.xfail(reason="a second graph for lengths that windows divide"))
-    if "sh(" in spec and "constant" not in spec
-    else spec
-    for spec in SPECS
-]
-
-
-@pytest.mark.parametrize("spec", SLICED)
+@pytest.mark.parametrize("spec", SPECS)
 def test_one_causal_graph_serves_all_shapes(spec, backend):
     check_attend(spec, masked=True, is_causal=True, backend=backend)
 
 
-@pytest.mark.xfail(reason="the layer tells its inputs apart by id, so that every call is compiled anew")
 def test_layer_is_compiled_once(backend):
     layer = MultiheadAttention(12, 2, batch_first=True, attention="bn")
     compiled = torch.compile(layer, backend=backend, fullgraph=True)

@@ -150,7 +150,10 @@ def prefix_means(tensor: Tensor, scale: int, key_mask: Tensor | None) -> tuple[T
 
     def running(values: Tensor) -> Tensor:
         folded = pad(values, (0, 0, 0, extra)).unflatten(-2, (windows, scale))
-        return folded.cumsum(-2).flatten(-3, -2)[..., :length, :]
+        sums = folded.cumsum(-2).flatten(-3, -2)
+        if torch.compiler.is_compiling():  # a slice is contiguous for some lengths only, and would be guarded
+            return sums.index_select(-2, torch.arange(length, device=sums.device))
+        return sums[..., :length, :]
 
     counts = running(member.to(tensor.dtype))
     return running(tensor) / counts.clamp(min=1), counts > 0

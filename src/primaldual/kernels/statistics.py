@@ -111,6 +111,8 @@ def partial_window_statistics(
 
     def before(values: Tensor) -> Tensor:
         exclusive = values.cumsum(-2) - values
+        if torch.compiler.is_compiling():  # a slice is contiguous for some lengths only, and would be guarded
+            return exclusive.index_select(-2, torch.arange(length, device=exclusive.device) // scale)
         return exclusive.repeat_interleave(scale, -2)[..., :length, :]
 
     count = before(weight)

@@ -19,18 +19,24 @@ def batch_first(inputs: QueryKeyValue, widths: tuple[int, int, int], is_batch_fi
     for name, tensor, width in zip(("query", "key", "value"), inputs, widths, strict=True):
         if tensor.dim() != dimensions or dimensions not in (2, 3) or tensor.shape[-1] != width:
             raise ShapeError(f"{name} must be ([batch,] length, {width}); got shape {tuple(tensor.shape)}")
-    turned: dict[int, Tensor] = {}
-    for tensor in inputs:
-        if id(tensor) not in turned:
-            batched = tensor.unsqueeze(0) if dimensions == 2 else tensor
-            turned[id(tensor)] = batched if is_batch_first or dimensions == 2 else batched.transpose(0, 1)
-    query, key, value = (turned[id(tensor)] for tensor in inputs)
+    query, key, value = inputs
+    turned = _turn(query, is_batch_first)
+    turned_key = turned if key is query else _turn(key, is_batch_first)
+    turned_value = turned_key if value is key else turned if value is query else _turn(value, is_batch_first)
+    query, key, value = turned, turned_key, turned_value
     if not query.shape[0] == key.shape[0] == value.shape[0] or key.shape[1] != value.shape[1]:
         raise ShapeError(
             "query, key and value must share the batch, key and value the length; "
             f"got (batch, length) {tuple(query.shape[:2])}, {tuple(key.shape[:2])}, {tuple(value.shape[:2])}"
         )
     return query, key, value
+
+
+def _turn(tensor: Tensor, is_batch_first: bool) -> Tensor:
+    """One input as (batch, length, features)."""
+    if tensor.dim() == 2:
+        return tensor.unsqueeze(0)
+    return tensor if is_batch_first else tensor.transpose(0, 1)
 
 
 def read_masks(
