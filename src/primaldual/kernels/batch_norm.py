@@ -1,6 +1,6 @@
 """The query of batch-normalised attention where one set of keys serves all queries, forward and backward fused."""
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -10,11 +10,14 @@ from primaldual.kernels.heads import for_query_heads, sum_over_query_heads
 from primaldual.kernels.precision import backward_in_own_precision
 from primaldual.kernels.statistics import centre
 
+FAR = 16.0
+"""Squared mean of keys, in variances, from which they are centred; below, it costs them less than a digit."""
+
 
 def batch_normalized_query(
     query: Tensor, key: Tensor, key_mask: Tensor | None, beta: float | Tensor, eps: float | None
 ) -> tuple[Tensor, Tensor]:
-    """(q - beta mu) / (sigma^2 + eps) and k - mu: their products are those of T(q) and T(k) up to a constant in j.
+    """(q - beta mu) / (sigma^2 + eps) and k or k - mu: their products are those of T(q) and T(k) up to a constant in j.
 
     One autograd node in the place of a dozen: the passes over keys and queries are what
     batch-normalised attention costs beyond softmax. It can be differentiated once.
@@ -27,11 +30,75 @@ def batch_normalized_query(
         eps: added to the variance; None leaves the variance out.
 
     Returns:
-        The changed query and the centred keys.
+        The changed query; the keys themselves, or the centred keys where their mean is large or some are masked.
     """
     slope = beta if isinstance(beta, Tensor) else query.new_tensor(beta)
+    if key_mask is None and eps is not None and key.device.type == "cpu":
+        with torch.no_grad():
+            moments = _Moments.of(key, torch.empty_like(query))
+        if moments.near_origin():
+            changed: Tensor = _ScaledQuery.apply(query, key, slope, eps, moments)
+            return changed, key
     outputs: tuple[Tensor, Tensor] = _BatchNormalizedQuery.apply(query, key, key_mask, slope, eps)
     return outputs
+
+
+class _Moments(NamedTuple):
+    """Mean and variance (batch, kv heads, 1, D), from sums that are exact to rounding times 1 + mean^2 / variance.
+
+    Attributes:
+        mean: mu.
+        variance: sigma^2.
+        scratch: the place of the squares, which the changed query takes: fresh memory costs as much as arithmetic.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    scratch: Tensor | None
+
+    @classmethod
+    def of(cls, key: Tensor, scratch: Tensor) -> Self:
+        mean = key.sum(-2, keepdim=True) / key.shape[-2]  # faster than mean() on CPU
+        fits = scratch.shape == key.shape
+        squares = torch.mul(key, key, out=scratch if fits else None)
+        variance = (squares.sum(-2, keepdim=True) / key.shape[-2]).addcmul_(mean, mean, value=-1)
+        return cls(mean, variance, scratch if fits else None)
+
+    def near_origin(self) -> bool:
+        """Whether no key is so far from 0, in deviations, that it takes centring."""
+        return bool((self.mean * self.mean <= FAR * self.variance).all())
+
+
+class _ScaledQuery(torch.autograd.Function):
+    """(q - beta mu) / (sigma^2 + eps) by the moments of the keys, which are differentiated too."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, beta: Tensor, eps: float, moments: _Moments) -> Tensor:
+        heads = query.shape[1]
+        inverse = (moments.variance + eps).reciprocal_()
+        offset = for_query_heads(moments.mean * -inverse, heads) * beta
+        scale = for_query_heads(inverse, heads)
+        changed = torch.addcmul(offset, query, scale, out=moments.scratch)
+        ctx.save_for_backward(key, changed, inverse, moments.mean, beta)
+        return changed
+
+    @staticmethod
+    @backward_in_own_precision
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        key, changed, inverse, mean, beta = ctx.saved_tensors
+        (heads, kv_heads), count = (changed.shape[1], key.shape[1]), key.shape[2]
+        scale = for_query_heads(inverse, heads)
+        grad_query = gradient * scale
+        grad_offset = gradient.sum(-2, keepdim=True) * -scale
+        grad_variance = sum_over_query_heads((gradient * changed).sum(-2, keepdim=True) * -scale, kv_heads)
+        slope = grad_variance * (2 / count)
+        constant = sum_over_query_heads(beta * grad_offset, kv_heads) / count - mean * slope
+        grad_key = torch.addcmul(constant, key, slope)
+        grad_beta = None
+        if ctx.needs_input_grad[2]:
+            grad_beta = (grad_offset * for_query_heads(mean, heads)).sum_to_size(beta.shape)
+        return grad_query, grad_key, grad_beta, None, None
 
 
 class _BatchNormalizedQuery(torch.autograd.Function):
@@ -41,16 +108,12 @@ class _BatchNormalizedQuery(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         mean, centred = centre(key, key_mask)
         mean_of_queries = for_query_heads(mean, query.shape[1])
-        inverse = scratch = None
+        inverse = None
+        changed = query - beta * mean_of_queries
         if eps is not None:
-            scratch = centred * centred
-            variance = scratch.sum(-2, keepdim=True) / _count(centred, key_mask)
+            variance = (centred * centred).sum(-2, keepdim=True) / _count(centred, key_mask)
             inverse = for_query_heads(variance + eps, query.shape[1]).reciprocal_()
-        # Fresh memory costs as much as the arithmetic here, so the squares' place is used again.
-        reusable = scratch is not None and scratch.shape == query.shape
-        changed = torch.sub(query, beta * mean_of_queries, out=scratch if reusable else None)
-        if inverse is not None:
-            changed.mul_(inverse)
+            changed *= inverse
         ctx.save_for_backward(centred, inverse, changed, mean_of_queries, beta, key_mask)
         return changed, centred
 

@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 from primaldual.kernels.flash import SoftmaxCall
 from primaldual.kernels.precision import own_precision
 
-PIECE_ELEMENTS = 2**18
-"""Numbers in the queries of a piece: about one megabyte, a core's second-level cache."""
+PIECE_ELEMENTS = 2**20
+"""Numbers in the queries of a piece: few enough for a cache, many enough for the operations on them."""
 
 
 class Piece(NamedTuple):

@@ -1,19 +1,20 @@
 """Causal attention to pooled pairs by blockwise softmax: the complete windows, and the own one so far, merged.
 
-Queries at one offset within their windows are an ordinary causal attention of N / r queries to the N / r
-window means before them. To it comes one pair of their own, the mean of their window up to them; the two
-are merged by their log-sum-exps. Nothing of size N x N / r is formed.
+Positions are folded by their offset within a window: (batch, heads, N, D) -> (batch, r, heads, N / r, D). The
+queries at one offset then are an ordinary causal attention of N / r queries to the N / r window means before
+them, all offsets one batch. To it comes one pair of their own, the mean of their window up to them; the two are
+merged by their log-sum-exps. Nothing of size N x N / r is formed.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from primaldual.kernels.flash import Gradients, Outcome, additive, flash_backward, flash_forward
-from primaldual.kernels.pooling import pool
+from primaldual.kernels.layout import ceil_div
 from primaldual.kernels.statistics import accumulation_dtype
 
 
@@ -36,173 +37,152 @@ class PooledPrefixCall:
     key_mask: Tensor | None = None
 
     def forward(self, query: Tensor) -> Outcome:
-        """The output and, beside it, the log-sum-exp over the complete windows alone."""
-        pools = _Pools.of(self, query)
-        out = torch.empty_like(query)
-        sums = query.new_full(query.shape[:3], -torch.inf, dtype=accumulation_dtype(query.dtype))
-        for own in self._offsets():
-            scores = own.scores(query, self.scale)
-            if own.complete:
-                far, sums[:, :, own.later] = pools.forward(query[:, :, own.later], own.complete)
-            far_sum = sums[:, :, own.rows].unsqueeze(-1)
-            near = _share_of(scores, far_sum) * own.share
-            torch.mul(own.value[:, :, :1], near[:, :, :1], out=out[:, :, own.first])
-            if own.complete:
-                far = far.to(near.dtype) * _share_of(far_sum, scores)[:, :, 1:]
-                torch.addcmul(far, own.value[:, :, 1:], near[:, :, 1:], out=out[:, :, own.later])
-        return out, sums
+        """The output and, beside it, the log-sum-exp over the complete windows alone, folded."""
+        folded = _Folded.of(self, query)
+        own = folded.own_scores(self.scale)
+        far_sum = torch.full_like(own, -torch.inf)
+        if folded.complete:
+            far, far_sum[..., 1:, :] = folded.far(self.scale)
+        out = folded.value * (_share_of(own, far_sum) * folded.share)
+        if folded.complete:
+            out[..., 1:, :].addcmul_(far.to(out.dtype), _share_of(far_sum, own)[..., 1:, :])
+        return unfold(out, query.shape[2]).to(query.dtype), far_sum
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
-        pools = _Pools.of(self, query)
-        out, sums = outcome
-        grad_query = torch.empty_like(query)
-        grad_key = torch.empty_like(self.key, dtype=sums.dtype)
-        grad_value = torch.empty_like(self.value, dtype=sums.dtype)
-        for own in self._offsets():
-            rows, later = own.rows, own.later
-            upstream = gradient[:, :, rows].to(sums.dtype)
-            scores, far_sum = own.scores(query, self.scale), sums[:, :, rows].unsqueeze(-1)
-            near = _share_of(scores, far_sum) * own.share
-            # One difference, exactly 0 where the own pair is the only one.
-            beyond = (own.value * own.share).sub_(out[:, :, rows])
-            slope = beyond.mul_(upstream).sum(-1, keepdim=True) * near * self.scale
-            # Gradients of the running sums, for now; each holds all members up to it.
-            torch.mul(upstream, near, out=grad_value[:, :, rows])
-            torch.mul(query[:, :, rows], slope, out=grad_key[:, :, rows])
-            torch.mul(own.key, slope, out=grad_query[:, :, rows])
-            if own.complete:
-                upstream = (upstream[:, :, 1:] * _share_of(far_sum, scores)[:, :, 1:]).to(query.dtype)
-                outcome = out[:, :, later], sums[:, :, later]
-                grad_query[:, :, later] += pools.backward(upstream, query[:, :, later], outcome, own.complete)
-        whole = slice(self.window - 1, None, self.window)
-        grad_key[:, :, whole] += pools.grad_key * pools.share
-        grad_value[:, :, whole] += pools.grad_value * pools.share
-        self._to_members(grad_key)
-        self._to_members(grad_value)
-        return grad_query, grad_key.to(self.key.dtype), grad_value.to(self.value.dtype)
-
-    def _offsets(self) -> Iterator["_Own"]:
-        """The queries at each offset, with the running sums, which the next one overwrites."""
-        length, window = self.key.shape[2], self.window
-        dtype = accumulation_dtype(self.key.dtype)
-        key, value = (tensor[:, :, ::window].to(dtype, copy=True) for tensor in (self.key, self.value))
-        counts = member = None
-        if self.key_mask is not None:
-            member = self.key_mask.transpose(-2, -1)
-            counts = member[:, :, ::window].to(dtype, copy=True)
-        for start in range(min(window, length)):
-            rows = slice(start, None, window)
-            windows = len(range(start, length, window))
-            key, value = key[:, :, :windows], value[:, :, :windows]
-            counts = None if counts is None else counts[:, :, :windows]
-            if start:
-                key += self.key[:, :, rows]
-                value += self.value[:, :, rows]
-                if counts is not None and member is not None:
-                    counts += member[:, :, rows]
-            yield _Own(start, window, key, value, counts)
-
-    def _to_members(self, gradient: Tensor) -> None:
-        """From gradients of running sums to those of what is summed."""
-        for start in range(min(self.window, gradient.shape[2]) - 2, -1, -1):
-            following = gradient[:, :, start + 1 :: self.window]
-            gradient[:, :, start :: self.window][:, :, : following.shape[2]] += following
-        if self.key_mask is not None:
-            gradient.masked_fill_(~self.key_mask.transpose(-2, -1), 0.0)
+        folded = _Folded.of(self, query)
+        out, far_sum = fold(outcome[0], self.window), outcome[1]
+        upstream = fold(gradient, self.window).to(far_sum.dtype)
+        own = folded.own_scores(self.scale)
+        near = _share_of(own, far_sum) * folded.share
+        # One difference, exactly 0 where the own pair is the only one.
+        slope = ((folded.value * folded.share).sub_(out)).mul_(upstream).sum(-1, keepdim=True)
+        slope = slope * near * self.scale
+        # Gradients of the running sums, each of which holds all members up to it.
+        grad_query, grad_key, grad_value = folded.key * slope, folded.query * slope, upstream * near
+        if folded.complete:
+            upstream = upstream[..., 1:, :] * _share_of(far_sum, own)[..., 1:, :]
+            far = folded.far_backward(upstream, out[..., 1:, :], far_sum[..., 1:, :], self.scale)
+            grad_query[..., 1:, :] += far[0]
+            grad_key[:, -1, :, :-1] += far[1]
+            grad_value[:, -1, :, :-1] += far[2]
+        for grad in (grad_key, grad_value):
+            for offset in range(self.window - 2, -1, -1):
+                grad[:, offset] += grad[:, offset + 1]
+        length = query.shape[2]
+        of_query, of_key, of_value = (
+            unfold(grad, length).to(query.dtype) for grad in (grad_query, grad_key, grad_value)
+        )
+        if self.key_mask is None:
+            return of_query, of_key, of_value
+        masked = ~self.key_mask.transpose(-2, -1)
+        return of_query, of_key.masked_fill(masked, 0.0), of_value.masked_fill(masked, 0.0)
 
 
-class _Own(NamedTuple):
-    """The queries at one offset, and the sums of the members of their own windows up to them.
+class _Folded(NamedTuple):
+    """Queries, and the running sums of the keys and values of every window up to each position, folded.
 
     Attributes:
-        start: the offset.
-        window: r.
-        key: (batch, heads, windows, D), sums of keys.
-        value: sums of values.
-        counts: members so far (batch or 1, heads or 1, windows, 1); None = start + 1.
+        query: (batch, r, heads, windows, D).
+        key: running sums of keys, float32 or wider.
+        value: running sums of values.
+        share: 1 / members so far, (r, 1, 1, 1) or (batch or 1, r, heads or 1, windows, 1).
+        counts: members so far if there is a mask.
     """
 
-    start: int
-    window: int
+    query: Tensor
     key: Tensor
     value: Tensor
+    share: Tensor
     counts: Tensor | None
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.start, None, self.window)
-
-    @property
-    def first(self) -> slice:
-        return slice(self.start, self.start + 1)
-
-    @property
-    def later(self) -> slice:
-        return slice(self.start + self.window, None, self.window)
-
-    @property
-    def complete(self) -> int:
-        """How many complete windows the last of the queries sees."""
-        return self.key.shape[2] - 1
-
-    @property
-    def share(self) -> float | Tensor:
-        return 1 / (self.start + 1) if self.counts is None else 1 / self.counts.clamp(min=1)
-
-    def scores(self, query: Tensor, scale: float) -> Tensor:
-        """scale q . mean, minus infinity without a member: (batch, heads, windows, 1)."""
-        scores = (query[:, :, self.rows] * self.key).sum(-1, keepdim=True) * (self.share * scale)
-        return scores if self.counts is None else scores.masked_fill(self.counts == 0, -torch.inf)
-
-
-class _Pools(NamedTuple):
-    """Means of the complete windows, and their gradients, which ``backward`` adds up."""
-
-    key: Tensor
-    value: Tensor
-    share: float | Tensor
-    mask: Tensor | None
-    scale: float
-    grad_key: Tensor
-    grad_value: Tensor
 
     @classmethod
     def of(cls, call: PooledPrefixCall, query: Tensor) -> Self:
-        window, dtype = call.window, accumulation_dtype(call.key.dtype)
-        whole = call.key.shape[2] // window * window
-        mask = None if call.key_mask is None else call.key_mask[..., :whole]
-        share: float | Tensor = 1 / window
-        kept = None
-        if mask is not None:
-            counts = mask.unflatten(-1, (-1, window)).sum(-1).to(dtype)
-            share, kept = 1 / counts.clamp(min=1).transpose(-2, -1), counts > 0
-        key, value = (
-            pool(tensor[:, :, :whole].to(dtype), window, mask)[0] for tensor in (call.key, call.value)
+        window, dtype = call.window, accumulation_dtype(query.dtype)
+        key, value = (_running(fold(tensor, window).to(dtype)) for tensor in (call.key, call.value))
+        if call.key_mask is None:
+            counts = None
+            share = (
+                torch.arange(1, window + 1, dtype=dtype, device=key.device).reciprocal_().view(-1, 1, 1, 1)
+            )
+        else:
+            counts = _running(fold(call.key_mask.transpose(-2, -1).to(dtype), window))
+            share = counts.clamp(min=1).reciprocal()
+        return cls(fold(query, window), key, value, share, counts)
+
+    @property
+    def complete(self) -> int:
+        """How many complete windows the last queries see."""
+        return self.query.shape[3] - 1
+
+    def own_scores(self, scale: float) -> Tensor:
+        """scale q . mean, minus infinity without a member: (batch, r, heads, windows, 1)."""
+        scores = (self.query * self.key).sum(-1, keepdim=True) * (self.share * scale)
+        return scores if self.counts is None else scores.masked_fill(self.counts == 0, -torch.inf)
+
+    def far(self, scale: float) -> Outcome:
+        """Attention to complete windows, and its log-sum-exp, minus infinity where none is kept."""
+        query, key, value, bias = self._far_inputs()
+        out, logsumexp = flash_forward(query, key, value, bias, True, scale)
+        logsumexp = self._split(logsumexp).unsqueeze(-1)
+        if self.counts is not None:
+            kept = self.counts[:, -1:, :, :-1] > 0
+            logsumexp = logsumexp.masked_fill(kept.cumsum(-2) == 0, -torch.inf)
+        return self._split(out), logsumexp
+
+    def far_backward(self, upstream: Tensor, out: Tensor, far_sum: Tensor, scale: float) -> Gradients:
+        """Gradients of the queries, and of the running sums of keys and values at the ends of windows."""
+        query, key, value, bias = self._far_inputs()
+        if self.counts is not None:  # the kernel's own value for an empty row
+            far_sum = far_sum.masked_fill(far_sum == -torch.inf, 0.0)
+        # Log-sum-exps lie as the kernel writes them: heads last.
+        logsumexp = far_sum.squeeze(-1).flatten(0, 1).transpose(1, 2).contiguous().transpose(1, 2)
+        outcome = out.to(query.dtype).flatten(0, 1), logsumexp
+        grads = flash_backward(
+            upstream.to(query.dtype).flatten(0, 1), query, key, value, outcome, bias, True, scale
         )
-        grads = torch.zeros_like(key), torch.zeros_like(value)
-        return cls(key.to(query.dtype), value.to(query.dtype), share, kept, call.scale, *grads)
+        share = self.share[-1] if self.counts is None else self.share[:, -1, :, :-1]
+        key_grad, value_grad = (self._split(grad).sum(1, dtype=self.key.dtype) * share for grad in grads[1:])
+        return self._split(grads[0]), key_grad, value_grad
 
-    def forward(self, query: Tensor, count: int) -> Outcome:
-        """Output and log-sum-exp (batch, heads, count), minus infinity where no window is kept."""
-        out, logsumexp = flash_forward(query, *self._first(count, query), True, self.scale)
-        if self.mask is not None:
-            logsumexp = logsumexp.masked_fill(self.mask[:, :, 0, :count].cumsum(-1) == 0, -torch.inf)
-        return out, logsumexp
+    def _far_inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """From the second window on: queries, means of the windows before, one batch for all offsets."""
+        share = self.share[..., -1:, :, :, :]
+        offsets = self.query.shape[1]
+        pools = []
+        for sums in (self.key, self.value):
+            means = (sums[:, -1:] * share)[..., :-1, :].to(self.query.dtype)
+            pools.append(means.expand(-1, offsets, -1, -1, -1).flatten(0, 1))
+        bias = None
+        if self.counts is not None:
+            kept = (self.counts[:, -1:, :, :-1] > 0).transpose(-2, -1)
+            kept = kept.expand(self.query.shape[0], offsets, -1, -1, -1)
+            bias = additive(kept.flatten(0, 1), self.query)
+        return self.query[..., 1:, :].flatten(0, 1), pools[0], pools[1], bias
 
-    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome, count: int) -> Tensor:
-        """Gradient of the query; ``gradient`` is that of the whole output times the share of the windows in it."""
-        key, value, bias = self._first(count, query)
-        out, logsumexp = outcome
-        if self.mask is not None:  # the kernel's own value for an empty row
-            logsumexp = logsumexp.masked_fill(logsumexp == -torch.inf, 0.0)
-        grads = flash_backward(gradient, query, key, value, (out, logsumexp), bias, True, self.scale)
-        self.grad_key[:, :, :count] += grads[1]
-        self.grad_value[:, :, :count] += grads[2]
-        return grads[0]
+    def _split(self, tensor: Tensor) -> Tensor:
+        return tensor.unflatten(0, self.query.shape[:2])
 
-    def _first(self, count: int, query: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        bias = None if self.mask is None else additive(self.mask[..., :count], query)
-        return self.key[:, :, :count], self.value[:, :, :count], bias
+
+def fold(tensor: Tensor, window: int) -> Tensor:
+    """(batch, heads, N, D) -> (batch, r, heads, ceil(N / r), D), a copy with 0 after the end."""
+    length = tensor.shape[2]
+    windows = ceil_div(length, window)
+    extra = windows * window - length
+    tensor = pad(tensor, (0, 0, 0, extra)) if extra else tensor
+    folded = tensor.unflatten(2, (windows, window)).permute(0, 3, 1, 2, 4)
+    return folded.clone(memory_format=torch.contiguous_format)
+
+
+def unfold(tensor: Tensor, length: int) -> Tensor:
+    """The first ``length`` positions of a folded tensor: (batch, heads, N, D)."""
+    return tensor.permute(0, 2, 3, 1, 4).flatten(2, 3)[:, :, :length]
+
+
+def _running(folded: Tensor) -> Tensor:
+    """Running sums over the offsets, in place."""
+    for offset in range(1, folded.shape[1]):
+        folded[:, offset] += folded[:, offset - 1]
+    return folded
 
 
 def _share_of(part: Tensor, rest: Tensor) -> Tensor:

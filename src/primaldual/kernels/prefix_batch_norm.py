@@ -1,6 +1,5 @@
 """The query of causal batch-normalised attention, every query by the statistics of its own prefix of keys."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,48 +37,48 @@ class _PrefixNormalizedQuery(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, key_mask: Tensor | None, beta: Tensor, eps: float | None
     ) -> tuple[Tensor, Tensor]:
+        heads = query.shape[1]
         shift, centred = centre(key, key_mask)
         counts = _counts(centred, key_mask)
-        share = counts.clamp(min=1).reciprocal()
-        mean, *squares = (sums.mul_(share) for sums in _sums(centred, with_squares=eps is not None))
-        full_mean = mean + shift
-        if key_mask is not None:
-            full_mean = torch.where(counts > 0, full_mean, 0.0)
-        full_mean = for_query_heads(full_mean, query.shape[1])
-        changed = query - beta * full_mean
+        sums, room = _room(centred, 1 if eps is None else 2)
+        room[0].copy_(centred)
+        if eps is not None:
+            torch.mul(centred, centred, out=room[1])
+        prefix_sums_(sums, centred.shape[2])
+        mean, *squares = room.mul_(counts.clamp(min=1).reciprocal())
+        changed = _full_mean(mean, shift, counts, key_mask, heads).mul_(-beta).add_(query)
         inverse = None
         if eps is not None:
-            variance = squares[0].addcmul_(mean, mean, value=-1).clamp_(min=0)
-            inverse = for_query_heads(variance.add_(eps).reciprocal_(), query.shape[1])
+            inverse = squares[0].addcmul_(mean, mean, value=-1).clamp_(min=0).add_(eps).reciprocal_()
+            inverse = for_query_heads(inverse, heads)
             changed *= inverse
-        kept_mean = full_mean if ctx.needs_input_grad[3] else None
-        ctx.save_for_backward(centred, mean, inverse, changed, kept_mean, beta, counts, key_mask)
+        ctx.save_for_backward(centred, shift, mean, inverse, changed, beta, counts, key_mask)
         return changed, centred
 
     @staticmethod
     @backward_in_own_precision
     @once_differentiable
     def backward(ctx: Any, grad_changed: Tensor, grad_centred: Tensor) -> tuple[Tensor | None, ...]:
-        centred, mean, inverse, changed, full_mean, beta, counts, key_mask = ctx.saved_tensors
-        kv_heads = centred.shape[1]
-        share = counts.clamp(min=1).reciprocal()
+        centred, shift, mean, inverse, changed, beta, counts, key_mask = ctx.saved_tensors
+        kv_heads, share = centred.shape[1], counts.clamp(min=1).reciprocal()
         grad_query = grad_changed if inverse is None else grad_changed * inverse
         grad_beta = None
         if ctx.needs_input_grad[3]:
+            full_mean = _full_mean(mean, shift, counts, key_mask, grad_query.shape[1])
             grad_beta = -(grad_query * full_mean).sum_to_size(beta.shape)
-        grad_mean = sum_over_query_heads(grad_query * -beta, kv_heads)
-        if inverse is None:
-            grad_sums = _scan(suffix_sums_, grad_mean * share)
-            grad_key = grad_centred + grad_sums[0]
-        else:
-            grad_variance = (grad_changed * changed).mul_(inverse).neg_()
+        sums, room = _room(centred, 1 if inverse is None else 2)
+        torch.mul(sum_over_query_heads(grad_query * -beta, kv_heads), share, out=room[0])
+        if inverse is not None:
+            grad_variance = sum_over_query_heads((grad_changed * changed).mul_(inverse), kv_heads)
             # A single key has no variance, whatever its gradient is.
-            grad_variance = sum_over_query_heads(grad_variance, kv_heads).mul_((counts > 1) * share)
-            grad_mean = torch.addcmul(grad_mean * share, mean, grad_variance, value=-2)
-            grad_sums = _scan(suffix_sums_, grad_mean, grad_variance)
-            grad_key = torch.addcmul(grad_centred, centred, grad_sums[1], value=2).add_(grad_sums[0])
+            torch.mul(grad_variance, share * -(counts > 1).to(share.dtype), out=room[1])
+            room[0].addcmul_(mean, room[1], value=-2)
+        suffix_sums_(sums, centred.shape[2])
+        grad_key = grad_centred + room[0]
+        if inverse is not None:
+            grad_key.addcmul_(centred, room[1], value=2)
         if key_mask is not None:
-            grad_key = torch.where(key_mask.transpose(-2, -1), grad_key, 0.0)
+            grad_key.masked_fill_(~key_mask.transpose(-2, -1), 0.0)
         return grad_query, grad_key, None, grad_beta, None
 
 
@@ -91,17 +90,18 @@ def _counts(centred: Tensor, key_mask: Tensor | None) -> Tensor:
     return key_mask.transpose(-2, -1).cumsum(-2).to(centred.dtype)
 
 
-def _sums(centred: Tensor, with_squares: bool) -> Tensor:
-    """Running sums of the keys, and of their squares: (1 or 2, batch, heads, N, D)."""
-    return _scan(prefix_sums_, centred, *([centred * centred] if with_squares else []))
+def _full_mean(mean: Tensor, shift: Tensor, counts: Tensor, key_mask: Tensor | None, heads: int) -> Tensor:
+    """The prefix means of the keys as they were, 0 over empty prefixes, for the query heads; a copy."""
+    moved = mean + shift
+    if key_mask is not None:
+        moved.masked_fill_(counts == 0, 0.0)
+    return for_query_heads(moved, heads)
 
 
-def _scan(scan: Callable[[Tensor, int], Tensor], *parts: Tensor) -> Tensor:
-    """Sums of all parts by one scan."""
-    *leading, length, width = parts[0].shape
+def _room(like: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """Memory for a scan of so many tensors (batch, heads, N, D): all of it, and the part of the N positions."""
+    *leading, length, width = like.shape
     padded = whole_blocks(length)
-    stacked = parts[0].new_empty(len(parts), *leading, padded, width)
-    for place, part in zip(stacked, parts, strict=True):
-        place[..., :length, :] = part
-    stacked[..., length:, :] = 0
-    return scan(stacked, length)[..., :length, :]
+    sums = like.new_empty(parts, *leading, padded, width)
+    sums[..., length:, :] = 0
+    return sums, sums[..., :length, :]

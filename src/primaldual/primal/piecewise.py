@@ -16,7 +16,6 @@ from primaldual.kernels.precision import own_precision
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, TensorSource
 from primaldual.primal.training_sets import TrainingSet
-from primaldual.primal.transforms import Identity
 
 if TYPE_CHECKING:
     from primaldual.primal.problem import PrimalProblem
@@ -50,7 +49,8 @@ def _due(problem: PrimalProblem, sets: list[HeadSet], attendable: Attendable, is
         return False
     if attendable.is_causal and not (is_square and problem.subset.layout == SEQUENCE):
         return False
-    return not (isinstance(problem.transform, Identity) and [group.scale for group in sets] == [1])
+    # One set of heads is one softmax; only its causal pooled form is none that is differentiated by itself.
+    return len(sets) > 1 or (attendable.is_causal and sets[0].scale > 1)
 
 
 class _Work:
