@@ -66,9 +66,13 @@ class FlashCall:
 
 
 def flash_serves(query: Tensor, value: Tensor) -> bool:
-    """Whether the kernel has these tensors: on CPU, floating, values as wide as queries, none empty."""
+    """Whether the kernel has these tensors: on CPU, floating, values as wide as queries, none empty.
+
+    Not where the caller has turned it off (``torch.nn.attention.sdpa_kernel``).
+    """
     return (
         query.device.type == "cpu"
+        and torch.backends.cuda.flash_sdp_enabled()
         and query.is_floating_point()
         and query.shape[-1] == value.shape[-1]
         and query.numel() > 0
