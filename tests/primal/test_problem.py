@@ -300,3 +300,14 @@ def test_the_contract_catches_a_wrong_fast_form():
 
     with pytest.raises(AssertionError):
         check_attention(PrimalProblem(feature_map=Wrong()))
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("spec", ["softmax", "bn", "bn+sh(1,2)", "linear+sh(1,2)", "constant+bn", "window(2)"])
+@pytest.mark.parametrize("sizes", [(1, 0, 3), (1, 3, 0), (1, 0, 0), (0, 3, 3)])
+def test_nothing_gives_nothing(spec, sizes, is_causal):
+    batch, queries, keys = sizes
+    query, key, value = (torch.randn(batch, 2, length, 4) for length in (queries, keys, keys))
+    out = preset(spec).bind(2, 4).attend(query, key, value, is_causal=is_causal)
+    assert out.shape == (batch, 2, queries, 4)
+    assert not out.any()

@@ -65,8 +65,8 @@ class FlashCall:
         )
 
 
-def flash_serves(query: Tensor, value: Tensor) -> bool:
-    """Whether the kernel has these tensors: on CPU, floating, values as wide as queries, none empty.
+def flash_serves(query: Tensor, value_width: int) -> bool:
+    """Whether the kernel has these queries: on CPU, floating, as wide as the values, not empty.
 
     Not where the caller has turned it off (``torch.nn.attention.sdpa_kernel``).
     """
@@ -74,9 +74,8 @@ def flash_serves(query: Tensor, value: Tensor) -> bool:
         query.device.type == "cpu"
         and torch.backends.cuda.flash_sdp_enabled()
         and query.is_floating_point()
-        and query.shape[-1] == value.shape[-1]
+        and query.shape[-1] == value_width
         and query.numel() > 0
-        and value.numel() > 0
     )
 
 

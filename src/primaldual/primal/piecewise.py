@@ -29,9 +29,10 @@ def attend_piecewise(
     sets = problem.subset.head_sets(query.shape[1])
     if scale is None or not _due(problem, sets, attendable, query.shape[2] == source.length):
         return None
-    work = _Work(problem, sets, query, source, attendable, scale)
-    if not all(flash_serves(query, value) for _, value in work.pairs):
+    value_width = query.shape[-1] if source.tensors is None else source.tensors[1].shape[-1]
+    if source.length == 0 or not flash_serves(query, value_width):
         return None
+    work = _Work(problem, sets, query, source, attendable, scale)
     parameters = list(problem.transform.parameters())
     # What a transform holds may change before the backward: by a step, by eval(), by torch.func.functional_call.
     repeatable = not parameters and not any(True for _ in problem.transform.buffers())

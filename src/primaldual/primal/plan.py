@@ -171,6 +171,8 @@ def _dense(
 
     if torch.compiler.is_compiling():
         return rows_of(query, allowed)
+    if query.numel() == 0 or key.numel() == 0:
+        return value.new_zeros(*query.shape[:3], value.shape[3])
     rows = max(1, DENSE_ELEMENTS // key.numel())
     parts = query.split(rows, 2)
     patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)
