@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from primaldual.kernels.heads import for_query_heads, sum_over_query_heads
 from primaldual.kernels.precision import backward_in_own_precision
-from primaldual.kernels.statistics import centre
+from primaldual.kernels.statistics import centre, mean_of_rows
 
 FAR = 16.0
 """Squared mean of keys, in variances, from which they are centred; below, it costs them less than a digit."""
@@ -58,10 +58,10 @@ class _Moments(NamedTuple):
 
     @classmethod
     def of(cls, key: Tensor, scratch: Tensor) -> Self:
-        mean = key.sum(-2, keepdim=True) / key.shape[-2]  # faster than mean() on CPU
+        mean = mean_of_rows(key)
         fits = scratch.shape == key.shape
         squares = torch.mul(key, key, out=scratch if fits else None)
-        variance = (squares.sum(-2, keepdim=True) / key.shape[-2]).addcmul_(mean, mean, value=-1)
+        variance = mean_of_rows(squares).addcmul_(mean, mean, value=-1)
         return cls(mean, variance, scratch if fits else None)
 
     def near_origin(self) -> bool:

@@ -28,6 +28,12 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
+def mean_of_rows(tensor: Tensor) -> Tensor:
+    """(..., N, D) -> (..., 1, D), 0 for no rows; faster than mean() on CPU."""
+    sums = tensor.sum(-2, keepdim=True)
+    return sums / tensor.shape[-2] if tensor.shape[-2] else sums
+
+
 def centre(key: Tensor, key_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The mean of the attendable keys and the keys less that mean, 0 where masked.
 
@@ -43,7 +49,7 @@ def centre(key: Tensor, key_mask: Tensor | None = None) -> tuple[Tensor, Tensor]
     """
     key = key.to(accumulation_dtype(key.dtype))
     if key_mask is None:
-        mean = key.sum(-2, keepdim=True) / key.shape[-2]  # faster than mean() on CPU
+        mean = mean_of_rows(key)
         return mean, key - mean.detach()
     member = key_mask.transpose(-2, -1)
     counts = member.sum(-2, keepdim=True).clamp(min=1)
@@ -60,7 +66,7 @@ def shared_statistics(mean: Tensor, centred: Tensor, key_mask: Tensor | None = N
     """
     squares = centred * centred  # half the time of square() on CPU
     if key_mask is None:
-        return KeyStatistics(mean, squares.sum(-2, keepdim=True) / centred.shape[-2])
+        return KeyStatistics(mean, mean_of_rows(squares))
     counts = key_mask.sum(-1, keepdim=True).clamp(min=1)
     return KeyStatistics(mean, squares.sum(-2, keepdim=True) / counts)
 
