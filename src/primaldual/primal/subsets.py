@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -42,7 +41,9 @@ class Subset(Part):
 
     def head_sets(self, heads: int) -> list[HeadSet]:
         """The heads by scale, in order of first appearance."""
-        return _head_sets(tuple(self.head_scales(heads)), self.layout)
+        return [
+            HeadSet(members, scale, self.layout) for scale, members in group_heads(self.head_scales(heads))
+        ]
 
     def membership(self, scale: int, length: int, device: torch.device) -> Tensor | None:
         """Bool (Nt, N): which positions are averaged into each pair; None = every position is a pair."""
@@ -142,11 +143,6 @@ class MaskedKeys(Subset):
             if style == "latex"
             else ["query i is fitted on the keys of its row of a fixed mask"]
         )
-
-
-@lru_cache(maxsize=1024)
-def _head_sets(scales: tuple[int, ...], layout: Layout) -> list[HeadSet]:
-    return [HeadSet(members, scale, layout) for scale, members in group_heads(scales)]
 
 
 def group_heads(scales: Sequence[int]) -> list[tuple[int, list[int]]]:
