@@ -57,6 +57,7 @@ def page(results: Results, figure_folder: str) -> str:
         "",
     ]
     lines += _section("Goals", goals_table(results), growth_table(results))
+    lines += ["[What was missed, and why](performance_limits.md).", ""]
     drawn = figures(results)
     if drawn:
         lines += ["## By length", ""]
