@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 from primaldual.kernels.flash import SoftmaxCall
 from primaldual.kernels.precision import own_precision
 
-PIECE_ELEMENTS = 2**20
-"""Numbers in the queries of a piece: few enough for a cache, many enough for the operations on them."""
+PIECE_ELEMENTS = 2**19
+"""Numbers in the queries of a piece, for each thread: few enough for a cache, many enough for the operations on them."""
 
 
 class Piece(NamedTuple):
@@ -57,8 +57,11 @@ def cut(
     batch: int,
     head_elements: int,
     source: int = 0,
+    threads: int = 1,
 ) -> list[Piece]:
-    """Pieces of at most PIECE_ELEMENTS numbers where heads and sequences allow it, consecutive heads in each.
+    """Pieces of about PIECE_ELEMENTS numbers for each thread, consecutive heads in each.
+
+    Each has a head for every thread where there are so many: the kernel's backward gives a head to one thread.
 
     Args:
         members: the query heads to cover.
@@ -67,13 +70,14 @@ def cut(
         batch: number of sequences.
         head_elements: numbers in the queries of one head of one sequence.
         source: which pair.
+        threads: how many work on a piece.
 
     Example:
         >>> [(piece.heads, piece.kv_heads) for piece in cut((0, 1, 4), (0, 1, 2, 3, 4, 5), 3, batch=1, head_elements=8)]
         [(slice(0, 2, None), slice(0, 1, None)), (slice(4, 5, None), slice(2, 3, None))]
     """
     groups = len(held) // kv_heads
-    most = max(1, PIECE_ELEMENTS // max(1, head_elements))
+    most = threads * max(1, PIECE_ELEMENTS // max(1, head_elements))
     pieces = []
     for run in _runs(members):
         place = held.index(run[0])

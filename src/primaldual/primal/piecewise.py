@@ -93,7 +93,8 @@ class _Work:
             source = number if self.formed else 0
             held = tuple(group.members) if self.formed else tuple(range(heads))
             kv_heads = self.pairs[source][0].shape[1]
-            found += cut(tuple(group.members), held, kv_heads, batch, length * head_dim, source)
+            members, threads = tuple(group.members), torch.get_num_threads()
+            found += cut(members, held, kv_heads, batch, length * head_dim, source, threads)
         return found
 
     def prepare(self, piece: Piece, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, SoftmaxCall]:
