@@ -303,7 +303,9 @@ def test_the_contract_catches_a_wrong_fast_form():
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("spec", ["softmax", "bn", "bn+sh(1,2)", "linear+sh(1,2)", "constant+bn", "window(2)"])
+@pytest.mark.parametrize(
+    "spec", ["softmax", "bn", "bn+sh(1,2)", "linear+sh(1,2)", "constant+bn", "window(2)"]
+)
 @pytest.mark.parametrize("sizes", [(1, 0, 3), (1, 3, 0), (1, 0, 0), (0, 3, 3)])
 def test_nothing_gives_nothing(spec, sizes, is_causal):
     batch, queries, keys = sizes
