@@ -113,7 +113,7 @@ class RunningStatistics(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move and convert as every module does, but never to half precision."""
         former = dict(self._buffers)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # torch has none here
         for name, moved in self._buffers.items():
             before = former[name]
             if moved is not None and before is not None and accumulation_dtype(moved.dtype) != moved.dtype:
