@@ -109,8 +109,8 @@ def layer_flops(layer: MultiheadAttention, length: int) -> AttentionFlops:
         >>> layer_flops(layer, 10)
         AttentionFlops(projections=327680, mixing=25600)
     """
-    problem, width = layer.problem, layer.embed_dim
-    projections = 2 * 2 * length * width * width
+    problem = layer.problem
+    projections = 2 * 2 * length * layer.embed_dim * layer.num_heads * layer.head_dim
     sharing = layer.num_heads // layer.kv_heads
     for heads in problem.subset.head_sets(layer.num_heads):
         rows = len({head // sharing for head in heads.members}) * layer.head_dim

@@ -12,12 +12,9 @@ from primaldual.kernels.masks import Attendable
 from primaldual.nn.inputs import batch_first, clean, read_masks
 from primaldual.nn.projection import ProjectedSource, split_heads
 from primaldual.nn.state_dicts import rename
-from primaldual.primal import plan
 from primaldual.primal.decoding.state import DecodingState
-from primaldual.primal.observation import RememberedSource, observe
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.sources import KeyValueSource
 
 
 class MultiheadAttention(nn.Module):
@@ -29,7 +26,7 @@ class MultiheadAttention(nn.Module):
     are pooled before they are projected.
 
     Args:
-        embed_dim: width of queries and output; divisible by ``num_heads``.
+        embed_dim: width of queries and output; divisible by ``num_heads`` unless ``head_dim`` is given.
         num_heads: H.
         dropout: probability of dropping an attention weight in training.
         bias: whether the input projections have a bias.
@@ -42,6 +39,7 @@ class MultiheadAttention(nn.Module):
         dtype: of the parameters.
         attention: a spec for :func:`primaldual.preset`, or a PrimalProblem, of which the layer keeps a copy.
         kv_heads: key and value heads, dividing ``num_heads`` (grouped queries); default ``num_heads``.
+        head_dim: width of a head; default ``embed_dim / num_heads``.
         out_bias: whether the output projection has a bias; default as ``bias``.
 
     Raises:
@@ -77,6 +75,7 @@ class MultiheadAttention(nn.Module):
         *,
         attention: str | PrimalProblem = "softmax",
         kv_heads: int | None = None,
+        head_dim: int | None = None,
         out_bias: bool | None = None,
     ) -> None:
         super().__init__()
@@ -84,10 +83,12 @@ class MultiheadAttention(nn.Module):
             raise UnsupportedError(
                 "add_bias_kv and add_zero_attn must be False: such keys belong to no training pair"
             )
-        if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
+        if num_heads < 1 or embed_dim < 1 or (head_dim is None and embed_dim % num_heads):
             raise ArgumentError(
                 f"num_heads must divide embed_dim; got embed_dim {embed_dim} and num_heads {num_heads}"
             )
+        if head_dim is not None and head_dim < 1:
+            raise ArgumentError(f"head_dim must be 1 or more; got {head_dim}")
         kv_heads = num_heads if kv_heads is None else kv_heads
         if kv_heads < 1 or num_heads % kv_heads:
             raise ArgumentError(
@@ -98,14 +99,16 @@ class MultiheadAttention(nn.Module):
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.kv_heads = kv_heads
-        self.head_dim = embed_dim // num_heads
+        self.head_dim = embed_dim // num_heads if head_dim is None else head_dim
         self.dropout = dropout
         self.batch_first = batch_first
         width = kv_heads * self.head_dim
-        self.q_proj = nn.Linear(embed_dim, embed_dim, bias, device, dtype)
+        self.q_proj = nn.Linear(embed_dim, num_heads * self.head_dim, bias, device, dtype)
         self.k_proj = nn.Linear(kdim or embed_dim, width, bias, device, dtype)
         self.v_proj = nn.Linear(vdim or embed_dim, width, bias, device, dtype)
-        self.out_proj = nn.Linear(embed_dim, embed_dim, bias if out_bias is None else out_bias, device, dtype)
+        self.out_proj = nn.Linear(
+            num_heads * self.head_dim, embed_dim, bias if out_bias is None else out_bias, device, dtype
+        )
         self.problem = (
             deepcopy(preset(attention)).bind(num_heads, self.head_dim).to(device=device, dtype=dtype)
         )
@@ -113,7 +116,7 @@ class MultiheadAttention(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights as torch.nn.MultiheadAttention does: Xavier, biases 0."""
-        fan_in = self.embed_dim + self.embed_dim + 2 * self.kv_heads * self.head_dim
+        fan_in = self.embed_dim + (self.num_heads + 2 * self.kv_heads) * self.head_dim
         for linear in (self.q_proj, self.k_proj, self.v_proj):
             bound = (6 / max(fan_in, linear.in_features + linear.out_features)) ** 0.5
             nn.init.uniform_(linear.weight, -bound, bound)
@@ -160,13 +163,8 @@ class MultiheadAttention(nn.Module):
         dropout_p = self.dropout if self.training else 0.0
         heads = split_heads(self.q_proj(query), self.head_dim)
         if attendable.pairs is None:
-            source: KeyValueSource = ProjectedSource(
-                key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim
-            )
-            if self.problem.transform.observes:
-                source = RememberedSource(source)
-            mixed = plan.attend_source(self.problem, heads, source, attendable, dropout_p)
-            observe(self.problem, source, attendable, heads)
+            source = ProjectedSource(key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim)
+            mixed = self.problem(heads, source, attendable, dropout_p)
         else:
             keys = split_heads(self.k_proj(key), self.head_dim)
             values = split_heads(self.v_proj(value), self.head_dim)
@@ -259,5 +257,5 @@ class MultiheadAttention(nn.Module):
         self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         width = self.kv_heads * self.head_dim
-        rename(state_dict, prefix, (self.embed_dim, width, width))
+        rename(state_dict, prefix, (self.num_heads * self.head_dim, width, width))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -50,23 +50,39 @@ class Exponential(FeatureMap):
 
     Phi is infinite: all monomials of degree t in x, divided by D^(t/4) and the root of n!.
     Source: Nguyen et al., ICLR 2023.
+
+    Args:
+        scale: a positive factor in the place of 1 / sqrt(D), as some models have it.
+
+    Raises:
+        ArgumentError: a scale that is not a positive number.
     """
 
     positive_semidefinite = True
+
+    def __init__(self, *, scale: float | None = None) -> None:
+        super().__init__()
+        if scale is not None and (not isinstance(scale, int | float) or not 0 < scale < math.inf):
+            raise ArgumentError(f"scale must be a positive number; got {scale}")
+        self.scale = scale
+        self.name = "" if scale is None else "softmax"
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         return self.log_kernel(query, key).exp()
 
     def log_kernel(self, query: Tensor, key: Tensor) -> Tensor:
+        if self.scale is not None:
+            return self.scale * (query @ key.transpose(-2, -1))
         return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
 
     def score_scale(self, head_dim: int) -> float:
-        return head_dim**-0.5
+        return head_dim**-0.5 if self.scale is None else self.scale
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":
-            return [r"\Phi(x)\cdot\Phi(y) = \exp\!\left(x^\top y/\sqrt{D}\right)"]
-        return ["Φ(x)·Φ(y) = exp(x·y / √D)"]
+            score = r"x^\top y/\sqrt{D}" if self.scale is None else rf"{self.scale:g}\,x^\top y"
+            return [rf"\Phi(x)\cdot\Phi(y) = \exp\!\left({score}\right)"]
+        return ["Φ(x)·Φ(y) = exp(x·y / √D)" if self.scale is None else f"Φ(x)·Φ(y) = exp({self.scale:g} x·y)"]
 
 
 class EluPlusOne(FeatureMap):

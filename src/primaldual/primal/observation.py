@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import UnsupportedError
-from primaldual.kernels.masks import Attendable, read_mask
+from primaldual.kernels.masks import Attendable
 from primaldual.kernels.precision import own_precision
-from primaldual.primal import plan
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, TensorSource
 from primaldual.primal.subsets import AllKeys, Subset
@@ -77,18 +76,6 @@ def observe(problem: PrimalProblem, source: KeyValueSource, attendable: Attendab
                     f"the subset {problem.subset.spec()!r} has none"
                 )
             problem.transform.observe(training, group)
-
-
-def observe_tensors(
-    problem: PrimalProblem, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
-) -> None:
-    """The same for tensors and a mask as :meth:`PrimalProblem.attend` takes them, which has checked them."""
-    if not problem.transform.observes:
-        return
-    batch, heads, query_length, _ = query.shape
-    attendable = read_mask(mask, is_causal, batch, heads, query_length, key.shape[2])
-    key, value = plan.clean(key, value, attendable)
-    observe(problem, TensorSource(key, value, query.shape[1]), attendable, query)
 
 
 def _without_pattern(subset: Subset) -> Subset:

@@ -39,14 +39,25 @@ def attend(
     is_causal: bool,
     dropout_p: float,
 ) -> Tensor:
-    """The attention of a problem on tensors (batch, heads, length, head_dim)."""
+    """The attention of a problem on tensors (batch, heads, length, head_dim), shown to nobody."""
+    return attend_source(problem, query, *read(query, key, value, mask, is_causal, dropout_p), dropout_p)
+
+
+def read(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, dropout_p: float
+) -> tuple[TensorSource, Attendable]:
+    """What a user gives, checked: keys and values with zeros where nobody attends, and the conditions.
+
+    Raises:
+        ShapeError: tensors or mask do not fit together.
+        ArgumentError: a mask that is not boolean, or dropout_p outside [0, 1).
+    """
     check_shapes(query, key, value)
     if not 0 <= dropout_p < 1:
         raise ArgumentError(f"dropout_p must be at least 0 and below 1; got {dropout_p}")
     attendable = read_mask(mask, is_causal, query.shape[0], query.shape[1], query.shape[2], key.shape[2])
     key, value = clean(key, value, attendable)
-    source = TensorSource(key, value, query.shape[1])
-    return attend_source(problem, query, source, attendable, dropout_p)
+    return TensorSource(key, value, query.shape[1]), attendable
 
 
 def clean(key: Tensor, value: Tensor, attendable: Attendable) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
-from primaldual.kernels.masks import read_mask
+from primaldual.kernels.masks import Attendable, read_mask
 from primaldual.primal import plan
 from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.decoding.sizes import Sizes
@@ -21,9 +21,9 @@ from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.normalizers import Normalizer, SumOfKernels
-from primaldual.primal.observation import observe_tensors
+from primaldual.primal.observation import RememberedSource, observe
 from primaldual.primal.parts import Part
-from primaldual.primal.sources import selection
+from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.subsets import AllKeys, Subset, restrict
 from primaldual.primal.transforms import Identity, Transform
 
@@ -110,8 +110,27 @@ class PrimalProblem(nn.Module):
             ShapeError: tensors or mask do not fit together.
             ArgumentError: a mask that is not boolean, or dropout_p outside [0, 1).
         """
-        outputs = plan.attend(self, query, key, value, mask, is_causal, dropout_p)
-        observe_tensors(self, query, key, value, mask, is_causal)
+        outputs: Tensor = self(query, *plan.read(query, key, value, mask, is_causal, dropout_p), dropout_p)
+        return outputs
+
+    def forward(
+        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+    ) -> Tensor:
+        """The same for keys and values that may still be unprojected: what every layer calls.
+
+        Forward hooks on a problem therefore see the queries, keys, values and masks of any model that holds it,
+        and may change what its heads give.
+
+        Args:
+            query: (batch, heads, Nq, D).
+            source: keys and values, finite where nobody attends.
+            attendable: the masks.
+            dropout_p: as :meth:`attend`.
+        """
+        if self.transform.observes:
+            source = RememberedSource(source)
+        outputs = plan.attend_source(self, query, source, attendable, dropout_p)
+        observe(self, source, attendable, query)
         return outputs
 
     def init_state(
