@@ -22,7 +22,8 @@ BELOW = {
     "training": {"errors", "models"},
     "data": {"errors"},
     "estimators": {"errors", "primal", "svr", "nn", "models", "training"},
-    "analysis": {"errors", "primal", "svr", "nn", "models"},
+    "integrations": {"errors", "kernels", "primal", "nn"},
+    "analysis": {"errors", "primal", "svr", "nn", "models", "integrations"},
     "experiments": {
         "errors",
         "primal",

@@ -97,6 +97,13 @@ class BatchNormalization(Transform):
             self.averages.bind(heads, head_dim)
         return self
 
+    def keep_heads(self, members: list[int], heads: int) -> None:
+        del heads
+        if self.head_beta is not None:
+            self.head_beta = nn.Parameter(self.head_beta.detach()[members], self.head_beta.requires_grad)
+        if self.averages is not None:
+            self.averages.keep_heads(members)
+
     @property
     def observes(self) -> bool:
         return self.running and self.training

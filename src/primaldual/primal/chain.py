@@ -59,6 +59,10 @@ class Chain(Transform):
             transform.bind(heads, head_dim)
         return self
 
+    def keep_heads(self, members: list[int], heads: int) -> None:
+        for transform in self.steps():
+            transform.keep_heads(members, heads)
+
     @property
     def observes(self) -> bool:
         return any(transform.observes for transform in self.steps())

@@ -62,6 +62,11 @@ class DepthwiseConvolution(Transform):
         self.weight = nn.Parameter(initial if self.dimensions == 2 else initial.squeeze(-2))
         return self
 
+    def keep_heads(self, members: list[int], heads: int) -> None:
+        del heads
+        if self.weight is not None:
+            self.weight = nn.Parameter(self.weight.detach()[members], self.weight.requires_grad)
+
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         layout = self._layout(heads, keys.shape[-2])
         seen = torch.where(valid.unsqueeze(-1), keys, 0.0)

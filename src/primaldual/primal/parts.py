@@ -47,6 +47,10 @@ class Part(nn.Module):
         del heads, head_dim
         return self
 
+    def keep_heads(self, members: list[int], heads: int) -> None:
+        """Forget all of the ``heads`` query heads but these, which are then numbered from 0."""
+        del members, heads
+
     def formula(self, style: str) -> list[str]:
         """Lines of the equation that the part adds, for style "text" or "latex"."""
         del style

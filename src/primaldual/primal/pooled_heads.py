@@ -41,9 +41,11 @@ class PooledHeads(Subset):
         if any(not isinstance(scale, int) or isinstance(scale, bool) or scale < 1 for scale in scales):
             raise ArgumentError(f"scales must be integers 1 or more; got {scales}")
         self.scales = scales
-        self.layout = Layout(grid, prefix)
-        self.grid = grid
-        self.prefix = prefix
+        self.lay_out(Layout(grid, prefix))
+
+    def lay_out(self, layout: Layout) -> None:
+        super().lay_out(layout)
+        self.grid, self.prefix = layout.grid, layout.prefix
 
     def arguments(self) -> tuple[object, ...]:
         return self.scales
@@ -52,6 +54,10 @@ class PooledHeads(Subset):
         del head_dim
         self.head_scales(heads)
         return self
+
+    def keep_heads(self, members: list[int], heads: int) -> None:
+        scales = self.head_scales(heads)
+        self.scales = tuple(scales[head] for head in members)
 
     def head_scales(self, heads: int) -> tuple[int, ...]:
         if not self.scales:

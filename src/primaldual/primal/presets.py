@@ -31,7 +31,9 @@ class SpecPart(NamedTuple):
 
 PARTS: dict[str, SpecPart] = {
     "softmax": SpecPart(
-        "feature_map", Exponential, "softmax(scale=1/sqrt(head_dim)): softmax attention: exponential kernel, sum of kernels"
+        "feature_map",
+        Exponential,
+        "softmax(scale=1/sqrt(head_dim)): softmax attention: exponential kernel, sum of kernels",
     ),
     "linear": SpecPart("feature_map", EluPlusOne, "linear attention: elu(x) + 1, cost O(N)"),
     "taylor": SpecPart(

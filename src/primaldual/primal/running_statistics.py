@@ -59,6 +59,10 @@ class RunningStatistics(nn.Module):
         self.batches = torch.zeros(heads, dtype=torch.int64)
         return self
 
+    def keep_heads(self, members: list[int]) -> None:
+        """Forget all heads but these."""
+        self.running_mean, self.running_variance, self.batches = (kept[members] for kept in self._bound())
+
     def of(self, members: list[int], dtype: torch.dtype = torch.float32) -> KeyStatistics:
         """The averages of these heads, (1, heads, 1, D), as wide as ``dtype``, float32 at least.
 

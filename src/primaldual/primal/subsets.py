@@ -30,6 +30,10 @@ class Subset(Part):
     piecewise: bool = False
     """Whether training sets may be formed for some sequences and heads at a time, each with a softmax of its own."""
 
+    def lay_out(self, layout: Layout) -> None:
+        """Say how positions lie."""
+        self.layout = layout
+
     def allowed(self, query_length: int, key_length: int, device: torch.device) -> Tensor | None:
         """Bool (Nq, Nk) or broadcastable to (batch, heads, Nq, Nk): pairs in the subset; None = all."""
         del query_length, key_length, device
@@ -126,6 +130,10 @@ class MaskedKeys(Subset):
             )
         self.mask: Tensor
         self.register_buffer("mask", mask)
+
+    def keep_heads(self, members: list[int], heads: int) -> None:
+        if self.mask.dim() > 2 and self.mask.shape[-3] == heads:
+            self.mask = self.mask[..., members, :, :]
 
     def spec(self) -> str:
         return f"masked({'x'.join(map(str, self.mask.shape))})"

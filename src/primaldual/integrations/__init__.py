@@ -1,0 +1,1 @@
+"""Attention of this library inside models of torch, timm and transformers."""

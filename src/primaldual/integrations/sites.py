@@ -1,0 +1,120 @@
+"""What the library needs to know of an attention layer in somebody else's model, whatever library it is from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from primaldual.errors import ArgumentError
+from primaldual.kernels.layout import SEQUENCE, Layout
+from primaldual.primal.head_groups import HeadGroups
+from primaldual.primal.problem import PrimalProblem
+
+Attending = PrimalProblem | HeadGroups
+"""What mixes the heads of a converted layer."""
+
+Layers = int | str | Sequence["int | str"] | Callable[["AttentionSite"], bool] | None
+"""Which attention layers: numbers in the model's order, names or patterns like ``"encoder.*"``, or a predicate."""
+
+
+class AttentionSite(ABC):
+    """An attention layer inside a model.
+
+    Attributes:
+        model: the model that was searched.
+        path: the layer's name in it.
+    """
+
+    def __init__(self, model: nn.Module, path: str) -> None:
+        self.model = model
+        self.path = path
+
+    @property
+    def module(self) -> nn.Module:
+        """The layer as it is now."""
+        return self.model.get_submodule(self.path)
+
+    @property
+    @abstractmethod
+    def heads(self) -> int:
+        """Query heads."""
+
+    @property
+    @abstractmethod
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+
+    @property
+    @abstractmethod
+    def head_dim(self) -> int:
+        """Width of queries and keys in a head."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the positions lie, as far as the model says."""
+        return SEQUENCE
+
+    @property
+    def score_scale(self) -> float | None:
+        """The factor on the scores, None if it is the usual 1 / sqrt(head_dim)."""
+        return None
+
+    @property
+    @abstractmethod
+    def problem(self) -> Attending | None:
+        """What the layer attends with, None before it is converted."""
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the layer cannot be converted, None if it can."""
+        return None
+
+    @abstractmethod
+    def convert(self, problem: Attending) -> None:
+        """Attend with a problem from now on, which the layer then holds; all weights are kept."""
+
+    @abstractmethod
+    def revert(self) -> None:
+        """Attend again as the model did before :meth:`convert`, with the weights as they are now."""
+
+    @abstractmethod
+    def prune(self, keep: Sequence[int]) -> None:
+        """Cut all heads but these out of the projections and the problem.
+
+        Raises:
+            UnsupportedError: heads that cannot go, because they share keys with heads that stay.
+        """
+
+
+def select_sites(sites: Sequence[AttentionSite], layers: Layers) -> list[AttentionSite]:
+    """The layers that a user means, in the model's order; all of them for None.
+
+    Raises:
+        ArgumentError: a number or name that no layer has.
+    """
+    if layers is None:
+        return list(sites)
+    if callable(layers):
+        return [site for site in sites if layers(site)]
+    wanted = [layers] if isinstance(layers, int | str) else list(layers)
+    chosen = set()
+    for layer in wanted:
+        if isinstance(layer, int) and not isinstance(layer, bool):
+            matching = [layer % len(sites)] if -len(sites) <= layer < len(sites) else []
+        elif isinstance(layer, str):
+            matching = [place for place, site in enumerate(sites) if fnmatchcase(site.path, layer)]
+        else:
+            raise ArgumentError(f"layers must be numbers, names or patterns; got {layer!r}")
+        if not matching:
+            raise ArgumentError(f"layers has {layer!r}; the model has {describe_paths(sites)}")
+        chosen.update(matching)
+    return [site for place, site in enumerate(sites) if place in chosen]
+
+
+def describe_paths(sites: Sequence[AttentionSite]) -> str:
+    """The layers in words, for messages."""
+    shown = ", ".join(f"{place} {site.path or '(itself)'}" for place, site in enumerate(sites[:12]))
+    return f"{len(sites)} attention layers: {shown}{', …' if len(sites) > 12 else ''}"
