@@ -23,7 +23,7 @@ BELOW = {
     "data": {"errors"},
     "estimators": {"errors", "primal", "svr", "nn", "models", "training"},
     "integrations": {"errors", "kernels", "primal", "nn"},
-    "analysis": {"errors", "primal", "svr", "nn", "models", "integrations"},
+    "analysis": {"errors", "kernels", "primal", "svr", "nn", "models", "integrations"},
     "experiments": {
         "errors",
         "primal",
@@ -32,6 +32,7 @@ BELOW = {
         "models",
         "training",
         "estimators",
+        "integrations",
         "analysis",
         "data",
     },

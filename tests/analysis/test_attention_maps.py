@@ -6,9 +6,15 @@ import pytest
 import torch
 
 from primaldual.analysis import LayerMaps, capture_attention, head_distances
-from primaldual.errors import ArgumentError
+from primaldual.errors import UnsupportedError
 from primaldual.models import TimeSeriesTransformer
 from primaldual.nn.multihead import MultiheadAttention
+
+
+def captured(model, *inputs):
+    with torch.no_grad(), capture_attention(model) as maps:
+        model.eval()(*inputs)
+    return maps
 
 
 def _model(spec="softmax"):
@@ -20,7 +26,7 @@ def _model(spec="softmax"):
 def test_every_layer_gives_maps_whose_rows_sum_to_one_and_blame_no_padding(spec):
     padding = torch.zeros(3, 9, dtype=torch.bool)
     padding[1, 5:] = True
-    maps = capture_attention(_model(spec), torch.randn(3, 9, 2), padding)
+    maps = captured(_model(spec), torch.randn(3, 9, 2), padding)
     assert len(maps) == 2
     for layer in maps:
         assert layer.weights.shape == (3, 4, 9, 9)
@@ -38,20 +44,20 @@ def test_first_layer_map_is_the_softmax_written_out():
         project(hidden).unflatten(-1, (4, 4)).transpose(1, 2) for project in (layer.q_proj, layer.k_proj)
     ]
     expected = (heads[0] @ heads[1].transpose(-2, -1) / 2).softmax(-1)
-    torch.testing.assert_close(capture_attention(model, values)[0].weights, expected)
+    torch.testing.assert_close(captured(model, values)[0].weights, expected)
 
 
 def test_capture_leaves_the_model_as_it_was():
     model = _model().train()
-    values = torch.randn(2, 9, 2)
-    capture_attention(model, values)
+    with capture_attention(model):
+        model(torch.randn(2, 9, 2))
     assert model.training
     assert all(not module._forward_hooks for module in model.modules())
 
 
 def test_a_model_without_our_attention_is_refused():
-    with pytest.raises(ArgumentError, match="Linear"):
-        capture_attention(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+    with pytest.raises(UnsupportedError, match="Linear"), capture_attention(torch.nn.Linear(2, 2)):
+        pass
 
 
 def test_distance_by_hand_over_three_heads():
@@ -81,6 +87,6 @@ def test_padding_does_not_count():
 
 def test_cross_attention_with_other_keys_than_queries():
     layer = MultiheadAttention(8, 2, batch_first=True)
-    maps = capture_attention(layer, torch.randn(1, 3, 8), torch.randn(1, 5, 8), torch.randn(1, 5, 8))
+    maps = captured(layer, torch.randn(1, 3, 8), torch.randn(1, 5, 8), torch.randn(1, 5, 8))
     assert maps[0].weights.shape == (1, 2, 3, 5)
     assert head_distances(maps[0]) > 0

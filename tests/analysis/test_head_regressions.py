@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from primaldual.analysis import head_regressions
-from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.errors import UnsupportedError
 from primaldual.models import TimeSeriesTransformer
 from primaldual.nn.multihead import MultiheadAttention
 
@@ -42,5 +42,5 @@ def test_what_fits_every_query_on_keys_of_its_own_is_refused():
     layer = MultiheadAttention(8, 2, batch_first=True)
     with pytest.raises(UnsupportedError, match="attn_mask"):
         head_regressions(layer, x, x, x, None, False, torch.zeros(5, 5, dtype=torch.bool))
-    with pytest.raises(ArgumentError, match="has none"):
+    with pytest.raises(UnsupportedError, match="has none"):
         head_regressions(torch.nn.Linear(8, 8), x)

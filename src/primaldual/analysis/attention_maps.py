@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from primaldual.analysis.watching import watch_layers
-from primaldual.nn.multihead import MultiheadAttention
+from primaldual.errors import ArgumentError
+from primaldual.integrations.observing import attending, watching
+from primaldual.integrations.pruning import pruned_problem
+from primaldual.integrations.sites import AttentionSite, Layers
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.sources import KeyValueSource
 
 
 @dataclass(frozen=True)
@@ -20,47 +24,89 @@ class LayerMaps:
     Attributes:
         name: the layer's path inside the model.
         weights: (batch, heads, queries, keys); rows sum to 1 for a normalised attention.
-        valid: (batch, keys), True where a position is data and not padding.
+        valid: (batch, keys), True where some query may attend.
+        heads: which heads these are; () = all of the layer's.
     """
 
     name: str
     weights: Tensor
     valid: Tensor
+    heads: tuple[int, ...] = ()
 
 
-def capture_attention(model: nn.Module, *inputs: Any) -> list[LayerMaps]:
-    """Run ``model(*inputs)`` in evaluation mode and recompute the maps of every MultiheadAttention in it.
+@contextmanager
+def capture_attention(
+    model: nn.Module,
+    layers: Layers = None,
+    heads: Sequence[int] | None = None,
+    *,
+    on_map: Callable[[LayerMaps], None] | None = None,
+) -> Iterator[list[LayerMaps]]:
+    """Collect the attention maps of everything that a model of torch, timm or transformers runs inside the block.
 
-    The fast kernels never form the maps, so each layer's inputs are caught by a forward hook and its
-    weights computed a second time. Model and outputs are left as they were.
+    Fast kernels never form the maps: they are computed a second time from the layer's queries, keys and masks,
+    without gradients. Layers that are not converted attend as they always do, through this library's softmax, until
+    the block ends; model and outputs are left as they were. A pooled pair's weight is spread over its members.
+
+    Args:
+        model: holds attention layers.
+        layers: which, as in :func:`primaldual.convert`; None = all.
+        heads: which heads; None = all. Only theirs are computed.
+        on_map: takes every map as it comes, and nothing is collected: memory for one layer's maps is enough.
 
     Raises:
-        ArgumentError: the model has no MultiheadAttention.
+        UnsupportedError: the model has no attention layer that is known.
+        ArgumentError: layers or heads that it does not have.
 
     Example:
-        >>> import torch
-        >>> from primaldual.nn.multihead import MultiheadAttention
-        >>> layer = MultiheadAttention(8, 2, attention="softmax", batch_first=True)
-        >>> x = torch.zeros(1, 3, 8)
-        >>> capture_attention(layer, x, x, x)[0].weights.shape
-        torch.Size([1, 2, 3, 3])
+        >>> layer = nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
+        >>> with capture_attention(layer, heads=[1]) as maps:
+        ...     outputs = layer(torch.zeros(1, 3, 8))
+        >>> maps[0].name, maps[0].weights.shape
+        ('self_attn', torch.Size([1, 1, 3, 3]))
     """
     caught: list[LayerMaps] = []
+    take = caught.append if on_map is None else on_map
 
-    def look(name: str, layer: MultiheadAttention, call: inspect.BoundArguments) -> None:
-        call.arguments.update(need_weights=True, average_attn_weights=False)
-        weights = layer.forward(*call.args, **call.kwargs)[1]
-        assert weights is not None
-        weights = weights if weights.dim() == 4 else weights[None]
-        valid = weights.new_ones(weights.shape[0], weights.shape[3], dtype=torch.bool)
-        padding = call.arguments.get("key_padding_mask")
-        if padding is not None:
-            blocked = padding if padding.dtype == torch.bool else padding == float("-inf")
-            valid = ~blocked.view_as(valid)
-        caught.append(LayerMaps(name, weights, valid))
+    def look(
+        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
+    ) -> None:
+        del outputs
+        with torch.no_grad():
+            take(_maps(site, query, source, attendable, heads))
 
-    watch_layers(model, inputs, look)
-    return caught
+    with attending(model, layers) as sites:
+        for site in sites:
+            _check_heads(site, heads)
+        with watching(sites, look):
+            yield caught
+
+
+def _check_heads(site: AttentionSite, heads: Sequence[int] | None) -> None:
+    if heads is not None and not all(0 <= head < site.heads for head in heads):
+        raise ArgumentError(f"heads must be among 0 to {site.heads - 1} in {site.path}; got {list(heads)}")
+
+
+def _maps(
+    site: AttentionSite,
+    query: Tensor,
+    source: KeyValueSource,
+    attendable: Attendable,
+    heads: Sequence[int] | None,
+) -> LayerMaps:
+    count, length = query.shape[1], query.shape[2]
+    key, _ = source.take(list(range(count)))
+    problem = site.problem
+    assert problem is not None
+    if heads is not None:
+        members = list(heads)
+        problem = pruned_problem(problem, members, count)
+        key = key[:, [head * key.shape[1] // count for head in members]]
+        query, attendable = query[:, members], attendable.select(members)
+    mask = Attendable(attendable.keys, attendable.pairs).matrix(length, source.length, query.device)
+    weights = problem.attention_map(query, key, mask, attendable.is_causal)
+    seen = attendable.matrix(length, source.length, query.device).any(2).any(1)
+    return LayerMaps(site.path, weights, seen.expand(query.shape[0], -1), tuple(heads or ()))
 
 
 def head_distances(maps: LayerMaps) -> float:
@@ -71,18 +117,28 @@ def head_distances(maps: LayerMaps) -> float:
     Rows and columns of padding count 0. One head has no pairs: the result is NaN.
 
     Example:
-        >>> import torch
         >>> identity, uniform = torch.eye(2), torch.full((2, 2), 0.5)
         >>> both = torch.stack([identity, uniform])[None]
         >>> head_distances(LayerMaps("layer", both, torch.ones(1, 2, dtype=torch.bool)))
         1.0
     """
-    weights = maps.weights.double()
-    heads, queries = weights.shape[1:3]
-    if heads < 2:
-        return float("nan")
-    rows = maps.valid if queries == maps.valid.shape[1] else maps.valid.new_ones(len(weights), queries)
-    inside = rows[:, None, :, None] & maps.valid[:, None, None, :]
-    flat = torch.where(inside, weights, 0.0).flatten(2)
+    distances = pairwise_distances(maps).mean(0)
+    heads = len(distances)
     first, second = torch.triu_indices(heads, heads, offset=1)
-    return float((flat[:, first] - flat[:, second]).norm(dim=-1).mean())
+    return float(distances[first, second].mean())
+
+
+def pairwise_distances(maps: LayerMaps) -> Tensor:
+    """L2 distances between the maps of every two heads, case by case: (batch, heads, heads), float64."""
+    weights = inside(maps).flatten(2)
+    return torch.stack(
+        [(weights - weights[:, head, None]).norm(dim=-1) for head in range(weights.shape[1])], 1
+    )
+
+
+def inside(maps: LayerMaps) -> Tensor:
+    """The maps in float64 with 0 in rows and columns of padding."""
+    weights = maps.weights.double()
+    queries = weights.shape[2]
+    rows = maps.valid if queries == maps.valid.shape[1] else maps.valid.new_ones(len(weights), queries)
+    return torch.where(rows[:, None, :, None] & maps.valid[:, None, None, :], weights, 0.0)

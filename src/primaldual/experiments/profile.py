@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.analysis import (
+    LayerMaps,
     capture_attention,
     head_distances,
     head_regressions,
@@ -24,6 +25,7 @@ from primaldual.data import Dataset
 from primaldual.errors import UnsupportedError
 from primaldual.experiments.settings import Run
 from primaldual.experiments.store import Store
+from primaldual.integrations.observing import evaluating
 from primaldual.svr import ImpliedRegression
 
 LATENCY_CASES = 32
@@ -108,12 +110,18 @@ def profiles(
     return found
 
 
+def _captured(model: nn.Module, batch: tuple[Tensor, ...]) -> list[LayerMaps]:
+    with evaluating(model), capture_attention(model) as maps:
+        model(*batch)
+    return maps
+
+
 def _profile(
     classifiers: Sequence[Any], test: Dataset, cases: int, latency: tuple[float, float, float], memory: int
 ) -> Profile:
     model = classifiers[0].model_
     flops = model_flops(model, model.length)
-    captured = [capture_attention(one.model_, *one.prepare(test.X[:MAP_CASES])) for one in classifiers]
+    captured = [_captured(one.model_, one.prepare(test.X[:MAP_CASES])) for one in classifiers]
     problem = next(module.problem for module in model.modules() if hasattr(module, "problem"))
     maps = []
     for layer in captured[0]:

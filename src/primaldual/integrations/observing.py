@@ -54,10 +54,18 @@ def watching(sites: Sequence[AttentionSite], look: Look) -> Iterator[None]:
 
 
 def _hook(site: AttentionSite, look: Look) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
+    looking = False
+
     def hook(problem: nn.Module, arguments: Any, outputs: Tensor) -> Tensor | None:
+        nonlocal looking
         del problem
-        query, source, attendable = arguments[:3]
-        return look(site, query, source, attendable, outputs)
+        if looking:  # ``look`` itself may attend with the problem
+            return None
+        looking = True
+        try:
+            return look(site, *arguments[:3], outputs)
+        finally:
+            looking = False
 
     return hook
 
