@@ -1,0 +1,236 @@
+"""What the heads of a model do on real inputs: how alike they are, how spread, and how much each matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.analysis.attention_maps import LayerMaps, capture_attention, inside, pairwise_distances
+from primaldual.analysis.head_outputs import OutputLikeness
+from primaldual.errors import ArgumentError
+from primaldual.integrations.observing import attending, call, evaluating, output_tensor, relative_change, watching
+from primaldual.integrations.sites import AttentionSite, Layers
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.sources import KeyValueSource
+
+Loss = Callable[[Any, Any], Tensor]
+"""From the model's outputs and the batch that they are for, what is to be small."""
+
+
+@dataclass(frozen=True)
+class LayerHeads:
+    """Heads of one layer.
+
+    Attributes:
+        path: the layer's name in the model.
+        attention: what it attends with.
+        entropy: of the weights, mean over queries and cases, over the log of the keys there are: 0 = one key
+            each, 1 = all alike; NaN where weights are negative or not normalised. (heads,).
+        distances: mean L2 distance between the maps of every two heads, (heads, heads).
+        likeness: linear CKA of the outputs of every two heads, 0 to 1, (heads, heads).
+        importance: change when the head gives 0: of the loss if there is one, else || new - old || / || old || of
+            the model's output; NaN if not measured. (heads,).
+    """
+
+    path: str
+    attention: str
+    entropy: Tensor
+    distances: Tensor
+    likeness: Tensor
+    importance: Tensor
+
+    @property
+    def redundancy(self) -> float:
+        """Mean distance between two heads; small means redundant heads. NaN with one head."""
+        heads = len(self.distances)
+        first, second = torch.triu_indices(heads, heads, offset=1)
+        return float(self.distances[first, second].mean())
+
+
+@dataclass(frozen=True)
+class HeadReport:
+    """The report of :func:`head_report`; ``print`` it for a table.
+
+    Attributes:
+        layers: in the model's order.
+        cases: how many sequences it is measured on.
+        by_loss: importance is the increase of a loss.
+    """
+
+    layers: tuple[LayerHeads, ...]
+    cases: int
+    by_loss: bool
+
+    def __str__(self) -> str:
+        measure = "increase of the loss" if self.by_loss else "change of the output"
+        lines = [f"heads of {len(self.layers)} attention layers on {self.cases} sequences"]
+        for number, layer in enumerate(self.layers):
+            lines += [
+                f"{number} {layer.path or '(itself)'}: {layer.attention}, distance between heads {layer.redundancy:.3f}",
+                f"    entropy                {_row(layer.entropy)}",
+                f"    likeness to the next   {_row(_most_alike(layer.likeness))}",
+            ]
+            if not layer.importance.isnan().all():
+                lines.append(f"    {measure:22} {_row(layer.importance)}")
+        return "\n".join(lines)
+
+
+def head_report(
+    model: nn.Module,
+    data: Any,
+    layers: Layers = None,
+    *,
+    loss: Loss | None = None,
+    ablate: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> HeadReport:
+    """Look at the heads of a model of torch, timm or transformers, converted or not, while it runs on data.
+
+    Args:
+        model: left as it was.
+        data: what the model is called with (a tensor, a tuple of arguments, a dict of named ones), or a list or
+            DataLoader of such batches, which is gone through once more for every head that is ablated.
+        layers: which, as in :func:`primaldual.convert`; None = all.
+        loss: from outputs and batch, what importance is measured by; None = the change of the output.
+        ablate: measure importance, at one run over the data for every head.
+        progress: called with the runs over the data done and to do.
+
+    Raises:
+        UnsupportedError: the model has no attention layer that is known.
+        ArgumentError: no data.
+
+    Example:
+        >>> layer = nn.TransformerEncoderLayer(8, 2, batch_first=True)
+        >>> report = head_report(layer, torch.randn(4, 5, 8))
+        >>> report.layers[0].importance.shape, report.cases
+        (torch.Size([2]), 4)
+    """
+    data = batches(data)
+    with evaluating(model), attending(model, layers) as sites:
+        steps = 1 + (sum(site.heads for site in sites) if ablate else 0)
+        look = _Look(sites)
+        with watching(sites, look), capture_attention(model, [site.path for site in sites], on_map=look.take):
+            original = [_measured(call(model, batch), batch, loss) for batch in data]
+        done = 1
+        importance = {site.path: torch.full((site.heads,), torch.nan, dtype=torch.float64) for site in sites}
+        for site in sites if ablate else ():
+            for head in range(site.heads):
+                if progress is not None:
+                    progress(done, steps)
+                changes = []
+                with watching([site], silenced(head)):
+                    for batch, old in zip(data, original, strict=True):
+                        new = _measured(call(model, batch), batch, loss)
+                        changes.append(float(new - old) if loss is not None else relative_change(new, old))
+                importance[site.path][head] = sum(changes) / len(changes)
+                done += 1
+        if progress is not None:
+            progress(done, steps)
+        found = tuple(look.layer(site, importance[site.path]) for site in sites)
+    return HeadReport(found, look.cases[sites[0].path], loss is not None)
+
+
+def silenced(head: int) -> Callable[..., Tensor]:
+    """For :func:`watching`: the outputs with those of one head set to 0."""
+
+    def look(
+        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
+    ) -> Tensor:
+        del site, query, source, attendable
+        changed = outputs.clone()
+        changed[:, head] = 0
+        return changed
+
+    return look
+
+
+def batches(data: Any) -> list[Any] | Iterable[Any]:
+    """Data as something that can be gone through batch by batch, again and again.
+
+    Raises:
+        ArgumentError: none, or an iterator that would be used up.
+    """
+    if isinstance(data, Tensor | tuple | Mapping):
+        return [data]
+    if isinstance(data, Iterator):
+        return list(data)
+    if not isinstance(data, Iterable):
+        raise ArgumentError(f"data must be a batch or a list or loader of batches; got {type(data).__name__}")
+    if not any(True for _ in data):
+        raise ArgumentError("data must hold a batch at least; got none")
+    return data
+
+
+class _Look:
+    """Sums over batches of what is seen of every layer."""
+
+    def __init__(self, sites: list[AttentionSite]) -> None:
+        self.entropy = {site.path: torch.zeros(site.heads, dtype=torch.float64) for site in sites}
+        self.distances = {
+            site.path: torch.zeros(site.heads, site.heads, dtype=torch.float64) for site in sites
+        }
+        self.likeness = {site.path: OutputLikeness() for site in sites}
+        self.cases = dict.fromkeys(self.entropy, 0)
+
+    def take(self, maps: LayerMaps) -> None:
+        self.cases[maps.name] += len(maps.weights)
+        self.entropy[maps.name] += entropy(maps).sum(0).cpu()
+        self.distances[maps.name] += pairwise_distances(maps).sum(0).cpu()
+
+    def __call__(
+        self,
+        site: AttentionSite,
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        outputs: Tensor,
+    ) -> None:
+        self.likeness[site.path].add(outputs, _real_queries(query, source, attendable))
+
+    def layer(self, site: AttentionSite, importance: Tensor) -> LayerHeads:
+        assert site.problem is not None
+        cases = max(self.cases[site.path], 1)
+        return LayerHeads(
+            site.path,
+            site.problem.spec(),
+            self.entropy[site.path] / cases,
+            self.distances[site.path] / cases,
+            self.likeness[site.path].value(),
+            importance,
+        )
+
+
+def _real_queries(query: Tensor, source: KeyValueSource, attendable: Attendable) -> Tensor | None:
+    """Bool (batch, Nq): queries that are no padding, where they stand on the keys' positions; None = all."""
+    if attendable.keys is None or query.shape[2] != source.length:
+        return None
+    return attendable.keys.any(1).squeeze(1).expand(query.shape[0], -1)
+
+
+def entropy(maps: LayerMaps) -> Tensor:
+    """Entropy of the weights over the log of the number of keys: (batch, heads), mean over queries that have keys."""
+    weights = inside(maps)
+    total = weights.sum(-1)
+    rows = total > 0
+    proper = (weights >= 0).all() and bool(((total - 1).abs()[rows] < 1e-3).all())
+    if not proper:
+        return torch.full(weights.shape[:2], torch.nan, dtype=torch.float64, device=weights.device)
+    keys = (weights > 0).sum(-1).clamp(min=2)
+    spread = torch.special.entr(weights).sum(-1) / keys.double().log()
+    return (spread * rows).sum(-1) / rows.sum(-1).clamp(min=1)
+
+
+def _measured(outputs: Any, batch: Any, loss: Loss | None) -> Tensor:
+    return output_tensor(outputs) if loss is None else loss(outputs, batch)
+
+
+def _most_alike(likeness: Tensor) -> Tensor:
+    return likeness.clone().fill_diagonal_(-torch.inf).amax(1) if len(likeness) > 1 else likeness[0] * torch.nan
+
+
+def _row(values: Tensor) -> str:
+    return " ".join(f"{float(value):7.3f}" for value in values)
