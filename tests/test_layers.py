@@ -24,6 +24,7 @@ BELOW = {
     "estimators": {"errors", "primal", "svr", "nn", "models", "training"},
     "integrations": {"errors", "kernels", "primal", "nn"},
     "analysis": {"errors", "kernels", "primal", "svr", "nn", "models", "integrations"},
+    "compression": {"errors", "kernels", "primal", "nn", "integrations", "analysis", "experiments"},
     "experiments": {
         "errors",
         "primal",

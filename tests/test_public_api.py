@@ -10,7 +10,8 @@ NAMES = {
     "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset",
     "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",
     "fold_batch_norm",
-    "ImpliedRegression",    "SupportVectorExpansion", "implied_regression", "kernel_scale", "solve", "solve_path",
+    "Conversion", "capture_attention", "convert", "head_report", "prune_heads", "revert",
+    "ImpliedRegression", "SupportVectorExpansion", "implied_regression", "kernel_scale", "solve", "solve_path",
 }  # fmt: skip
 
 

@@ -28,7 +28,10 @@ from primaldual.svr import (
 )
 
 if TYPE_CHECKING:
+    from primaldual.analysis import capture_attention, head_report
+    from primaldual.compression.pruning import prune_heads
     from primaldual.estimators import AttentionClassifier, AttentionRegressor, AttentionSVR
+    from primaldual.integrations.conversion import Conversion, convert, revert
     from primaldual.models import TimeSeriesTransformer
 
 __version__ = "0.1.0"
@@ -37,7 +40,13 @@ _LAZY = {
     "AttentionClassifier": "primaldual.estimators",
     "AttentionRegressor": "primaldual.estimators",
     "AttentionSVR": "primaldual.estimators",
+    "Conversion": "primaldual.integrations.conversion",
     "TimeSeriesTransformer": "primaldual.models",
+    "capture_attention": "primaldual.analysis",
+    "convert": "primaldual.integrations.conversion",
+    "head_report": "primaldual.analysis",
+    "prune_heads": "primaldual.compression.pruning",
+    "revert": "primaldual.integrations.conversion",
 }
 
 __all__ = [
@@ -49,6 +58,7 @@ __all__ = [
     "BatchNormalization",
     "Chain",
     "Constant",
+    "Conversion",
     "Convolution",
     "Convolution2d",
     "DecodingState",
@@ -70,18 +80,23 @@ __all__ = [
     "Transform",
     "TruncatedTaylor",
     "Window",
+    "capture_attention",
+    "convert",
     "derive",
     "fold_batch_norm",
+    "head_report",
     "implied_regression",
     "kernel_scale",
     "preset",
+    "prune_heads",
+    "revert",
     "solve",
     "solve_path",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """Load what needs scikit-learn or aeon only when it is asked for."""
+    """Load what serves whole models, and may need scikit-learn or aeon, only when it is asked for."""
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'primaldual' has no attribute {name!r}")

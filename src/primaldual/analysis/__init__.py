@@ -3,6 +3,7 @@
 from primaldual.analysis.attention_maps import LayerMaps, capture_attention, head_distances
 from primaldual.analysis.flops import AttentionFlops, ModelFlops, layer_flops, mixing_flops, model_flops
 from primaldual.analysis.head_regressions import head_regressions
+from primaldual.analysis.head_report import HeadReport, LayerHeads, head_report
 from primaldual.analysis.latency import Timing, interleaved_latency
 from primaldual.analysis.max_margin import (
     MaxMargin,
@@ -14,6 +15,8 @@ from primaldual.analysis.memory import peak_memory
 
 __all__ = [
     "AttentionFlops",
+    "HeadReport",
+    "LayerHeads",
     "LayerMaps",
     "MaxMargin",
     "ModelFlops",
@@ -22,6 +25,7 @@ __all__ = [
     "head_distances",
     "head_matrix",
     "head_regressions",
+    "head_report",
     "interleaved_latency",
     "layer_flops",
     "margin_alignment",
