@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from primaldual.analysis.attention_maps import LayerMaps, capture_attention, inside, pairwise_distances
 from primaldual.analysis.head_outputs import OutputLikeness
 from primaldual.errors import ArgumentError
-from primaldual.integrations.observing import attending, call, evaluating, output_tensor, relative_change, watching
+from primaldual.integrations.observing import (
+    attending,
+    call,
+    evaluating,
+    output_tensor,
+    relative_change,
+    watching,
+)
 from primaldual.integrations.sites import AttentionSite, Layers
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.sources import KeyValueSource
@@ -93,7 +100,7 @@ def head_report(
     Args:
         model: left as it was.
         data: what the model is called with (a tensor, a tuple of arguments, a dict of named ones), or a list or
-            DataLoader of such batches, which is gone through once more for every head that is ablated.
+            DataLoader of such batches. They are kept, and gone through once more for every head that is ablated.
         layers: which, as in :func:`primaldual.convert`; None = all.
         loss: from outputs and batch, what importance is measured by; None = the change of the output.
         ablate: measure importance, at one run over the data for every head.
@@ -148,21 +155,20 @@ def silenced(head: int) -> Callable[..., Tensor]:
     return look
 
 
-def batches(data: Any) -> list[Any] | Iterable[Any]:
-    """Data as something that can be gone through batch by batch, again and again.
+def batches(data: Any) -> list[Any]:
+    """Data batch by batch, kept: a loader that shuffles or augments gives other batches every time.
 
     Raises:
-        ArgumentError: none, or an iterator that would be used up.
+        ArgumentError: none.
     """
     if isinstance(data, Tensor | tuple | Mapping):
         return [data]
-    if isinstance(data, Iterator):
-        return list(data)
-    if not isinstance(data, Iterable):
+    if isinstance(data, str | bytes) or not isinstance(data, Iterable):
         raise ArgumentError(f"data must be a batch or a list or loader of batches; got {type(data).__name__}")
-    if not any(True for _ in data):
+    found = list(data)
+    if not found:
         raise ArgumentError("data must hold a batch at least; got none")
-    return data
+    return found
 
 
 class _Look:
@@ -229,7 +235,9 @@ def _measured(outputs: Any, batch: Any, loss: Loss | None) -> Tensor:
 
 
 def _most_alike(likeness: Tensor) -> Tensor:
-    return likeness.clone().fill_diagonal_(-torch.inf).amax(1) if len(likeness) > 1 else likeness[0] * torch.nan
+    return (
+        likeness.clone().fill_diagonal_(-torch.inf).amax(1) if len(likeness) > 1 else likeness[0] * torch.nan
+    )
 
 
 def _row(values: Tensor) -> str:
