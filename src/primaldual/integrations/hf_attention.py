@@ -1,0 +1,57 @@
+"""Hugging Face transformers: attention of this library inside its models, by conversion or by name."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from torch import nn
+
+from primaldual.integrations.sites import AttentionSite
+from primaldual.primal.problem import PrimalProblem
+
+
+def find(model: nn.Module) -> list[AttentionSite]:
+    """Every attention layer of a transformers model that attends by a registered function."""
+    if "transformers.modeling_utils" not in sys.modules:
+        return []  # so that no model of it exists, and a second of imports is saved
+    from primaldual.integrations.hf_site import find_layers
+
+    return find_layers(model)
+
+
+def register(attention: str | PrimalProblem | None = None) -> list[str]:
+    """Give transformers this library's attentions by name, masks included; doing it again changes nothing.
+
+    Args:
+        attention: a spec or problem without parameters, for the name ``"primaldual_<spec>"``; None = the usual ones.
+
+    Returns:
+        The names, for ``model.set_attn_implementation(name)`` or ``attn_implementation=name``.
+
+    Raises:
+        UnsupportedError: an attention with something to learn, which needs :func:`primaldual.convert`.
+
+    Example:
+        >>> register("bn(beta=0.8)")
+        ['primaldual_bn(beta=0.8)']
+    """
+    from primaldual.integrations.hf_register import register_names
+
+    return register_names(attention)
+
+
+def from_pretrained(model_class: Any, folder: Any, **kwargs: Any) -> nn.Module:
+    """A converted or pruned model that was saved with ``save_pretrained``, as it was.
+
+    Args:
+        model_class: a model class or an Auto class of transformers.
+        folder: where it was saved.
+        **kwargs: as for ``model_class.from_pretrained``.
+
+    Raises:
+        CheckpointError: a folder whose config has no entry of ours, or one that cannot be read.
+    """
+    from primaldual.integrations.hf_saving import load
+
+    return load(model_class, folder, **kwargs)

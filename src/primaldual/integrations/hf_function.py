@@ -1,0 +1,187 @@
+"""The functions that transformers' models call as their attention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import output_capturing
+
+from primaldual.errors import UnsupportedError
+from primaldual.integrations.hf_masks import sort_mask
+from primaldual.integrations.hf_padding import Positions, arrange
+from primaldual.integrations.sites import Attending
+from primaldual.primal.feature_maps import Exponential
+from primaldual.primal.head_groups import HeadGroups
+from primaldual.primal.pooled_heads import PooledHeads
+from primaldual.primal.problem import PrimalProblem
+
+NAME = "primaldual"
+"""The attention implementation of converted models."""
+
+REFUSED = {
+    "softcap": "soft-capped scores",
+    "position_bias": "a position bias on the scores",
+    "s_aux": "attention sinks",
+    "sinks": "attention sinks",
+    "indices": "a sparse index of keys",
+    "block_indices": "a sparse index of keys",
+}
+"""Arguments of attention functions that this library has no meaning for, and what they are."""
+
+Outcome = tuple[Tensor, Tensor | None]
+
+
+def converted_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> Outcome:
+    """Attend as ``module.problem`` says; a layer without one attends as its model did before.
+
+    Args:
+        module: the attention layer.
+        query: (batch, heads, Nq, D).
+        key: (batch, kv heads, Nk, D).
+        value: (batch, kv heads, Nk, Dv).
+        attention_mask: bool (True = attend) or additive float, (batch or 1, heads or 1, Nq, Nk); None = as
+            ``is_causal`` says.
+        dropout: probability of dropping an attention weight.
+        scaling: the factor on the scores; None = 1 / sqrt(D).
+        is_causal: None = as the layer says.
+        **kwargs: what else a model passes; what changes the scores is refused.
+
+    Returns:
+        (batch, Nq, heads, Dv), and the attention map (batch, heads, Nq, Nk) where it is asked for, else None.
+
+    Raises:
+        UnsupportedError: a feature without a meaning here, see :data:`REFUSED`.
+    """
+    problem = getattr(module, "problem", None)
+    if isinstance(problem, PrimalProblem | HeadGroups):
+        return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
+    return _former(module)(
+        module,
+        query,
+        key,
+        value,
+        attention_mask,
+        dropout=dropout,
+        scaling=scaling,
+        is_causal=is_causal,
+        **kwargs,
+    )
+
+
+def solve(
+    problem: Attending,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float,
+    scaling: float | None,
+    is_causal: bool | None,
+    extras: dict[str, Any],
+) -> Outcome:
+    """A problem on the tensors of a layer; arguments as in :func:`converted_attention`."""
+    for name, feature in REFUSED.items():
+        if extras.get(name) is not None:
+            raise UnsupportedError(f"{name} must be None: {feature} has no meaning in a regression; got one")
+    check_scale(problem, scaling, query.shape[-1])
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    if query.shape[0] != key.shape[0]:
+        query = query.expand(key.shape[0], -1, -1, -1)
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    found = sort_mask(attention_mask, causal, query.shape[2], key.shape[2])
+    positions = Positions.of(problem)
+    _check_positions(problem, positions, causal, query.shape[2], found.length, extras.get("sliding_window"))
+    parts = arrange(positions, query, key, value, found)
+    row, _, whole = parts[0]
+    wanted = _wants_weights(extras)
+    if row is None:
+        out = whole.outputs(problem, dropout)
+        weights = whole.weights(problem) if wanted else None
+        return out.transpose(1, 2).contiguous(), weights
+    out = value.new_zeros(*query.shape[:3], value.shape[3])
+    weights = value.new_zeros(*query.shape[:3], key.shape[2]) if wanted else None
+    for row, places, part in parts:
+        if part.query.shape[2]:
+            out[row][:, places] = part.outputs(problem, dropout)[0]
+            if weights is not None:
+                weights[row][:, places] = part.weights(problem)[0]
+    return out.transpose(1, 2).contiguous(), weights
+
+
+def check_scale(problem: Attending, scaling: float | None, head_dim: int) -> None:
+    """Raise UnsupportedError unless a problem has the factor on the scores that a layer has."""
+    usual = head_dim**-0.5
+    wanted = usual if scaling is None else scaling
+    if isinstance(problem, HeadGroups):
+        for part, _ in problem.pairs():
+            check_scale(part, scaling, head_dim)
+        return
+    own = problem.feature_map.score_scale(head_dim) if isinstance(problem.feature_map, Exponential) else usual
+    if not math.isclose(wanted, usual if own is None else own, rel_tol=1e-6):
+        raise UnsupportedError(
+            f"scores with a scale of {wanted:g} do not fit {problem.spec()!r} of scale {own:g}"
+        )
+
+
+def _check_positions(
+    problem: Attending, positions: Positions, causal: bool, query_length: int, length: int, window: int | None
+) -> None:
+    if positions.mixes_queries and causal and query_length != length:
+        raise UnsupportedError(
+            f"{problem.spec()} mixes the queries and needs the whole sequence; got {query_length} queries and "
+            f"{length} keys: generate with use_cache=False"
+        )
+    if positions.from_query and not causal and query_length != length:
+        raise UnsupportedError(
+            f"{problem.spec()} needs queries that stand among the keys; got {query_length} queries of one "
+            f"sequence and {length} keys of another"
+        )
+    if causal and window is not None and length >= window and _pools(problem):
+        raise UnsupportedError(
+            f"{problem.spec()} in a layer with a sliding window of {window}: a cache forgets where pools begin; "
+            f"got {length} keys"
+        )
+
+
+def _pools(problem: Attending) -> bool:
+    if isinstance(problem, HeadGroups):
+        return any(_pools(part) for part, _ in problem.pairs())
+    return isinstance(problem.subset, PooledHeads)
+
+
+def _wants_weights(extras: dict[str, Any]) -> bool:
+    """Whether the attention maps are asked for: by argument, or by a model that records what its layers return."""
+    if extras.get("output_attentions"):
+        return True
+    collector = getattr(output_capturing, "_active_collector", None)
+    if collector is None or torch.compiler.is_compiling():
+        return False
+    recorded = collector.get()
+    return recorded is not None and any(name.endswith("attentions") for name in recorded)
+
+
+def _former(module: nn.Module) -> Callable[..., Outcome]:
+    """The function of a layer that was not converted, in a model that was."""
+    entry = getattr(getattr(module, "config", None), NAME, None)
+    name = entry.get("previous") if isinstance(entry, dict) else None
+    if isinstance(name, str) and name.startswith(f"{NAME}_") and name in ALL_ATTENTION_FUNCTIONS:
+        former: Callable[..., Outcome] = ALL_ATTENTION_FUNCTIONS[name]
+        return former
+    return sdpa_attention_forward

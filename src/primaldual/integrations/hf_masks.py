@@ -1,0 +1,139 @@
+"""Masks of transformers, sorted into conditions on keys, causality, and what remains query by query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from primaldual.kernels.masks import causal_mask, from_torch_mask
+
+
+@dataclass(frozen=True)
+class SortedMask:
+    """What a mask says: ``keys`` and ``is_causal`` hold together, or a mask by query says it all.
+
+    Attributes:
+        length: keys in front that count; nobody attends those behind.
+        keys: bool (batch, heads or 1, 1, length), the same for all queries; None = all.
+        is_causal: query i stands at position ``i + length - Nq`` and attends no later key.
+        pairs: bool (batch, heads or 1, Nq, Nk), None where the other two say it.
+    """
+
+    length: int
+    keys: Tensor | None = None
+    is_causal: bool = False
+    pairs: Tensor | None = None
+
+    @cached_property
+    def valid(self) -> Tensor | None:
+        """Bool (batch, length): keys that somebody in the row attends; None = all, or it differs by head."""
+        seen = self.keys
+        if self.pairs is not None:
+            seen = self.pairs[..., : self.length].any(2, keepdim=True)
+        return None if seen is None or seen.shape[1] > 1 else seen[:, 0, 0]
+
+    @cached_property
+    def front(self) -> Tensor | None:
+        """Long (batch, length): an order of the keys with the valid ones in front; None if they stand there."""
+        return _order(self.valid, last=False)
+
+    @cached_property
+    def back(self) -> Tensor | None:
+        """The same with the valid keys at the end."""
+        return _order(self.valid, last=True)
+
+
+def sort_mask(
+    mask: Tensor | None, is_causal: bool, query_length: int, key_length: int, name: str = "attention_mask"
+) -> SortedMask:
+    """Sort what transformers gives to an attention function.
+
+    A mask, where there is one, says everything; without one ``is_causal`` does, aligned as in scaled_dot_product
+    attention of transformers: queries of a longer cache are its first positions, one query is the last.
+
+    Args:
+        mask: bool (True = attend) or additive float of 0 and the dtype's minimum or -inf, (batch or 1, heads or 1,
+            Nq or 1, Nk).
+        is_causal: of the layer.
+        query_length: Nq.
+        key_length: Nk.
+        name: for the error.
+
+    Raises:
+        ArgumentError: a float mask with other numbers, which is a bias on the scores.
+
+    Example:
+        >>> found = sort_mask(torch.ones(1, 1, 3, 3).tril().bool(), True, 3, 3)
+        >>> found.is_causal, found.keys, found.pairs
+        (True, None, None)
+    """
+    if mask is None:
+        return _without_mask(is_causal, query_length, key_length)
+    if torch.compiler.is_compiling():
+        attend = from_torch_mask(mask, name) if mask.dtype != torch.bool else mask
+        if attend.shape[-2] == 1:
+            return SortedMask(key_length, keys=attend)
+        return SortedMask(key_length, pairs=attend)
+    state = (0 if mask.is_inference() else mask._version, query_length, key_length)
+    remembered = getattr(mask, "_primaldual", None)
+    if remembered is None or remembered[0] != state:
+        # One mask goes to every layer; what is remembered lives as long as it, and holds no view of it.
+        own = from_torch_mask(mask, name) if mask.dtype != torch.bool else None
+        found = _sorted(mask if own is None else own, query_length, key_length)
+        remembered = state, found if own is not None else replace(found, pairs=None), found.pairs is not None
+        mask._primaldual = remembered  # type: ignore[attr-defined]
+    found = remembered[1]
+    if remembered[2] and found.pairs is None:
+        return replace(found, pairs=mask)
+    return found
+
+
+def _without_mask(is_causal: bool, query_length: int, key_length: int) -> SortedMask:
+    if not is_causal or query_length == 1:
+        return SortedMask(key_length)
+    if key_length < query_length:
+        corner = torch.ones(1, 1, query_length, key_length, dtype=torch.bool).tril()
+        return SortedMask(key_length, pairs=corner)
+    return SortedMask(query_length, is_causal=True)
+
+
+def _sorted(mask: Tensor, query_length: int, key_length: int) -> SortedMask:
+    full = mask if mask.dim() == 4 else mask[(None,) * (4 - mask.dim())]
+    keys = full.any(2, keepdim=True)
+    if query_length > 1 and full.shape[2] > 1:
+        if _is_causal(full, keys):
+            return SortedMask(key_length, _unless_all(keys), is_causal=True)
+        shared = bool((full == keys).all())
+    else:
+        shared = True
+    length = key_length
+    if query_length < key_length:
+        seen = keys.flatten(0, 2).any(0).nonzero()
+        length = max(int(seen[-1]) + 1 if len(seen) else 1, query_length)
+        full, keys = full[..., :length], keys[..., :length].clone()
+    if shared:
+        return SortedMask(length, _unless_all(keys))
+    if length < key_length and _is_causal(full, keys):
+        return SortedMask(length, _unless_all(keys), is_causal=True)
+    return SortedMask(length, pairs=mask)
+
+
+def _is_causal(full: Tensor, keys: Tensor) -> bool:
+    causal = causal_mask(full.shape[2], full.shape[3], full.device)
+    return bool((full == (keys & causal)).all())
+
+
+def _unless_all(keys: Tensor) -> Tensor | None:
+    return None if bool(keys.all()) else keys
+
+
+def _order(valid: Tensor | None, last: bool) -> Tensor | None:
+    if valid is None:
+        return None
+    behind = valid if last else ~valid
+    if not torch.compiler.is_compiling() and bool((behind[:, 1:] >= behind[:, :-1]).all()):
+        return None
+    return behind.to(torch.uint8).argsort(dim=-1, stable=True)

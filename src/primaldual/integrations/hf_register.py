@@ -1,0 +1,153 @@
+"""Attention functions under names that transformers knows, each with its mask function, and tested for leaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import (
+    ALL_MASK_ATTENTION_FUNCTIONS,
+    bidirectional_mask_function,
+    causal_mask_function,
+    sdpa_mask,
+)
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from primaldual.errors import PrimalDualError, UnsupportedError
+from primaldual.integrations import hf_reading as reading
+from primaldual.integrations.hf_function import NAME, Outcome, converted_attention, solve
+from primaldual.kernels.layout import SEQUENCE
+from primaldual.primal.chain import Chain
+from primaldual.primal.convolutions import Convolution2d
+from primaldual.primal.feature_maps import Exponential
+from primaldual.primal.pooled_heads import PooledHeads
+from primaldual.primal.presets import preset
+from primaldual.primal.problem import PrimalProblem
+
+USUAL = ("softmax", "linear", "bn", "sh", "bn+sh")
+
+
+class NamedAttention:
+    """An attention function that makes, for every kind of layer that it meets, a problem of its own spec.
+
+    Args:
+        spec: of a problem without anything to learn.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        self.problems: dict[tuple[Any, ...], PrimalProblem] = {}
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        is_causal: bool | None = None,
+        **kwargs: Any,
+    ) -> Outcome:
+        """As :func:`primaldual.integrations.hf_function.converted_attention`."""
+        problem = self._problem(module, query, key, scaling)
+        return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
+
+    def _problem(self, module: nn.Module, query: Tensor, key: Tensor, scaling: float | None) -> PrimalProblem:
+        heads, head_dim = query.shape[1], query.shape[-1]
+        layout = reading.vision_layout(getattr(module, "config", None), None, key.shape[2])
+        usual = scaling is None or abs(scaling * head_dim**0.5 - 1) < 1e-6
+        kind = (heads, head_dim, None if usual else scaling, layout)
+        found = self.problems.get(kind)
+        if found is None:
+            found = preset(self.spec)
+            if found.subset.layout == SEQUENCE:
+                found.subset.lay_out(layout)
+            if not usual and isinstance(found.feature_map, Exponential):
+                found.feature_map = Exponential(scale=scaling)
+            found = self.problems[kind] = found.bind(heads, head_dim).eval()
+        return found
+
+
+def register_converted() -> None:
+    """Register the function of converted layers."""
+    if NAME not in ALL_ATTENTION_FUNCTIONS:
+        _add(NAME, converted_attention)
+
+
+def register_names(attention: str | PrimalProblem | None) -> list[str]:
+    """See :func:`primaldual.integrations.hf_attention.register`."""
+    if attention is None:
+        register_converted()
+        return [_register(preset(spec)) for spec in USUAL] + [NAME]
+    return [_register(preset(attention))]
+
+
+def _register(problem: PrimalProblem) -> str:
+    spec = problem.spec()
+    name = f"{NAME}_{spec}"
+    if name in ALL_ATTENTION_FUNCTIONS:
+        return name
+    heads = _head_count(problem)
+    bound = preset(spec).bind(heads, 8)
+    if any(True for _ in bound.parameters()) or "running" in spec:
+        raise UnsupportedError(
+            f"attention {spec!r} has something to learn, which a function cannot hold: use primaldual.convert, "
+            "which puts it into the model"
+        )
+    _add(name, NamedAttention(spec))
+    try:
+        check_leaks(name, problem, heads)
+    except PrimalDualError:
+        for interface in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS):
+            interface._global_mapping.pop(name, None)
+        raise
+    return name
+
+
+def _add(name: str, function: Any) -> None:
+    ALL_ATTENTION_FUNCTIONS.register(name, function)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, sdpa_mask)
+
+
+def check_leaks(name: str, problem: PrimalProblem, heads: int) -> None:
+    """Run what is registered under a name on two tokens: the first must see neither a later nor a padded one.
+
+    Raises:
+        PrimalDualError: it does.
+    """
+    layout = problem.subset.layout
+    length = 2 if layout.grid is None else layout.prefix + layout.grid[0] * layout.grid[1]
+    if _in_two_dimensions(problem):
+        length = max(length, 4)
+    tensors = torch.linspace(-1, 1, 3 * heads * length * 8).sin().view(3, 1, heads, length, 8)
+    changed = tensors.clone()
+    changed[:, :, :, -1] += 3.0
+    causal = [] if _in_two_dimensions(problem) else [(True, causal_mask_function, None)]
+    padded = torch.ones(1, length, dtype=torch.bool)
+    padded[:, -1] = False
+    for is_causal, function, padding in [*causal, (False, bidirectional_mask_function, padded)]:
+        mask = ALL_MASK_ATTENTION_FUNCTIONS[name](
+            1, length, length, mask_function=function, attention_mask=padding,
+            allow_is_causal_skip=is_causal,
+        )  # fmt: skip
+        with torch.no_grad():
+            outs = [
+                ALL_ATTENTION_FUNCTIONS[name](nn.Module(), *given, mask, is_causal=is_causal)[0][:, :-1]
+                for given in (tensors, changed)
+            ]
+        if not torch.equal(*outs):
+            kind = "later" if is_causal else "padded"
+            raise PrimalDualError(f"{name} lets a token see a {kind} one; it is not registered")
+
+
+def _in_two_dimensions(problem: PrimalProblem) -> bool:
+    steps = problem.transform.steps() if isinstance(problem.transform, Chain) else [problem.transform]
+    return problem.subset.layout.grid is not None or any(isinstance(step, Convolution2d) for step in steps)
+
+
+def _head_count(problem: PrimalProblem) -> int:
+    scales = problem.subset.scales if isinstance(problem.subset, PooledHeads) else ()
+    return len(scales) or 4

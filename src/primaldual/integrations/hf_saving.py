@@ -1,0 +1,99 @@
+"""Build a saved transformers model again as it was: pruned, converted, with everything that was learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _get_model_class
+
+from primaldual.errors import CheckpointError, PrimalDualError
+from primaldual.integrations import hf_entry
+from primaldual.integrations.hf_function import NAME
+from primaldual.integrations.hf_site import HuggingFaceSite, base_of, find_layers
+
+
+def load(model_class: Any, folder: Any, **kwargs: Any) -> nn.Module:
+    """See :func:`primaldual.integrations.hf_attention.from_pretrained`."""
+    config = kwargs.pop("config", None)
+    if config is None:
+        config = getattr(model_class, "config_class", None) or AutoConfig
+        config = config.from_pretrained(folder)
+    if not _entries(config):
+        raise CheckpointError(f"folder must hold a model that primaldual has converted; {folder} does not")
+    kind = _concrete(model_class, config)
+    # transformers builds a model, then puts the weights in: what is in our own shape must be so in between.
+    shaped: Any = type(kind.__name__, (kind,), {"__init__": _building(kind), "__module__": kind.__module__})
+    shaped.__qualname__ = kind.__qualname__
+    model: nn.Module = shaped.from_pretrained(folder, config=config, **kwargs)
+    model.__class__ = kind
+    return model
+
+
+def rebuild(model: PreTrainedModel) -> None:
+    """Prune and convert a model's layers as its config says, all weights being those of the start.
+
+    Raises:
+        CheckpointError: the config says what cannot be done.
+    """
+    sites: dict[int, HuggingFaceSite] = {
+        id(site.module): site for site in find_layers(model) if isinstance(site, HuggingFaceSite)
+    }
+    for owner in {id(site.owner): site.owner for site in sites.values()}.values():
+        if not hasattr(owner.config, NAME):
+            continue
+        entry = hf_entry.checked(getattr(owner.config, NAME))
+        delattr(owner.config, NAME)
+        for name, kept in entry["pruned"].items():
+            _site(sites, owner, name).prune(_numbers(name, kept))
+        for name, description in entry["layers"].items():
+            site = _site(sites, owner, name)
+            with torch.device("cpu"):  # parts draw numbers, which a device without storage cannot
+                problem = hf_entry.rebuilt(description, site.heads, site.head_dim)
+            if refusal := site.refusal:
+                raise CheckpointError(f"config.{NAME} names a layer {name!r}, which has {refusal}")
+            site.convert(problem)
+
+
+def _building(kind: type) -> Any:
+    def build(self: PreTrainedModel, config: Any, *args: Any, **kwargs: Any) -> None:
+        kind.__init__(self, config, *args, **kwargs)  # type: ignore[misc]
+        try:
+            rebuild(self)
+        except CheckpointError:
+            raise
+        except PrimalDualError as error:
+            raise CheckpointError(f"config.{NAME} does not fit {kind.__name__}: {error}") from None
+
+    return build
+
+
+def _site(sites: dict[int, HuggingFaceSite], owner: PreTrainedModel, name: str) -> HuggingFaceSite:
+    module = hf_entry.named_layer(owner, base_of(owner), name)
+    if id(module) not in sites:
+        raise CheckpointError(
+            f"config.{NAME} names {name!r}, which is a {type(module).__name__} and no attention layer"
+        )
+    return sites[id(module)]
+
+
+def _numbers(name: str, kept: Any) -> list[int]:
+    if not isinstance(kept, list) or not all(isinstance(head, int) for head in kept):
+        raise CheckpointError(f"config.{NAME} must list the heads that {name!r} kept; got {kept!r}")
+    return kept
+
+
+def _entries(config: Any) -> bool:
+    """Whether a config or one inside it has an entry of ours."""
+    if hasattr(config, NAME):
+        return True
+    inner = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
+    return any(_entries(part) for part in inner if part is not None)
+
+
+def _concrete(model_class: Any, config: Any) -> Any:
+    """The class of model that an Auto class stands for."""
+    mapping = getattr(model_class, "_model_mapping", None)
+    return model_class if mapping is None else _get_model_class(config, mapping)  # type: ignore[no-untyped-call]

@@ -1,0 +1,186 @@
+"""Attention layers of transformers' models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from primaldual.errors import UnsupportedError
+from primaldual.integrations import hf_reading as reading
+from primaldual.integrations.hf_entry import described, entry_of, write_entry
+from primaldual.integrations.hf_function import NAME
+from primaldual.integrations.hf_padding import Positions
+from primaldual.integrations.hf_pruning import prune_heads
+from primaldual.integrations.hf_register import register_converted
+from primaldual.integrations.pruning import pruned_problem
+from primaldual.integrations.sites import Attending, AttentionSite
+from primaldual.kernels.layout import Layout
+from primaldual.primal.head_groups import HeadGroups
+from primaldual.primal.problem import PrimalProblem
+
+
+class Registration:
+    """A mark on converted layers: wherever one is unpickled, the attention function is registered again."""
+
+    def __reduce__(self) -> tuple[Callable[[], Registration], tuple[()]]:
+        return registered, ()
+
+
+def registered() -> Registration:
+    """Register the function of converted layers."""
+    register_converted()
+    return Registration()
+
+
+def find_layers(model: nn.Module) -> list[AttentionSite]:
+    """The attention layers inside models of transformers that attend by a function of their config's choice."""
+    owners = _owners(model)
+    found: list[AttentionSite] = []
+    for path, module in model.named_modules():
+        owner = owners.get(id(getattr(module, "config", None)))
+        if owner is None or not reading.calls_interface(module):
+            continue
+        if reading.heads(module) is None or reading.head_dim(module) is None:
+            continue
+        found.append(HuggingFaceSite(model, path, owner))
+    return found
+
+
+class HuggingFaceSite(AttentionSite):
+    """An attention layer of a transformers model; converted, it holds a problem, and the model calls our function.
+
+    Attributes:
+        owner: the outermost model with the config that the layer reads its implementation from.
+    """
+
+    def __init__(self, model: nn.Module, path: str, owner: PreTrainedModel) -> None:
+        super().__init__(model, path)
+        self.owner = owner
+
+    @property
+    def heads(self) -> int:
+        return reading.heads(self.module) or 0
+
+    @property
+    def kv_heads(self) -> int:
+        return reading.kv_heads(self.module) or 0
+
+    @property
+    def head_dim(self) -> int:
+        return reading.head_dim(self.module) or 0
+
+    @property
+    def score_scale(self) -> float | None:
+        return reading.score_scale(self.module)
+
+    @property
+    def layout(self) -> Layout:
+        return reading.vision_layout(self.module.config, reading.prefix_tokens(self.owner))
+
+    @property
+    def problem(self) -> Attending | None:
+        found = getattr(self.module, "problem", None)
+        return found if isinstance(found, PrimalProblem | HeadGroups) else None
+
+    @property
+    def refusal(self) -> str | None:
+        if feature := reading.unsupported_feature(self.module):
+            return feature
+        if not self.owner._can_set_attn_implementation():
+            return f"a model, {type(self.owner).__name__}, whose attention implementation cannot be set"
+        implementation = self.owner.config._attn_implementation
+        if isinstance(implementation, str) and implementation.startswith(f"{NAME}_"):
+            return f"an attention chosen by name, {implementation!r}: convert instead, after set_attn_implementation('sdpa')"
+        return None
+
+    def convert(self, problem: Attending) -> None:
+        module, config = self.module, self.owner.config
+        self._check(problem)
+        entry = self._entry()
+        register_converted()
+        weight = next((found for found in module.parameters() if found.is_floating_point()), None)
+        if weight is not None and not weight.is_meta:
+            problem = problem.to(device=weight.device, dtype=weight.dtype)
+        module.problem = problem.train(module.training)
+        module.__dict__["_primaldual"] = Registration()
+        entry["layers"][self._name()] = described(problem)
+        if config._attn_implementation != NAME:
+            entry["previous"] = config._attn_implementation
+            self.owner.set_attn_implementation({"": NAME})
+        write_entry(config, entry)
+
+    def revert(self) -> None:
+        module, config = self.module, self.owner.config
+        if self.problem is None:
+            return
+        entry = self._entry()
+        del module.problem, module.__dict__["_primaldual"]
+        entry["layers"].pop(self._name(), None)
+        if not any(True for _ in _converted(self.owner)) and config._attn_implementation == NAME:
+            self.owner.set_attn_implementation({"": entry["previous"] or "sdpa"})
+        write_entry(config, entry)
+
+    def prune(self, keep: Sequence[int]) -> None:
+        module, heads = self.module, self.heads
+        kept = sorted(set(keep))
+        prune_heads(self.owner, module, kept, heads, self.kv_heads, self.head_dim)
+        if self.problem is not None:
+            module.problem = pruned_problem(self.problem, kept, heads)
+        entry, name = self._entry(), self._name()
+        former = entry["pruned"].get(name, list(range(heads)))
+        entry["pruned"][name] = [former[head] for head in kept]
+        if self.problem is not None:
+            entry["layers"][name] = described(self.problem)
+        write_entry(self.owner.config, entry)
+
+    def _entry(self) -> dict[str, Any]:
+        """A copy of the config's entry without layers that are not converted."""
+        entry = entry_of(self.owner.config)
+        there = {name_in(self.owner, module) for module in _converted(self.owner)}
+        layers = {name: layer for name, layer in entry["layers"].items() if name in there}
+        return {**entry, "layers": layers, "pruned": dict(entry["pruned"])}
+
+    def _name(self) -> str:
+        return name_in(self.owner, self.module)
+
+    def _check(self, problem: Attending) -> None:
+        positions = Positions.of(problem)
+        if reading.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
+            raise UnsupportedError(
+                f"{self.path} attends the keys of another sequence, where {problem.spec()!r} has no meaning; leave "
+                "it out with layers="
+            )
+
+
+def base_of(owner: nn.Module) -> nn.Module:
+    """The model without its heads for tasks, from which paths in a config's entry count."""
+    base: nn.Module = getattr(owner, "base_model", owner)
+    return base
+
+
+def name_in(owner: nn.Module, module: nn.Module) -> str:
+    """The path of a layer in a config's entry, which is the same with any head for a task."""
+    for model in (base_of(owner), owner):
+        for path, candidate in model.named_modules():
+            if candidate is module:
+                return str(path)
+    raise UnsupportedError(f"{type(module).__name__} is no part of {type(owner).__name__}")
+
+
+def _converted(owner: nn.Module) -> Iterator[nn.Module]:
+    """Layers of a model that hold a problem and read its config."""
+    for module in owner.modules():
+        if "problem" in module._modules and "_primaldual" in module.__dict__:
+            yield module
+
+
+def _owners(model: nn.Module) -> dict[int, PreTrainedModel]:
+    """The outermost model with each config."""
+    owners: dict[int, PreTrainedModel] = {}
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            owners.setdefault(id(module.config), module)
+    return owners
