@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from primaldual.errors import ArgumentError
@@ -15,8 +14,6 @@ from primaldual.primal.depthwise import DepthwiseConvolution
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import Window
-
-_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -159,8 +156,7 @@ def _features(problem: PrimalProblem, head_dim: int, key_length: int) -> int | N
 
 
 def _pooled_length(problem: PrimalProblem, scale: int, length: int) -> int:
-    membership = problem.subset.membership(scale, length, _CPU)
-    return length if membership is None else membership.shape[0]
+    return problem.subset.layout.windows(length, scale)
 
 
 def _scored(problem: PrimalProblem, query_length: int, pairs: int) -> int:

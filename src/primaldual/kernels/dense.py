@@ -14,7 +14,7 @@ def training_set(
         key: (batch, heads, N, D).
         value: (batch, heads, N, Dv).
         allowed: bool broadcastable to (batch, heads, Nq or 1, N).
-        membership: bool (Nt, N), which window each position belongs to; None = every position is a pair.
+        membership: bool (..., Nt, N), which positions each pair is the mean of; None = every position is a pair.
 
     Returns:
         keys (batch, heads, Nq or 1, Nt, D), values likewise, valid bool (batch, heads, Nq or 1, Nt), and the

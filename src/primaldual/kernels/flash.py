@@ -45,6 +45,7 @@ class FlashCall:
         scale: factor on the scores.
         key_mask: bool (batch or 1, heads or 1, 1, Nk), or None.
         is_causal: query i attends the keys 0..i, counted from the first ones of both.
+        bias: (batch or 1, heads or 1, 1, Nk), added to the scores and not differentiated; or None.
     """
 
     key: Tensor
@@ -52,14 +53,14 @@ class FlashCall:
     scale: float
     key_mask: Tensor | None = None
     is_causal: bool = False
+    bias: Tensor | None = None
 
     def forward(self, query: Tensor) -> Outcome:
-        return flash_forward(
-            query, self.key, self.value, additive(self.key_mask, query), self.is_causal, self.scale
-        )
+        bias = additive(self.key_mask, query, self.bias)
+        return flash_forward(query, self.key, self.value, bias, self.is_causal, self.scale)
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
-        bias = additive(self.key_mask, query)
+        bias = additive(self.key_mask, query, self.bias)
         return flash_backward(
             gradient, query, self.key, self.value, outcome, bias, self.is_causal, self.scale
         )
@@ -112,8 +113,11 @@ def flash_backward(
     return gradients
 
 
-def additive(key_mask: Tensor | None, query: Tensor) -> Tensor | None:
-    """A bool mask as numbers to add: 0 where it is True, minus infinity elsewhere."""
+def additive(key_mask: Tensor | None, query: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    """A bool mask as numbers to add: 0, or a bias, where it is True, minus infinity elsewhere."""
+    if bias is not None:
+        added = bias.to(query.dtype)
+        return added if key_mask is None else added.masked_fill(~key_mask, -torch.inf)
     if key_mask is None:
         return None
     return torch.zeros(key_mask.shape, dtype=query.dtype, device=query.device).masked_fill_(

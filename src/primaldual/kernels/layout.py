@@ -7,22 +7,28 @@ from primaldual.errors import ArgumentError, ShapeError
 
 @dataclass(frozen=True)
 class Layout:
-    """Where positions have structure: ``prefix`` lone tokens, then a row-major ``grid`` or a sequence.
+    """Where positions have structure: ``prefix`` lone tokens, a row-major ``grid`` or a sequence, ``suffix`` lone ones.
 
     Attributes:
         grid: (rows, columns) of the 2-D part, or None for a 1-D sequence.
         prefix: how many tokens in front (class, register) stay by themselves.
+        suffix: how many of the last attendable tokens (separator) stay by themselves.
 
     Raises:
-        ArgumentError: grid sides that are not integers 1 or more, a prefix that is no integer 0 or more.
+        ArgumentError: grid sides that are not integers 1 or more, a prefix or suffix that is no integer 0 or more,
+            a suffix behind a grid.
     """
 
     grid: tuple[int, int] | None = None
     prefix: int = 0
+    suffix: int = 0
 
     def __post_init__(self) -> None:
-        if not _is_integer(self.prefix, 0):
-            raise ArgumentError(f"prefix must be an integer 0 or more; got {self.prefix}")
+        for name, count in (("prefix", self.prefix), ("suffix", self.suffix)):
+            if not _is_integer(count, 0):
+                raise ArgumentError(f"{name} must be an integer 0 or more; got {count}")
+        if self.suffix and self.grid is not None:
+            raise ArgumentError(f"suffix must be 0 behind a grid; got {self.suffix}")
         if self.grid is None:
             return
         if (
@@ -42,11 +48,12 @@ class Layout:
             )
 
     def windows(self, length: int, scale: int) -> int:
-        """How many windows of ``scale`` a sequence of this length has; prefix tokens count one each."""
+        """How many windows of ``scale`` a sequence of this length has; lone tokens count one each."""
         if scale == 1:
             return length
         if self.grid is None:
-            return self.prefix + ceil_div(length - self.prefix, scale)
+            body = max(length - self.prefix - self.suffix, 0)
+            return min(length, self.prefix + self.suffix) + ceil_div(body, scale)
         return self.prefix + ceil_div(self.grid[0], scale) * ceil_div(self.grid[1], scale)
 
     def pooled(self, scale: int) -> "Layout":
@@ -54,7 +61,7 @@ class Layout:
 
         Example:
             >>> Layout(grid=(5, 8), prefix=1).pooled(2)
-            Layout(grid=(3, 4), prefix=1)
+            Layout(grid=(3, 4), prefix=1, suffix=0)
         """
         if scale == 1 or self.grid is None:
             return self

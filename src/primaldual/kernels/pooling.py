@@ -1,10 +1,12 @@
 """Mean pooling of keys and values over windows of positions: masked, ragged, 1-D, 2-D, prefix."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from primaldual.kernels.layout import Layout, ceil_div
+from primaldual.kernels.layout import SEQUENCE, Layout, ceil_div
 
 MOST_ADDED = 8
 """Largest window whose members are added one by one."""
@@ -23,7 +25,7 @@ def pool(
         scale: window length r in positions; 1 returns the input.
         key_mask: bool (..., 1, N), broadcastable to the leading dimensions; None = all attendable.
             Masked entries of ``tensor`` must be finite.
-        layout: prefix and grid; None = a plain sequence.
+        layout: prefix, grid and suffix; None = a plain sequence.
 
     Returns:
         The pooled tensor (..., ceil(N / r), D) and its mask (..., 1, ceil(N / r)), None if none was given.
@@ -35,20 +37,80 @@ def pool(
     """
     if scale == 1:
         return tensor, key_mask
-    member = None if key_mask is None else key_mask.transpose(-2, -1)
-    prefix = 0 if layout is None else layout.prefix
-    grid = None if layout is None else layout.grid
-    body, members = tensor[..., prefix:, :], None if member is None else member[..., prefix:, :]
-    if grid is None:
-        pooled, counts = _pool_sequence(body, scale, members)
+    layout = layout or SEQUENCE
+    parts = cut(tensor, key_mask, layout)
+    if layout.grid is None:
+        pooled, counts = _pool_sequence(parts.body, scale, parts.members)
     else:
-        pooled, counts = _pool_grid(body, scale, members, grid)
-    if prefix:
-        pooled = torch.cat([tensor[..., :prefix, :], pooled], -2)
-    if member is None or counts is None:
+        pooled, counts = _pool_grid(parts.body, scale, parts.members, layout.grid)
+    pooled = parts.join(pooled)
+    if counts is None or parts.members is None:
         return pooled, None
-    kept = torch.cat([member[..., :prefix, :], counts > 0], -2)
-    return pooled, kept.transpose(-2, -1)
+    return pooled, parts.join_masks(counts > 0).transpose(-2, -1)
+
+
+class Parts(NamedTuple):
+    """A sequence cut into the tokens in front, those to be pooled, and the last attendable ones.
+
+    Attributes:
+        front: (..., prefix, D).
+        body: (..., N', D).
+        members: bool (..., N', 1), which of the body are to be pooled; None = all.
+        last: (..., suffix, D).
+        front_mask: bool (..., prefix, 1), None without a mask.
+        last_mask: bool (..., suffix, 1), None without a mask.
+    """
+
+    front: Tensor
+    body: Tensor
+    members: Tensor | None
+    last: Tensor
+    front_mask: Tensor | None
+    last_mask: Tensor | None
+
+    def join(self, pooled: Tensor) -> Tensor:
+        """The pools between the lone tokens."""
+        lone = [part for part in (self.front, self.last) if part.shape[-2]]
+        if not lone:
+            return pooled
+        return torch.cat([self.front.to(pooled.dtype), pooled, self.last.to(pooled.dtype)], -2)
+
+    def join_masks(self, kept: Tensor) -> Tensor:
+        """The masks of the pools between those of the lone tokens: (..., Nt, 1)."""
+        assert self.front_mask is not None
+        assert self.last_mask is not None
+        return torch.cat([self.front_mask, kept, self.last_mask], -2)
+
+
+def cut(tensor: Tensor, key_mask: Tensor | None, layout: Layout) -> Parts:
+    """Cut a sequence (..., N, D) under a mask (..., 1, N) as its layout says."""
+    member = None if key_mask is None else key_mask.transpose(-2, -1)
+    front, body = tensor[..., : layout.prefix, :], tensor[..., layout.prefix :, :]
+    if member is None:
+        rest = max(body.shape[-2] - layout.suffix, 0)
+        return Parts(front, body[..., :rest, :], None, body[..., rest:, :], None, None)
+    members = member[..., layout.prefix :, :]
+    front_mask, last_mask = member[..., : layout.prefix, :], members[..., :0, :]
+    last = body[..., :0, :]
+    if layout.suffix and body.shape[-2]:
+        index, last_mask = _last_members(members, layout.suffix)
+        shape = torch.broadcast_shapes(index.shape[:-2], body.shape[:-2])
+        last = body.expand(*shape, -1, -1).gather(-2, index.expand(*shape, -1, body.shape[-1]))
+        last = torch.where(last_mask, last, 0.0)
+        members = members & (_from_end(members) > layout.suffix)
+    return Parts(front, body, members, last, front_mask, last_mask)
+
+
+def _from_end(members: Tensor) -> Tensor:
+    """How many members there are from each position to the end: (..., N, 1)."""
+    return members.flip(-2).cumsum(-2).flip(-2)
+
+
+def _last_members(members: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Positions of the last members in their order, (..., count or N, 1), and whether there is one at all."""
+    places = torch.arange(members.shape[-2], device=members.device).unsqueeze(-1)
+    found = torch.where(members, places, -1).topk(min(count, members.shape[-2]), -2).values.flip(-2)
+    return found.clamp(min=0), found >= 0
 
 
 def _pool_sequence(body: Tensor, scale: int, member: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -4,11 +4,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
+from primaldual.kernels.flash import additive
 from primaldual.kernels.masks import Attendable
 
 
 def softmax_attention(
-    query: Tensor, key: Tensor, value: Tensor, attendable: Attendable, scale: float, dropout_p: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attendable: Attendable,
+    scale: float,
+    dropout_p: float = 0.0,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """sum_j softmax_j(scale q_i . k_j) v_j; rows without an attendable key give exactly 0.
 
@@ -19,8 +26,12 @@ def softmax_attention(
         attendable: what each query may attend.
         scale: factor on the scores.
         dropout_p: probability of dropping a weight.
+        bias: (batch or 1, heads or 1, 1, Nk), added to the scores; or None.
     """
     mask, is_causal = _sdpa_mask(attendable, query.shape[2], key.shape[2], query.device)
+    if bias is not None:
+        mask = additive(attendable.matrix(query.shape[2], key.shape[2], query.device), query, bias)
+        is_causal = False
     # Passed only where it is needed: under dynamic shapes the comparison is no plain bool.
     grouped = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
     return scaled_dot_product_attention(

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from primaldual.errors import ArgumentError, ShapeError
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels import dense
 from primaldual.kernels.convolution import convolve, convolve_queries
 from primaldual.kernels.layout import Layout
@@ -103,6 +103,11 @@ class DepthwiseConvolution(Transform):
 
     def _layout(self, heads: HeadSet, pairs: int) -> Layout:
         """How the training pairs lie."""
+        if heads.positions.suffix and heads.scale > 1:
+            raise UnsupportedError(
+                f"{self.spec()} takes pooled pairs for neighbours in a row; the last {heads.positions.suffix} of the "
+                "subset's suffix are none"
+            )
         layout = self.positions(heads, pairs).pooled(heads.scale)
         layout.check(pairs)
         return layout

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.masks import Attendable, read_mask
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.plan import read
@@ -22,7 +23,7 @@ class HeadGroups(nn.Module):
         groups: pairs of a problem and the heads that are its own; together every head once.
 
     Raises:
-        ArgumentError: heads named twice or left out.
+        ArgumentError: heads named twice or left out, or none at all.
 
     Example:
         >>> from primaldual.primal.presets import preset
@@ -38,7 +39,8 @@ class HeadGroups(nn.Module):
         self.problems = nn.ModuleList(problem for problem, _ in given)
         self.members = [members for _, members in given]
         self.count = sum(map(len, self.members))
-        if sorted(head for members in self.members for head in members) != list(range(self.count)):
+        named = sorted(head for members in self.members for head in members)
+        if not named or named != list(range(self.count)):
             raise ArgumentError(f"groups must name every head once; got {self.members}")
 
     def spec(self) -> str:
@@ -88,6 +90,15 @@ class HeadGroups(nn.Module):
             shared = key[:, [head // groups for head in members]]
             maps.append(problem.attention_map(query[:, members], shared, merged))
         return self._join(maps)
+
+    def init_state(self, *sizes: object, **options: object) -> NoReturn:
+        """Not there: a :class:`DecodingState` is of one problem.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        del sizes, options
+        raise UnsupportedError(f"decoding step by step needs one problem for all heads; got {self.spec()}")
 
     def pairs(self) -> Iterable[tuple[PrimalProblem, list[int]]]:
         """Every problem with its heads."""

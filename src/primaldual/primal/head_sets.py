@@ -18,7 +18,7 @@ class HeadSet:
 
     Example:
         >>> HeadSet([2, 3], scale=2, positions=Layout(grid=(5, 8), prefix=1)).layout
-        Layout(grid=(3, 4), prefix=1)
+        Layout(grid=(3, 4), prefix=1, suffix=0)
     """
 
     members: list[int]

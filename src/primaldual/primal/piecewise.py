@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.flash import SoftmaxCall, flash_serves
-from primaldual.kernels.layout import SEQUENCE
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pieces import Piece, attend_in_pieces, cut
 from primaldual.kernels.precision import own_precision
@@ -48,7 +47,7 @@ def _due(problem: PrimalProblem, sets: list[HeadSet], attendable: Attendable, is
         problem.transform.piecewise and problem.subset.piecewise and problem.normalizer.cancels_query_factors
     ):
         return False
-    if attendable.is_causal and not (is_square and problem.subset.layout == SEQUENCE):
+    if attendable.is_causal and not (is_square and problem.subset.has_causal_form):
         return False
     # One set of heads is one softmax; only its causal pooled form is none that is differentiated by itself.
     return len(sets) > 1 or (attendable.is_causal and sets[0].scale > 1)

@@ -62,7 +62,9 @@ PARTS: dict[str, SpecPart] = {
         "subset", Window, "window(radius): keys at most radius positions away, cost O(N radius)"
     ),
     "sh": SpecPart(
-        "subset", PooledHeads, "sh(r1,...,rH, grid=RxC, prefix=0): scaled heads, one window length per head"
+        "subset",
+        PooledHeads,
+        "sh(r1,...,rH, grid=RxC, prefix=0, suffix=0, weighted=false, anchored=false): scaled heads, a window length each",
     ),
 }
 

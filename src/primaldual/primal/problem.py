@@ -247,25 +247,26 @@ class PrimalProblem(nn.Module):
             Weights (batch, heads, Nq, Nt); training values (batch, heads, Nq or 1, Nt, Dv); the share of
             each position in each pair (batch, heads, Nq or 1, Nt, Nk), None if pairs are positions.
         """
-        membership = self.subset.membership(heads.scale, key.shape[2], key.device)
-        keys, values, valid, shares = dense.training_set(key, value, allowed, membership)
+        keys, values, valid, shares, log_weight = self.subset.dense_pairs(key, value, allowed, heads)
         changed, keys = self.transform.dense(query, keys, valid, heads)
         if keys.shape[2] == valid.shape[2]:
             keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
-        kernel_matrix = self._kernel_matrix(changed, keys, valid)
+        kernel_matrix = self._kernel_matrix(changed, keys, valid, log_weight)
         denominator = self.normalizer.denominator(kernel_matrix)
         return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0), values, shares
 
-    def _kernel_matrix(self, query: Tensor, keys: Tensor, valid: Tensor) -> Tensor:
-        """kappa(query_i, key_j), 0 where not valid; rows scaled against overflow where h cancels it."""
+    def _kernel_matrix(self, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None) -> Tensor:
+        """kappa(query_i, key_j) by weight, 0 where not valid; rows scaled against overflow where h cancels it."""
         left, right = dense.per_query(query, keys)
         log_kernel = (
             self.feature_map.log_kernel(left, right) if self.normalizer.cancels_query_factors else None
         )
         if log_kernel is None:
             matrix = self.feature_map.kernel(left, right).reshape(*query.shape[:3], -1)
-            return torch.where(valid, matrix, 0.0)
-        scores = log_kernel.reshape(*query.shape[:3], -1).masked_fill(~valid, -math.inf)
+            weighted = matrix if log_weight is None else matrix * log_weight.exp()
+            return torch.where(valid, weighted, 0.0)
+        scores = log_kernel.reshape(*query.shape[:3], -1)
+        scores = (scores if log_weight is None else scores + log_weight).masked_fill(~valid, -math.inf)
         largest = scores.detach().amax(-1, keepdim=True)
         return (scores - torch.where(largest.isfinite(), largest, 0.0)).exp()
 

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels import dense
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable, band_mask
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.training_sets import Band, MaskedPairs, TrainingSet
+
+
+class DensePairs(NamedTuple):
+    """Training pairs of every query, by definition.
+
+    Attributes:
+        keys: (batch, heads, Nq or 1, Nt, D).
+        values: (batch, heads, Nq or 1, Nt, Dv).
+        valid: bool (batch, heads, Nq or 1, Nt).
+        shares: of the positions in each pair, (batch, heads, Nq or 1, Nt, N); None where pairs are positions.
+        log_weight: log of what each pair counts, (batch, heads, Nq or 1, Nt); None = 1 each.
+    """
+
+    keys: Tensor
+    values: Tensor
+    valid: Tensor
+    shares: Tensor | None
+    log_weight: Tensor | None = None
 
 
 class Subset(Part):
@@ -29,6 +49,11 @@ class Subset(Part):
     layout: Layout = SEQUENCE
     piecewise: bool = False
     """Whether training sets may be formed for some sequences and heads at a time, each with a softmax of its own."""
+
+    @property
+    def has_causal_form(self) -> bool:
+        """Whether the training sets of a causal attention have a fast form."""
+        return self.layout == SEQUENCE
 
     def lay_out(self, layout: Layout) -> None:
         """Say how positions lie."""
@@ -49,10 +74,29 @@ class Subset(Part):
             HeadSet(members, scale, self.layout) for scale, members in group_heads(self.head_scales(heads))
         ]
 
-    def membership(self, scale: int, length: int, device: torch.device) -> Tensor | None:
-        """Bool (Nt, N): which positions are averaged into each pair; None = every position is a pair."""
-        del scale, length, device
+    def membership(self, heads: HeadSet, allowed: Tensor) -> Tensor | None:
+        """Bool (..., Nt, N): which positions each pair is the mean of, as far as they are allowed.
+
+        Args:
+            heads: some heads that pool alike.
+            allowed: bool, broadcastable to (batch, heads of the set, Nq or 1, N): what may be attended.
+
+        Returns:
+            Broadcastable to (batch, heads, Nq or 1, Nt, N); None = every position is a pair.
+        """
+        del heads, allowed
         return None
+
+    def dense_pairs(self, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet) -> DensePairs:
+        """The training pairs of every query by definition.
+
+        Args:
+            key: (batch, heads of the set, N, D).
+            value: (batch, heads of the set, N, Dv).
+            allowed: as in :meth:`membership`.
+            heads: some heads that pool alike.
+        """
+        return DensePairs(*dense.training_set(key, value, allowed, self.membership(heads, allowed)))
 
     def training_set(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import torch
@@ -29,12 +29,14 @@ class TrainingSet:
         value: (batch, kv heads, Nt, Dv), finite everywhere.
         query_length: Nq; queries are the last Nq positions of a causal sequence.
         attendable: which pairs each query may use.
+        log_weight: log of what each pair counts, (batch or 1, heads or 1, 1, Nt); None = 1 each.
     """
 
     key: Tensor
     value: Tensor
     query_length: int
     attendable: Attendable
+    log_weight: Tensor | None = field(default=None, kw_only=True)
 
     pools_keys: ClassVar[bool] = False
     """Whether ``key`` holds positions that are still to be averaged, query by query, into training keys."""
@@ -79,7 +81,8 @@ class TrainingSet:
     def part(self, batch: slice, heads: slice, key: Tensor, value: Tensor) -> Self:
         """The set of some sequences and heads, given their keys and values."""
         attendable = self.attendable.of_sequences(batch).select(heads)
-        return replace(self, key=key, value=value, attendable=attendable)
+        weight = Attendable(self.log_weight).of_sequences(batch).select(heads).keys
+        return replace(self, key=key, value=value, attendable=attendable, log_weight=weight)
 
     def for_query_heads(self, heads: int) -> Self:
         """The same set with one key head for every query head."""
@@ -108,18 +111,21 @@ class MaskedPairs(TrainingSet):
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
         return softmax_attention(
-            query, self.key.to(query.dtype), self.value, self.attendable, scale, dropout_p
+            query, self.key.to(query.dtype), self.value, self.attendable, scale, dropout_p, self.log_weight
         )
 
     def softmax_call(self, scale: float) -> SoftmaxCall | None:
         keys, pairs, is_causal = self.attendable.keys, self.attendable.pairs, self.attendable.is_causal
         if pairs is not None or (is_causal and self.query_length != self.key.shape[2]):
             return None
-        return FlashCall(self.key.to(self.value.dtype), self.value, scale, keys, is_causal)
+        key = self.key.to(self.value.dtype)
+        return FlashCall(key, self.value, scale, keys, is_causal, self.log_weight)
 
     def factored(self, query_features: Tensor, key_features: Tensor, normalize: bool) -> Tensor | None:
         if self.attendable.pairs is not None:
             return None
+        if self.log_weight is not None:
+            key_features = key_features * self.log_weight.transpose(-2, -1).exp().to(key_features.dtype)
         return linear_attention(
             query_features,
             key_features,

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import UnsupportedError
-from primaldual.kernels import dense
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr.kernel_checks import check_kernel
@@ -134,9 +133,13 @@ def training_kernels(
         picked = keys[:, group.members]
         pairs = group.pairs(length)
         _check_memory(problem, picked, pairs, memory)
-        membership = problem.subset.membership(group.scale, length, keys.device)
         allowed = mask[:, group.members].unsqueeze(-2)
-        pooled, _, valid, shares = dense.training_set(picked, picked, allowed, membership)
+        pooled, _, valid, shares, log_weight = problem.subset.dense_pairs(picked, picked, allowed, group)
+        if log_weight is not None:
+            raise UnsupportedError(
+                f"the subset {problem.subset.spec()!r} counts pairs by their members, and the regression counts every "
+                "pair once; solve it without weighted=true"
+            )
         valid = valid.squeeze(2).expand(*picked.shape[:2], -1)
         _, points = problem.transform.dense(pooled.squeeze(2), pooled, valid.unsqueeze(2), group)
         points = torch.where(valid.unsqueeze(-1), points.squeeze(2), 0.0)
