@@ -131,7 +131,9 @@ class PooledHeads(Subset):
         total = torch.where(members | empty, scores, -torch.inf).logsumexp(-1, keepdim=True)
         shares = torch.where(members, (scores - total).exp(), 0.0)
         keys, values = ((shares @ part.to(shares.dtype).unsqueeze(2)).to(part.dtype) for part in (key, value))
-        log_weight = torch.where(plain.valid, total.squeeze(-1) - (shares * scores).sum(-1), 0.0)
+        log_weight = torch.where(plain.valid, total.squeeze(-1) - (shares * scores).sum(-1), 0.0).to(
+            key.dtype
+        )
         return DensePairs(keys, values, plain.valid, shares, log_weight)
 
     def training_set(
