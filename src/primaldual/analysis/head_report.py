@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primaldual.analysis.attention_maps import LayerMaps, capture_attention, inside, pairwise_distances
-from primaldual.analysis.head_outputs import OutputLikeness
+from primaldual.analysis.attention_maps import capture_attention
+from primaldual.analysis.head_sums import HeadSums
 from primaldual.errors import ArgumentError
 from primaldual.integrations.observing import (
     attending,
     call,
     evaluating,
     output_tensor,
-    relative_change,
     watching,
 )
 from primaldual.integrations.sites import AttentionSite, Layers
@@ -39,8 +38,8 @@ class LayerHeads:
             each, 1 = all alike; NaN where weights are negative or not normalised. (heads,).
         distances: mean L2 distance between the maps of every two heads, (heads, heads).
         likeness: linear CKA of the outputs of every two heads, 0 to 1, (heads, heads).
-        importance: change when the head gives 0: of the loss if there is one, else || new - old || / || old || of
-            the model's output; NaN if not measured. (heads,).
+        importance: change when the head gives 0: mean increase of the loss of a batch if there is one, else
+            || new - old || / || old || of the model's outputs on all batches; NaN if not measured. (heads,).
     """
 
     path: str
@@ -119,8 +118,8 @@ def head_report(
     data = batches(data)
     with evaluating(model), attending(model, layers) as sites:
         steps = 1 + (sum(site.heads for site in sites) if ablate else 0)
-        look = _Look(sites)
-        with watching(sites, look), capture_attention(model, [site.path for site in sites], on_map=look.take):
+        sums = HeadSums(sites)
+        with watching(sites, sums), capture_attention(model, [site.path for site in sites], on_map=sums.take):
             original = [_measured(call(model, batch), batch, loss) for batch in data]
         done = 1
         importance = {site.path: torch.full((site.heads,), torch.nan, dtype=torch.float64) for site in sites}
@@ -128,17 +127,14 @@ def head_report(
             for head in range(site.heads):
                 if progress is not None:
                     progress(done, steps)
-                changes = []
                 with watching([site], silenced(head)):
-                    for batch, old in zip(data, original, strict=True):
-                        new = _measured(call(model, batch), batch, loss)
-                        changes.append(float(new - old) if loss is not None else relative_change(new, old))
-                importance[site.path][head] = sum(changes) / len(changes)
+                    changed = [_measured(call(model, batch), batch, loss) for batch in data]
+                importance[site.path][head] = _change(changed, original, loss is not None)
                 done += 1
         if progress is not None:
             progress(done, steps)
-        found = tuple(look.layer(site, importance[site.path]) for site in sites)
-    return HeadReport(found, look.cases[sites[0].path], loss is not None)
+        found = tuple(_layer(site, sums, importance[site.path]) for site in sites)
+    return HeadReport(found, sums.cases[sites[0].path], loss is not None)
 
 
 def silenced(head: int) -> Callable[..., Tensor]:
@@ -171,67 +167,23 @@ def batches(data: Any) -> list[Any]:
     return found
 
 
-class _Look:
-    """Sums over batches of what is seen of every layer."""
-
-    def __init__(self, sites: list[AttentionSite]) -> None:
-        self.entropy = {site.path: torch.zeros(site.heads, dtype=torch.float64) for site in sites}
-        self.distances = {
-            site.path: torch.zeros(site.heads, site.heads, dtype=torch.float64) for site in sites
-        }
-        self.likeness = {site.path: OutputLikeness() for site in sites}
-        self.cases = dict.fromkeys(self.entropy, 0)
-
-    def take(self, maps: LayerMaps) -> None:
-        self.cases[maps.name] += len(maps.weights)
-        self.entropy[maps.name] += entropy(maps).sum(0).cpu()
-        self.distances[maps.name] += pairwise_distances(maps).sum(0).cpu()
-
-    def __call__(
-        self,
-        site: AttentionSite,
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        outputs: Tensor,
-    ) -> None:
-        self.likeness[site.path].add(outputs, _real_queries(query, source, attendable))
-
-    def layer(self, site: AttentionSite, importance: Tensor) -> LayerHeads:
-        assert site.problem is not None
-        cases = max(self.cases[site.path], 1)
-        return LayerHeads(
-            site.path,
-            site.problem.spec(),
-            self.entropy[site.path] / cases,
-            self.distances[site.path] / cases,
-            self.likeness[site.path].value(),
-            importance,
-        )
-
-
-def _real_queries(query: Tensor, source: KeyValueSource, attendable: Attendable) -> Tensor | None:
-    """Bool (batch, Nq): queries that are no padding, where they stand on the keys' positions; None = all."""
-    if attendable.keys is None or query.shape[2] != source.length:
-        return None
-    return attendable.keys.any(1).squeeze(1).expand(query.shape[0], -1)
-
-
-def entropy(maps: LayerMaps) -> Tensor:
-    """Entropy of the weights over the log of the number of keys: (batch, heads), mean over queries that have keys."""
-    weights = inside(maps)
-    total = weights.sum(-1)
-    rows = total > 0
-    proper = (weights >= 0).all() and bool(((total - 1).abs()[rows] < 1e-3).all())
-    if not proper:
-        return torch.full(weights.shape[:2], torch.nan, dtype=torch.float64, device=weights.device)
-    keys = (weights > 0).sum(-1).clamp(min=2)
-    spread = torch.special.entr(weights).sum(-1) / keys.double().log()
-    return (spread * rows).sum(-1) / rows.sum(-1).clamp(min=1)
+def _layer(site: AttentionSite, sums: HeadSums, importance: Tensor) -> LayerHeads:
+    assert site.problem is not None
+    found = sums.entropy(site.path), sums.distances(site.path), sums.likeness(site.path)
+    return LayerHeads(site.path, site.problem.spec(), *found, importance)
 
 
 def _measured(outputs: Any, batch: Any, loss: Loss | None) -> Tensor:
     return output_tensor(outputs) if loss is None else loss(outputs, batch)
+
+
+def _change(new: list[Tensor], old: list[Tensor], by_loss: bool) -> float:
+    """Mean increase of the loss of a batch; or || new - old || / || old || over all batches."""
+    if by_loss:
+        return sum(float(after - before) for after, before in zip(new, old, strict=True)) / len(old)
+    difference = [(after.double() - before.double()).norm() for after, before in zip(new, old, strict=True)]
+    size = torch.stack([before.double().norm() for before in old]).norm()
+    return float(torch.stack(difference).norm() / size.clamp_min(torch.finfo(torch.double).tiny))
 
 
 def _most_alike(likeness: Tensor) -> Tensor:
