@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,14 +19,15 @@ class SortedMask:
         keys: bool (batch, heads or 1, 1, length), the same for all queries; None = all.
         is_causal: query i stands at position ``i + length - Nq`` and attends no later key.
         pairs: bool (batch, heads or 1, Nq, Nk), None where the other two say it.
+        orders: what :meth:`order` has found.
     """
 
     length: int
     keys: Tensor | None = None
     is_causal: bool = False
     pairs: Tensor | None = None
+    orders: dict[bool, Tensor | None] = field(default_factory=dict, compare=False, repr=False)
 
-    @cached_property
     def valid(self) -> Tensor | None:
         """Bool (batch, length): keys that somebody in the row attends; None = all, or it differs by head."""
         seen = self.keys
@@ -35,15 +35,13 @@ class SortedMask:
             seen = self.pairs[..., : self.length].any(2, keepdim=True)
         return None if seen is None or seen.shape[1] > 1 else seen[:, 0, 0]
 
-    @cached_property
-    def front(self) -> Tensor | None:
-        """Long (batch, length): an order of the keys with the valid ones in front; None if they stand there."""
-        return _order(self.valid, last=False)
-
-    @cached_property
-    def back(self) -> Tensor | None:
-        """The same with the valid keys at the end."""
-        return _order(self.valid, last=True)
+    def order(self, last: bool = False) -> Tensor | None:
+        """Long (batch, length): an order with the valid keys in front, or ``last``; None if they stand there."""
+        if torch.compiler.is_compiling():
+            return _order(self.valid(), last)
+        if last not in self.orders:
+            self.orders[last] = _order(self.valid(), last)
+        return self.orders[last]
 
 
 def sort_mask(

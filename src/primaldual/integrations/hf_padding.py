@@ -122,20 +122,20 @@ def arrange(
     key_length, query_length, length = key.shape[2], query.shape[2], found.length
     key, value = key[:, :, :length], value[:, :, :length]
     mask = found.keys if found.pairs is None else found.pairs[..., :length].to(query.device)
-    valid = found.valid if positions.count else None
+    valid = found.valid() if positions.count else None
     queries = keys = None
     if valid is not None and query_length == length:
-        queries = keys = found.front
+        queries = keys = found.order()
     elif valid is not None and (found.is_causal or (positions.from_query and positions.from_start)):
         if torch.compiler.is_compiling():
             raise UnsupportedError(
                 "a window beside tokens counted from the start cannot be compiled with padded rows in a cache"
             )
-        return [_row(row, query, key, value, found, key_length) for row in range(query.shape[0])]
+        return [_row(row, query, key, value, found, valid, key_length) for row in range(query.shape[0])]
     elif valid is not None and found.pairs is None:
-        keys = found.back if positions.from_query else found.front
+        keys = found.order(last=positions.from_query)
     elif valid is not None and not positions.from_query:
-        keys = found.front
+        keys = found.order()
     if keys is not None:
         keys = keys.expand(query.shape[0], -1)
         key, value = taken(key, keys), taken(value, keys)
@@ -156,11 +156,16 @@ def taken(tensor: Tensor, order: Tensor) -> Tensor:
 
 
 def _row(
-    row: int, query: Tensor, key: Tensor, value: Tensor, found: SortedMask, key_length: int
+    row: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    found: SortedMask,
+    everywhere: Tensor,
+    key_length: int,
 ) -> tuple[int, Tensor, Arranged]:
     """A row of the batch without its padding: queries are the last tokens among the keys."""
-    assert found.valid is not None
-    valid = found.valid[row if found.valid.shape[0] > 1 else 0]
+    valid = everywhere[row if everywhere.shape[0] > 1 else 0]
     places = valid.nonzero()[:, 0]
     own = valid[found.length - query.shape[2] :] if found.is_causal else valid.new_ones(query.shape[2])
     picked = own.nonzero()[:, 0]
