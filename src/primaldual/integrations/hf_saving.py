@@ -14,6 +14,9 @@ from primaldual.integrations import hf_entry
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_site import HuggingFaceSite, base_of, find_layers
 
+STATISTICS = "problem.transform*averages"
+"""Running statistics, by name: too precise for half precision, as everywhere in this library."""
+
 
 def load(model_class: Any, folder: Any, **kwargs: Any) -> nn.Module:
     """See :func:`primaldual.integrations.hf_attention.from_pretrained`."""
@@ -66,6 +69,8 @@ def _building(kind: type) -> Any:
             raise
         except PrimalDualError as error:
             raise CheckpointError(f"config.{NAME} does not fit {kind.__name__}: {error}") from None
+        precise = getattr(self, "_keep_in_fp32_modules_strict", None) or ()
+        self._keep_in_fp32_modules_strict = {*precise, STATISTICS}
 
     return build
 
