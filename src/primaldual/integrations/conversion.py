@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
-from primaldual.errors import PrimalDualError, UnsupportedError
+from primaldual.errors import ArgumentError, PrimalDualError, UnsupportedError
 from primaldual.integrations.finding import find_sites, other_attention
 from primaldual.integrations.fitting import fitted_problem
 from primaldual.integrations.observing import output_changes
 from primaldual.integrations.sites import Attending, AttentionSite, Layers, describe_paths, select_sites
+from primaldual.integrations.transaction import all_or_nothing, place_all
 from primaldual.kernels.layout import Layout
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+
+WRAPPERS = {"DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule", "DeepSpeedEngine"}
+"""Classes that keep references to the layers and parameters of a model."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,13 @@ class Conversion:
     dry_run: bool
 
     def __str__(self) -> str:
-        lines = [f"{'would convert' if self.dry_run else 'converted'} {len(self.layers)} attention layers"]
-        width = max((len(layer.path) for layer in self.layers), default=0)
-        for layer in self.layers:
-            change = "" if layer.change is None else f"  heads change by {layer.change:.2e}"
-            added = f"  +{layer.added} parameters" if layer.added else ""
-            lines.append(
-                f"  {layer.path:{width}}  {layer.kind}, {layer.heads} heads -> {layer.attention}{added}{change}"
-            )
+        count = len(self.layers)
+        done = "would convert" if self.dry_run else "converted"
+        lines = [f"{done} {count} attention layer{'s' if count != 1 else ''}"]
+        lines += _aligned([_row(layer) for layer in self.layers])
         if self.change is not None:
             lines.append(f"  the model's output changes by {self.change:.2e} on the sample")
-        lines += [f"  left alone: {path}, a {kind} of its own" for path, kind in self.others]
+        lines += [f"  left alone: {path or '(itself)'}, a {kind}" for path, kind in self.others]
         return "\n".join(lines)
 
 
@@ -86,7 +86,7 @@ def convert(
 
     Converted are ``nn.MultiheadAttention`` (also inside nn.Transformer and its layers), timm's ``Attention``,
     attention modules of transformers, and layers of this library. "softmax" changes no output. Convert before
-    making the optimizer, before DDP, FSDP and torch.compile, before or after LoRA.
+    making the optimizer, before DDP, FSDP and torch.compile; before or after LoRA, but an nn.MultiheadAttention before.
 
     Args:
         model: changed in place; after an error it is as it was.
@@ -111,6 +111,7 @@ def convert(
         >>> report.layers[0].path, report.layers[0].attention
         ('self_attn', 'bn+sh(1,1,2,4)')
     """
+    _refuse_wrapped(model, "converted")
     sites = find_sites(model)
     others = tuple(other_attention(model, sites))
     chosen = _accepted(model, sites, layers, others)
@@ -119,12 +120,8 @@ def convert(
     report = Conversion(
         tuple(_described(site, new) for site, new in zip(chosen, made, strict=True)), others, None, dry_run
     )
-    before = deepcopy(model) if sample is not None else None
-    if not dry_run:
-        place_all(chosen, made)
-    if before is not None:
-        fresh = [deepcopy(new) for new in made]
-        changes, total = output_changes(before, [site.path for site in chosen], fresh, sample)
+    if sample is not None:
+        changes, total = output_changes(model, chosen, made, sample)
         report = replace(
             report,
             change=total,
@@ -132,6 +129,8 @@ def convert(
                 replace(layer, change=change) for layer, change in zip(report.layers, changes, strict=True)
             ),
         )
+    if not dry_run:
+        place_all(chosen, made)
     if verbose:
         print(report)
     return report
@@ -141,11 +140,15 @@ def revert(model: nn.Module, layers: Layers = None) -> list[str]:
     """Take out what :func:`convert` put in; weights stay as they are now.
 
     Args:
-        model: changed in place.
+        model: changed in place; after an error it is as it was.
         layers: which, as in :func:`convert`.
 
     Returns:
         The names of the layers that were turned back.
+
+    Raises:
+        ArgumentError: layers that do not exist.
+        UnsupportedError: a layer that cannot be what it was: heads were cut out, projections were wrapped.
 
     Example:
         >>> layer = nn.TransformerEncoderLayer(16, 4, batch_first=True)
@@ -153,56 +156,58 @@ def revert(model: nn.Module, layers: Layers = None) -> list[str]:
         >>> revert(layer), type(layer.self_attn).__name__
         (['self_attn'], 'MultiheadAttention')
     """
-    chosen = [site for site in select_sites(find_sites(model), layers) if site.problem is not None]
-    for site in chosen:
-        site.revert()
-    return [site.path for site in chosen]
-
-
-def place_all(sites: Sequence[AttentionSite], problems: Sequence[Attending]) -> None:
-    """Convert all sites, or none: an error midway leaves every layer as it was."""
-    former = [site.problem for site in sites]
-    done = 0
-    try:
-        for site, problem in zip(sites, problems, strict=True):
-            site.convert(problem)
-            done += 1
-    except BaseException:
-        for site, old in zip(sites[:done], former[:done], strict=True):
-            site.revert() if old is None else site.convert(old)
-        raise
+    _refuse_wrapped(model, "reverted")
+    turned = []
+    with all_or_nothing(model):
+        for site in select_sites(find_sites(model), layers):
+            before = site.problem
+            try:
+                site.revert()
+            except PrimalDualError as error:
+                raise type(error)(f"{site.path or 'the layer'} cannot be reverted: {error}") from None
+            if site.problem is not before:
+                turned.append(site.path)
+    return turned
 
 
 def _accepted(
     model: nn.Module, sites: list[AttentionSite], layers: Layers, others: Sequence[tuple[str, str]]
 ) -> list[AttentionSite]:
-    wrapped = _wrapping(model)
-    if wrapped:
-        raise UnsupportedError(f"model must be converted before it is wrapped; it holds a {wrapped}")
     chosen = select_sites(sites, layers) if sites else []
+    if sites and not chosen:
+        raise ArgumentError(f"layers chose none; the model has {describe_paths(sites)}")
     if not chosen:
         seen = "; ".join(f"{path or '(itself)'} is a {kind}" for path, kind in others[:6])
-        there = describe_paths(sites) if sites else seen or "no attention layer at all"
         raise UnsupportedError(
             "model must hold an nn.MultiheadAttention, a timm Attention, a transformers attention or one of "
-            f"primaldual; {type(model).__name__} has {there}"
+            f"primaldual; {type(model).__name__} has {seen or 'no attention layer at all'}"
         )
     refused = [(site.path, site.refusal) for site in chosen if site.refusal]
     if refused:
         path, reason = refused[0]
-        more = f", and {len(refused) - 1} more layers like it" if refused[1:] else ""
+        rest = len(refused) - 1
+        more = f" (and {rest} more layer{'s' if rest > 1 else ''} cannot be converted)" if rest else ""
         raise UnsupportedError(f"{path or 'the layer'} has {reason}{more}; leave it out with layers=")
     return chosen
 
 
-def _wrapping(model: nn.Module) -> str | None:
-    """What wraps the model, or a part of it, such that its layers can no longer be exchanged."""
-    names = {"DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule", "ScriptModule"}
-    for module in model.modules():
+def _refuse_wrapped(model: nn.Module, done: str) -> None:
+    """Raise UnsupportedError if a model, or a part of it, is wrapped such that layers can no longer be exchanged."""
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    for path, module in model.named_modules():
         name = type(module).__name__
-        if name in names or name.startswith("FSDP"):
-            return name
-    return None
+        compiled = isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl is not None
+        if compiled or name in WRAPPERS or name.startswith("FSDP"):
+            what = f"compiled {name}" if compiled else name
+            raise UnsupportedError(
+                f"model must be {done} before it is wrapped; it {f'holds a {what} at {path}' if path else f'is a {what}'}"
+            )
+        for tensor in module._parameters.values():
+            if type(tensor).__name__ == "DTensor":
+                raise UnsupportedError(
+                    f"model must be {done} before it is sharded; {path or 'it'} has parameters of type DTensor"
+                )
 
 
 def _fit(
@@ -217,3 +222,20 @@ def _fit(
 def _described(site: AttentionSite, problem: Attending) -> ConvertedLayer:
     added = sum(parameter.numel() for parameter in problem.parameters())
     return ConvertedLayer(site.path, type(site.module).__name__, site.heads, problem.spec(), added)
+
+
+def _row(layer: ConvertedLayer) -> list[str]:
+    plural = "s" if layer.heads != 1 else ""
+    added = f"+{layer.added} parameter{'s' if layer.added != 1 else ''}" if layer.added else ""
+    change = "" if layer.change is None else f"heads change by {layer.change:.2e}"
+    heads = f"{layer.heads} head{plural}"
+    return [layer.path or "(itself)", f"{layer.kind}, {heads}", f"-> {layer.attention}", added, change]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of columns that begin one below the other; empty columns are left out."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True) if width).rstrip()
+        for row in rows
+    ]

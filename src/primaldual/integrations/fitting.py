@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.integrations.pruning import pruned_problem
 from primaldual.integrations.sites import Attending, AttentionSite
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.feature_maps import Exponential
@@ -19,33 +20,48 @@ def fitted_problem(
     heads: Sequence[int] | None = None,
     layout: Layout | None = None,
 ) -> Attending:
-    """A copy of a problem bound to a layer's heads, or to some of them beside softmax or what they have now.
+    """A copy of a problem bound to a layer's heads, or to some of them beside what the others have now.
 
     Raises:
         ArgumentError: heads that the layer does not have, or scales that do not match.
         UnsupportedError: a layer with another scale of scores, and a kernel that has none.
     """
-    if heads is None or sorted(set(heads)) == list(range(site.heads)):
+    if heads is None:
         return fit(problem, site, site.heads, layout)
-    members = sorted(set(heads))
-    if not members or members[0] < 0 or members[-1] >= site.heads:
-        raise ArgumentError(f"heads must be among 0 to {site.heads - 1}; got {list(heads)}")
-    groups = [(fit(problem, site, len(members), layout), members)]
+    members = _members(heads, site.heads)
+    if len(members) == site.heads:
+        return fit(problem, site, site.heads, layout)
     rest = [head for head in range(site.heads) if head not in members]
-    present = site.problem
-    if present is None:
-        groups.append((fit(PrimalProblem(), site, len(rest), layout), rest))
-    elif isinstance(present, HeadGroups) or present.subset.head_scales(site.heads) != (1,) * site.heads:
-        raise UnsupportedError("heads of a layer whose heads differ already; revert it first")
+    present = fit(PrimalProblem(), site, site.heads) if site.problem is None else site.problem
+    kept = pruned_problem(present, rest, site.heads)
+    groups = [(fit(problem, site, len(members), layout), members)]
+    if isinstance(kept, HeadGroups):
+        groups += [(part, [rest[place] for place in places]) for part, places in kept.pairs()]
     else:
-        groups.append((deepcopy(present), rest))
+        groups.append((kept, rest))
     return HeadGroups(groups)
+
+
+def _members(heads: Sequence[int], count: int) -> list[int]:
+    """Numbers of heads, each once and in order."""
+    try:
+        members = sorted(set(heads))
+        whole = all(isinstance(head, int) and not isinstance(head, bool) for head in members)
+    except TypeError:
+        whole, members = False, []
+    if not whole or not members or members[0] < 0 or members[-1] >= count:
+        shown = list(heads) if isinstance(heads, Iterable) else heads
+        raise ArgumentError(f"heads must be a list of some of the heads 0 to {count - 1}; got {shown!r}")
+    return members
 
 
 def fit(
     problem: PrimalProblem, site: AttentionSite, heads: int, layout: Layout | None = None
 ) -> PrimalProblem:
-    """A copy bound to so many heads of a layer."""
+    """A copy bound to so many heads of a layer.
+
+    What the problem itself says of positions and of the scale of scores stands; else the layer's is taken.
+    """
     copy = deepcopy(problem)
     where = site.layout if layout is None else layout
     if copy.subset.layout == SEQUENCE:
@@ -56,5 +72,6 @@ def fit(
             raise UnsupportedError(
                 f"scores with a scale of {scale:g} need the exponential kernel; got {problem.spec()!r}"
             )
-        copy.feature_map = Exponential(scale=scale)
+        if copy.feature_map.scale is None:
+            copy.feature_map = Exponential(scale=scale)
     return copy.bind(heads, site.head_dim)

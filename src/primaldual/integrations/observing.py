@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ from primaldual.errors import UnsupportedError
 from primaldual.integrations.finding import find_sites
 from primaldual.integrations.fitting import fit
 from primaldual.integrations.sites import Attending, AttentionSite, Layers, select_sites
+from primaldual.integrations.transaction import placed, snapshot
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource
@@ -34,11 +38,8 @@ def attending(model: nn.Module, layers: Layers = None) -> Iterator[list[Attentio
         raise UnsupportedError(
             f"model must hold attention layers that are known; {type(model).__name__} has none"
         )
-    with ExitStack() as stack:
-        for site in sites:
-            if site.problem is None:
-                stack.callback(site.revert)
-                site.convert(fit(PrimalProblem(), site, site.heads))
+    fresh = [site for site in sites if site.problem is None]
+    with placed(fresh, [fit(PrimalProblem(), site, site.heads) for site in fresh]):
         yield sites
 
 
@@ -63,7 +64,8 @@ def _hook(site: AttentionSite, look: Look) -> Callable[[nn.Module, Any, Tensor],
             return None
         looking = True
         try:
-            return look(site, *arguments[:3], outputs)
+            query, source, attendable = arguments[:3]
+            return look(site, query, source, attendable, outputs)
         finally:
             looking = False
 
@@ -72,15 +74,20 @@ def _hook(site: AttentionSite, look: Look) -> Callable[[nn.Module, Any, Tensor],
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, without gradients; afterwards every module is as it was."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    """The model in evaluation mode, without gradients; afterwards it, and torch's generators, are as before."""
+    put_back = snapshot(model)
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers() if not buffer.is_meta]
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
     try:
-        with torch.no_grad():
+        model.eval()
+        with torch.no_grad(), torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
             yield
     finally:
-        for module in training:
-            module.training = True
+        put_back()
+        with torch.no_grad():
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
 
 
 def call(model: nn.Module, sample: Any) -> Any:
@@ -106,33 +113,42 @@ def output_tensor(outputs: Any) -> Tensor:
 
 
 def output_changes(
-    model: nn.Module, paths: Sequence[str], problems: Sequence[Attending], sample: Any
+    model: nn.Module, sites: Sequence[AttentionSite], problems: Sequence[Attending], sample: Any
 ) -> tuple[list[float], float]:
-    """|| new - old || / || old || with other problems in some layers of a model that may be used up.
+    """|| new - old || / || old || with other problems in some layers of a model, which is left as it was.
 
     Returns:
-        For every layer, of what its heads give on the inputs that it had; and of the model's output.
+        For every layer, of what its heads give on the inputs that it has now, 0 if it is not used; and of the
+        model's output.
     """
-    changes: dict[str, float] = {}
-    with evaluating(model), attending(model, list(paths)) as sites:
-        replacement = dict(zip(paths, problems, strict=True))
+    others = {site.path: _Other(deepcopy(new)) for site, new in zip(sites, problems, strict=True)}
 
-        def look(
-            site: AttentionSite,
-            query: Tensor,
-            source: KeyValueSource,
-            attendable: Attendable,
-            outputs: Tensor,
-        ) -> None:
-            problem = replacement[site.path].to(query.device, query.dtype).eval()
-            changes[site.path] = relative_change(problem(query, source, attendable), outputs)
+    def look(site: AttentionSite, *arguments: Any) -> None:
+        others[site.path].compare(*arguments)
 
-        with watching(sites, look):
-            before = output_tensor(call(model, sample))
-        for site in sites:
-            site.convert(replacement[site.path])
-        after = output_tensor(call(model, sample))
-    return [changes.get(path, 0.0) for path in paths], relative_change(after, before)
+    with evaluating(model):
+        before = output_tensor(call(model, sample))
+        with attending(model, lambda site: site.path in others) as present, watching(present, look):
+            call(model, sample)
+        with placed(sites, [deepcopy(new) for new in problems]):
+            after = output_tensor(call(model, sample))
+    return [others[site.path].change() for site in sites], relative_change(after, before)
+
+
+class _Other:
+    """What another problem gives in the place of a layer's own, summed over the calls of a layer that is shared."""
+
+    def __init__(self, problem: Attending) -> None:
+        self.problem = problem.eval()
+        self.difference = self.own = 0.0
+
+    def compare(self, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor) -> None:
+        new = self.problem.to(query.device, query.dtype)(query, source, attendable)
+        self.difference += float((new.double() - outputs.double()).square().sum())
+        self.own += float(outputs.double().square().sum())
+
+    def change(self) -> float:
+        return math.sqrt(self.difference / max(self.own, sys.float_info.min))
 
 
 def relative_change(new: Tensor, old: Tensor) -> float:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from primaldual.errors import UnsupportedError
+from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.sites import Attending
 from primaldual.primal.head_groups import HeadGroups
 from primaldual.primal.problem import PrimalProblem
@@ -43,9 +43,42 @@ def check_prunable(*projections: nn.Module) -> None:
         _axis(projection)
 
 
-def pruned_problem(problem: Attending, keep: Sequence[int], count: int) -> Attending:
-    """A copy of the problem of ``count`` heads with some of them, in their order."""
+def check_heads(keep: Sequence[int], count: int) -> list[int]:
+    """Numbers of heads that stay, as a list.
+
+    Raises:
+        ArgumentError: none, one twice, or one that there is not.
+    """
     heads = list(keep)
+    if not heads or len(set(heads)) < len(heads) or not set(heads) <= set(range(count)):
+        raise ArgumentError(f"keep must name some of the heads 0 to {count - 1}, each once; got {heads}")
+    return heads
+
+
+def key_heads(keep: Sequence[int], count: int, kv_count: int) -> list[int]:
+    """The heads of keys that the query heads ``keep`` attend, where ``count / kv_count`` share each.
+
+    Raises:
+        UnsupportedError: query heads of which others stay or go than those that share their keys.
+    """
+    sharing = count // kv_count
+    kept = sorted({head // sharing for head in keep})
+    whole = [head for kv_head in kept for head in range(kv_head * sharing, (kv_head + 1) * sharing)]
+    if sharing > 1 and list(keep) != whole:
+        raise UnsupportedError(
+            f"every {sharing} heads share keys and can only go or stay together, in their order; got {list(keep)} of "
+            f"{count} to keep"
+        )
+    return list(keep) if sharing == 1 else kept
+
+
+def pruned_problem(problem: Attending, keep: Sequence[int], count: int) -> Attending:
+    """A copy of the problem of ``count`` heads with some of them, in the order given.
+
+    Raises:
+        ArgumentError: as :func:`check_heads`.
+    """
+    heads = check_heads(keep, count)
     if isinstance(problem, HeadGroups):
         pairs = []
         for part, members in problem.pairs():
@@ -66,18 +99,22 @@ def _pruned(problem: PrimalProblem, members: list[int], heads: int) -> PrimalPro
 
 def _axis(projection: nn.Module) -> int:
     """Where the outputs lie in the weight: 0 in nn.Linear, 1 in the Conv1D of transformers."""
-    if type(projection) is nn.Linear:
-        return 0
-    if type(projection).__name__ == "Conv1D" and hasattr(projection, "nf"):
-        return 1
-    raise UnsupportedError(f"heads can be cut out of nn.Linear only; got a {type(projection).__name__}")
+    kind = type(projection).__name__
+    conv = kind == "Conv1D" and hasattr(projection, "nf")
+    if type(projection) is not nn.Linear and not conv:
+        raise UnsupportedError(f"heads can be cut out of plain linear maps only; got a {kind}")
+    if type(projection.weight) is not nn.Parameter:
+        raise UnsupportedError(
+            f"heads can be cut out of plain parameters only; got a {kind} of a {type(projection.weight).__name__}"
+        )
+    return 1 if conv else 0
 
 
 @torch.no_grad()
 def _keep(
     projection: nn.Module, name: str, axis: int, heads: Sequence[int], head_dim: int, packs: int
 ) -> None:
-    old: Tensor = getattr(projection, name)
+    old = projection.get_parameter(name)
     packed = old.unflatten(axis, (packs, -1, head_dim))
     index = torch.tensor(list(heads), device=old.device)
     kept = packed.index_select(axis + 1, index).flatten(axis, axis + 2).contiguous()
@@ -85,8 +122,7 @@ def _keep(
 
 
 def _resize(projection: nn.Module) -> None:
-    weight: Tensor = projection.weight
-    if isinstance(projection, nn.Linear):
-        projection.out_features, projection.in_features = weight.shape
-    else:
-        projection.nx, projection.nf = weight.shape
+    shape = tuple(projection.get_parameter("weight").shape)
+    names = ("out_features", "in_features") if isinstance(projection, nn.Linear) else ("nx", "nf")
+    for name, size in zip(names, shape, strict=True):
+        setattr(projection, name, size)

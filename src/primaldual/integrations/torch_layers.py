@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
-from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs, pruned_problem
+from primaldual.integrations.pruning import (
+    check_heads,
+    check_prunable,
+    keep_inputs,
+    keep_outputs,
+    key_heads,
+    pruned_problem,
+)
 from primaldual.integrations.sites import Attending, AttentionSite
 from primaldual.nn.multihead import MultiheadAttention
+
+INPUTS = ("q_proj", "k_proj", "v_proj")
+PARAMETERS = {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias"}
+"""Names of the parameters of an nn.MultiheadAttention, except for the output projection's."""
 
 
 class ConvertedMultiheadAttention(MultiheadAttention):
@@ -18,8 +30,7 @@ class ConvertedMultiheadAttention(MultiheadAttention):
 
     @classmethod
     def of(cls, layer: nn.MultiheadAttention, problem: Attending) -> ConvertedMultiheadAttention:
-        """A layer with copies of the weights of another one."""
-        weight = layer.out_proj.weight
+        """A layer with copies of the weights of another one; no random number is drawn."""
         made = cls(
             layer.embed_dim,
             layer.num_heads,
@@ -28,59 +39,69 @@ class ConvertedMultiheadAttention(MultiheadAttention):
             kdim=layer.kdim,
             vdim=layer.vdim,
             batch_first=layer.batch_first,
-            device=weight.device,
-            dtype=weight.dtype,
+            device="meta",
             out_bias=layer.out_proj.bias is not None,
         )
-        made.problem = problem.to(device=weight.device, dtype=weight.dtype)
-        copied = {name: tensor.detach().clone() for name, tensor in layer.state_dict().items()}
-        made.load_state_dict(copied, strict=False)
-        for projection, parameters in made.origins(layer):
-            for name, source in parameters.items():
-                projection.get_parameter(name).requires_grad_(source.requires_grad)
-        return made.train(layer.training)
+        for name, part in zip(INPUTS, _inputs(layer), strict=True):
+            _fill(made.get_submodule(name), part)
+        _fill(made.out_proj, dict(layer.out_proj.named_parameters()))
+        made.train(layer.training)
+        _attend_with(made, problem)
+        return made
 
-    def origins(self, layer: nn.MultiheadAttention) -> Iterator[tuple[nn.Linear, dict[str, Tensor]]]:
-        """Our projections, and the parameters of the other layer that they come from."""
-        packed = layer.in_proj_weight
-        weights = [layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight]
-        for place, projection in enumerate((self.q_proj, self.k_proj, self.v_proj)):
-            weight = packed if packed is not None else weights[place]
-            bias = {} if layer.in_proj_bias is None else {"bias": layer.in_proj_bias}
-            yield projection, {"weight": weight, **bias}
-        yield self.out_proj, dict(layer.out_proj.named_parameters())
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As :meth:`MultiheadAttention.forward`, but ``is_causal`` only hints at what ``attn_mask`` is, as in torch.
 
-    @torch.no_grad()
+        The two differ between sequences of different lengths, where torch aligns the first positions.
+        """
+        axis = -2 if self.batch_first or query.dim() == 2 else 0
+        if is_causal and attn_mask is not None and query.shape[axis] != key.shape[axis]:
+            is_causal = False
+        options = key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
+        return super().forward(query, key, value, *options)
+
     def original(self) -> nn.MultiheadAttention:
-        """An nn.MultiheadAttention with copies of the weights as they are now."""
-        weight, kdim, vdim = self.out_proj.weight, self.k_proj.in_features, self.v_proj.in_features
+        """An nn.MultiheadAttention with copies of the weights as they are now.
+
+        Raises:
+            UnsupportedError: projections that are no plain linear maps, or heads that were cut out.
+        """
+        projections = [cast(nn.Linear, self.get_submodule(name)) for name in INPUTS]
+        check_prunable(*projections, self.out_proj)
+        if self.num_heads * self.head_dim != self.embed_dim:
+            raise UnsupportedError(
+                f"nn.MultiheadAttention has embed_dim / head_dim = {self.embed_dim // self.head_dim} heads; got "
+                f"{self.num_heads} that are left"
+            )
+        weights = [projection.weight for projection in projections]
         made = nn.MultiheadAttention(
             self.embed_dim,
             self.num_heads,
             self.dropout,
-            self.q_proj.bias is not None,
-            kdim=kdim,
-            vdim=vdim,
+            any(projection.bias is not None for projection in projections),
+            kdim=projections[1].in_features,
+            vdim=projections[2].in_features,
             batch_first=self.batch_first,
-            device=weight.device,
-            dtype=weight.dtype,
+            device="meta",
         )
-        if self.out_proj.bias is None:
-            made.out_proj.bias = None
-        projections = (self.q_proj, self.k_proj, self.v_proj)
-        if made.in_proj_weight is not None:
-            made.in_proj_weight.copy_(torch.cat([projection.weight for projection in projections]))
-        else:
-            for own, projection in zip(
-                (made.q_proj_weight, made.k_proj_weight, made.v_proj_weight), projections, strict=True
-            ):
-                own.copy_(projection.weight)
+        found = dict(zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), weights, strict=True))
+        if made._qkv_same_embed_dim:
+            found = {"in_proj_weight": _packed(weights)}
         if made.in_proj_bias is not None:
-            made.in_proj_bias.copy_(torch.cat([projection.bias for projection in projections]))
-        made.out_proj.load_state_dict(self.out_proj.state_dict())
-        trained = {id(made.out_proj.weight): self.out_proj.weight, id(made.out_proj.bias): self.out_proj.bias}
-        for parameter in made.parameters():
-            parameter.requires_grad_(trained.get(id(parameter), self.q_proj.weight).requires_grad)
+            found["in_proj_bias"] = _packed([_bias(projection) for projection in projections])
+        _fill(made, found)
+        made.out_proj.register_parameter("bias", None)
+        _fill(made.out_proj, dict(self.out_proj.named_parameters()))
         return made.train(self.training)
 
 
@@ -94,19 +115,30 @@ def find(model: nn.Module) -> list[AttentionSite]:
 
 
 class TorchSite(AttentionSite):
-    """An nn.MultiheadAttention, or what stands in its place; or a MultiheadAttention of ours."""
+    """An nn.MultiheadAttention, or what it became; or a MultiheadAttention of ours.
+
+    The module that everybody refers to stays, whatever it is at the moment, so a layer may be shared, be the model
+    itself, and have hooks.
+    """
+
+    @property
+    def module(self) -> nn.MultiheadAttention | MultiheadAttention:
+        module = self.model.get_submodule(self.path)
+        assert isinstance(module, nn.MultiheadAttention | MultiheadAttention)
+        return module
 
     @property
     def heads(self) -> int:
-        return int(self.module.num_heads)
+        return self.module.num_heads
 
     @property
     def kv_heads(self) -> int:
-        return int(getattr(self.module, "kv_heads", self.heads))
+        module = self.module
+        return module.kv_heads if isinstance(module, MultiheadAttention) else module.num_heads
 
     @property
     def head_dim(self) -> int:
-        return int(self.module.head_dim)
+        return self.module.head_dim
 
     @property
     def problem(self) -> Attending | None:
@@ -114,45 +146,122 @@ class TorchSite(AttentionSite):
         return module.problem if isinstance(module, MultiheadAttention) else None
 
     @property
+    def pools_before_projecting(self) -> bool:
+        return True
+
+    @property
     def refusal(self) -> str | None:
         module = self.module
-        if isinstance(module, nn.MultiheadAttention) and (module.bias_k is not None or module.add_zero_attn):
+        if not isinstance(module, nn.MultiheadAttention):
+            return None
+        if module.bias_k is not None or module.add_zero_attn:
             return "extra keys (add_bias_kv or add_zero_attn), which belong to no training pair"
-        return None
+        own = dict(module.named_parameters(recurse=False))
+        output = dict(module.out_proj.named_parameters())
+        linear = isinstance(module.out_proj, nn.Linear) and output.keys() <= {"weight", "bias"}
+        if not linear or not own.keys() <= PARAMETERS or any(True for _ in module.buffers()):
+            return "weights that are computed from others (pruned, parametrised, LoRA); make them permanent first"
+        strange = {type(tensor).__name__ for tensor in module.parameters()} - {"Parameter"}
+        if strange:
+            return f"weights of type {', '.join(sorted(strange))} (sharded or quantised), which cannot be divided"
+        if "forward" in vars(module) or "peft." in f"{type(self._parent()).__module__}.":
+            return "a wrapper around its forward (LoRA, offloading); take it off first"
+        tied = self._tied()
+        return f"weights that {tied} has too, and conversion would untie them" if tied else None
 
     def convert(self, problem: Attending) -> None:
         module = self.module
-        if isinstance(module, MultiheadAttention):
-            weight = module.out_proj.weight
-            module.problem = problem.to(device=weight.device, dtype=weight.dtype)
-        else:
-            assert isinstance(module, nn.MultiheadAttention)
-            self._replace(ConvertedMultiheadAttention.of(module, problem))
+        if isinstance(module, nn.MultiheadAttention):
+            _become(module, ConvertedMultiheadAttention.of(module, problem))
+            return
+        if not isinstance(module, ConvertedMultiheadAttention):
+            vars(module).setdefault("problem_before", module.problem)
+        _attend_with(module, problem)
 
     def revert(self) -> None:
         module = self.module
         if isinstance(module, ConvertedMultiheadAttention):
-            self._replace(module.original())
+            _become(module, module.original())
+        elif isinstance(module, MultiheadAttention) and "problem_before" in vars(module):
+            _attend_with(module, vars(module).pop("problem_before"))
 
     def prune(self, keep: Sequence[int]) -> None:
         module = self.module
-        assert isinstance(module, MultiheadAttention)
-        if module.kv_heads != module.num_heads:
-            raise UnsupportedError("heads that share keys with others, which cannot be cut one by one")
-        inner = (module.q_proj, module.k_proj, module.v_proj)
-        check_prunable(*inner, module.out_proj)
-        module.problem = pruned_problem(module.problem, keep, module.num_heads)
-        for projection in inner:
-            keep_outputs(projection, keep, module.head_dim)
-        keep_inputs(module.out_proj, keep, module.head_dim)
-        module.num_heads = module.kv_heads = len(keep)
+        if isinstance(module, nn.MultiheadAttention):
+            raise UnsupportedError(
+                "nn.MultiheadAttention has as many heads as its width says; convert it first"
+            )
+        heads, kv_heads = module.num_heads, module.kv_heads
+        members = check_heads(keep, heads)
+        keys = key_heads(members, heads, kv_heads)
+        check_prunable(*(module.get_submodule(name) for name in (*INPUTS, "out_proj")))
+        _attend_with(module, pruned_problem(module.problem, members, heads))
+        if "problem_before" in vars(module):
+            before = vars(module)["problem_before"]
+            vars(module)["problem_before"] = pruned_problem(before, members, heads)
+        keep_outputs(module.q_proj, members, module.head_dim)
+        for projection in (module.k_proj, module.v_proj):
+            keep_outputs(projection, keys, module.head_dim)
+        keep_inputs(module.out_proj, members, module.head_dim)
+        module.num_heads, module.kv_heads = len(members), len(keys)
 
-    def _replace(self, layer: nn.Module) -> None:
-        """Put a layer wherever the present one stands; a layer may be shared."""
-        old = self.module
-        for hook in ("_forward_hooks", "_forward_pre_hooks"):
-            getattr(layer, hook).update(getattr(old, hook))
-        for parent in list(self.model.modules()):
-            for name, child in parent.named_children():
-                if child is old:
-                    setattr(parent, name, layer)
+    def _parent(self) -> nn.Module:
+        return self.model.get_submodule(self.path.rpartition(".")[0])
+
+    def _tied(self) -> str | None:
+        """The name of a parameter elsewhere in the model that is one of the layer's own."""
+        module = self.module
+        own, inside = {id(tensor) for tensor in module.parameters()}, {id(part) for part in module.modules()}
+        for path, part in self.model.named_modules():
+            for name, tensor in part._parameters.items():
+                if id(tensor) in own and id(part) not in inside:
+                    return f"{path}.{name}"
+        return None
+
+
+def _become(module: nn.Module, other: nn.Module) -> None:
+    """Make a module another one, for all who refer to it; its hooks stay."""
+    hooks = {name: value for name, value in vars(module).items() if "hook" in name}
+    attributes = {**vars(other), **hooks}
+    module.__class__ = type(other)
+    vars(module).clear()
+    vars(module).update(attributes)
+
+
+def _attend_with(layer: MultiheadAttention, problem: Attending) -> None:
+    weight = layer.out_proj.weight
+    problem.to(device=weight.device, dtype=weight.dtype).train(layer.training)
+    layer.register_module("problem", problem)
+
+
+def _inputs(layer: nn.MultiheadAttention) -> list[dict[str, Tensor]]:
+    """Weight and bias of the query, key and value projections, as views that say whether they are trained."""
+    if layer._qkv_same_embed_dim:
+        parts = [{"weight": rows} for rows in _rows(layer.in_proj_weight)]
+    else:
+        weights = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
+        parts = [{"weight": cast(Tensor, weight)} for weight in weights]
+    if layer.in_proj_bias is not None:
+        for part, rows in zip(parts, _rows(layer.in_proj_bias), strict=True):
+            part["bias"] = rows
+    return parts
+
+
+def _rows(packed: Tensor) -> list[Tensor]:
+    return [rows.detach().requires_grad_(packed.requires_grad) for rows in packed.chunk(3)]
+
+
+def _packed(tensors: Sequence[Tensor]) -> Tensor:
+    trained = any(tensor.requires_grad for tensor in tensors)
+    return torch.cat([tensor.detach() for tensor in tensors]).requires_grad_(trained)
+
+
+def _bias(projection: nn.Linear) -> Tensor:
+    bias = projection._parameters["bias"]
+    return projection.weight.new_zeros(projection.out_features) if bias is None else bias
+
+
+def _fill(module: nn.Module, parameters: dict[str, Tensor]) -> None:
+    """Give a module copies of these parameters."""
+    for name, tensor in parameters.items():
+        setattr(module, name, nn.Parameter(tensor.detach().clone(), tensor.requires_grad))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels.masks import Attendable
 from primaldual.nn.inputs import batch_first, clean, read_masks
+from primaldual.nn.nested import InProjection, from_nested, in_projection, to_nested
 from primaldual.nn.projection import ProjectedSource, split_heads
 from primaldual.nn.state_dicts import rename
 from primaldual.primal.decoding.state import DecodingState
@@ -54,9 +55,7 @@ class MultiheadAttention(nn.Module):
         (torch.Size([2, 10, 64]), torch.Size([2, 10, 10]))
     """
 
-    # nn.TransformerEncoderLayer reads these to decide on a fused path that knows only softmax; they keep it off.
-    in_proj_weight = None
-    in_proj_bias = None
+    # nn.TransformerEncoderLayer reads this to decide on a fused path that knows only softmax; it keeps it off.
     _qkv_same_embed_dim = False
 
     def __init__(
@@ -154,6 +153,11 @@ class MultiheadAttention(nn.Module):
         Raises:
             ShapeError: inputs or masks that do not fit.
         """
+        if query.is_nested:
+            padded, padding = from_nested(query, key, value, self.batch_first)
+            options = padding, need_weights, attn_mask, average_attn_weights, is_causal
+            outputs, weights = self.forward(padded, padded, padded, *options)
+            return to_nested(outputs, padding), weights
         batched = query.dim() == 3
         widths = (self.embed_dim, self.k_proj.in_features, self.v_proj.in_features)
         query, key, value = batch_first((query, key, value), widths, self.batch_first)
@@ -175,6 +179,13 @@ class MultiheadAttention(nn.Module):
         if not batched:
             return out[0], None if weights is None else weights[0]
         return out if self.batch_first else out.transpose(0, 1), weights
+
+    @property
+    def in_proj_weight(self) -> InProjection:
+        """What nn.TransformerEncoder looks at before it packs padded sequences."""
+        return in_projection(self.q_proj, self.k_proj, self.v_proj)
+
+    in_proj_bias = in_proj_weight
 
     def init_state(
         self,
