@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.pooling import pool
+from primaldual.kernels.salient_pooling import salient_pool
 from primaldual.kernels.weighted_pooling import anchored_pool, log_counts
 from primaldual.primal.presets import preset
 
@@ -82,7 +83,7 @@ def test_anchored_pairs_give_value_and_slope_of_the_softmax_at_the_anchor(layout
 
 def test_an_anchor_of_zero_is_the_count():
     query, key, value = torch.randn(3, 2, 2, 7, 4).unbind(0)
-    anchored = preset("sh(2,3,anchored=true,suffix=1)").bind(2, 4)
+    anchored = preset("anchored(2,3,suffix=1)").bind(2, 4)
     counted = preset("sh(2,3,weighted=true,suffix=1)")
     assert_close(anchored.attend(query, key, value), counted.attend(query, key, value))
     with torch.no_grad():
@@ -100,7 +101,7 @@ def test_huge_scores_at_the_anchor_stay_finite():
 
 
 def test_grouped_queries_have_anchors_of_their_own():
-    problem = preset("sh(2,2,2,2,anchored=true)").bind(4, 3)
+    problem = preset("anchored(2,2,2,2)").bind(4, 3)
     torch.nn.init.normal_(problem.subset.anchor)
     query, pair = torch.randn(1, 4, 5, 3), torch.randn(2, 1, 2, 5, 3)
     repeated = pair.repeat_interleave(2, 2)
@@ -108,13 +109,13 @@ def test_grouped_queries_have_anchors_of_their_own():
 
 
 def test_weights_stay_with_their_heads_when_heads_go():
-    problem = preset("sh(1,2,4,anchored=true)").bind(3, 2)
+    problem = preset("anchored(1,2,4)").bind(3, 2)
     torch.nn.init.normal_(problem.subset.anchor)
     query, key, value = torch.randn(3, 1, 3, 6, 2).unbind(0)
     whole = problem.attend(query, key, value)
     anchor = problem.subset.anchor.detach().clone()
     problem.subset.keep_heads([0, 2], 3)
-    assert problem.spec() == "sh(1,4,anchored=true)"
+    assert problem.spec() == "anchored(1,4)"
     assert_close(problem.subset.anchor.detach(), anchor[[0, 2]])
     assert_close(problem.attend(*(tensor[:, [0, 2]] for tensor in (query, key, value))), whole[:, [0, 2]])
 
@@ -127,7 +128,7 @@ def test_what_has_no_meaning_is_refused():
     with pytest.raises(ValueError, match="weighted must be True or False"):
         preset("sh(1,2,weighted=3)")
     with pytest.raises(ArgumentError, match="bind"):
-        preset("sh(2,2,anchored=true)").attend(*torch.randn(3, 1, 2, 4, 2).unbind(0))
+        preset("anchored(2,2)").attend(*torch.randn(3, 1, 2, 4, 2).unbind(0))
     with pytest.raises(UnsupportedError, match="suffix"):
         preset("conv(3)+sh(2,2,suffix=1)").bind(2, 2).attend(*torch.randn(3, 1, 2, 6, 2).unbind(0))
 
@@ -135,4 +136,41 @@ def test_what_has_no_meaning_is_refused():
 def test_spec_says_it_all():
     spec = "sh(1,2,prefix=1,suffix=1,weighted=true)"
     assert preset(spec).spec() == spec
-    assert math.isclose(float(log_counts(3, 2, None, SEQUENCE, torch.zeros(())).max()), math.log(2), rel_tol=1e-6)
+    assert math.isclose(
+        float(log_counts(3, 2, None, SEQUENCE, torch.zeros(())).max()), math.log(2), rel_tol=1e-6
+    )
+
+
+def test_the_most_important_keys_are_pairs_by_themselves_and_the_rest_fills_the_gaps():
+    scores = torch.tensor([0.0, 5.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0])
+    value = torch.arange(8.0).view(1, 1, 8, 1)
+    keys, values, bias, present = salient_pool(value, value, scores.view(1, 1, 8, 1), 2, 0.5, None)
+    assert values.flatten().tolist() == pytest.approx([1.0, 5.0, 5 / 3, 17 / 3])
+    assert present.all()
+    assert bias.flatten().tolist() == pytest.approx([0.0, 0.0, math.log(3), math.log(3)])
+
+
+@pytest.mark.parametrize("kept", [0.25, 0.5, 0.9])
+def test_padding_and_its_place_change_no_salient_pair(kept):
+    problem = preset(f"anchored(2,3,kept={kept})").bind(2, 4).double()
+    torch.nn.init.normal_(problem.subset.anchor)
+    query, key, value = torch.randn(3, 1, 2, 9, 4, dtype=torch.double).unbind(0)
+    alone = problem.attend(query, key, value)
+    mask = torch.tensor([False, True, True, True, False, True, True, True, True, True, True, False])
+    padded = [torch.full((1, 2, 12, 4), torch.nan, dtype=torch.double) for _ in range(2)]
+    for tensor, source in zip(padded, (key, value), strict=True):
+        tensor[:, :, mask] = source
+    assert_close(problem.attend(query, *padded, mask), alone)
+
+
+def test_of_equal_scores_the_earlier_key_is_alone():
+    value = torch.arange(6.0).view(1, 1, 6, 1)
+    found = salient_pool(value, value, torch.zeros(1, 1, 6, 1), 2, 0.4, None)
+    assert found[1].flatten().tolist() == [0.0, 2.0, 4.5]
+
+
+def test_kept_is_honoured_or_refused():
+    assert preset("anchored(1,2,kept=0.5)").spec() == "anchored(1,2,kept=0.5)"
+    for bad in ("kept=1.0", "kept=-0.1", "kept=true", "kept=0.5,prefix=1", "kept=0.5,grid=2x2"):
+        with pytest.raises(ValueError, match="kept"):
+            preset(f"anchored(1,2,{bad})")

@@ -92,7 +92,9 @@ def _by_importance(
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ArgumentError(f"keep must be heads by layer, or a share from 0 to 1; got {share!r}")
     if report is None:
-        raise ArgumentError("keep is a share, and needs the importance of heads: report=head_report(model, data)")
+        raise ArgumentError(
+            "keep is a share, and needs the importance of heads: report=head_report(model, data)"
+        )
     found = {layer.path: layer.importance for layer in report.layers}
     for site in sites:
         importance = found.get(site.path)
@@ -106,6 +108,8 @@ def _by_importance(
     staying = {(path, head) for _, path, head in scored[: round(share * len(scored))]}
     staying |= {(site.path, int(torch.argmax(found[site.path]))) for site in measured}
     return {
-        site.path: [head for head in range(site.heads) if site.path not in found or (site.path, head) in staying]
+        site.path: [
+            head for head in range(site.heads) if site.path not in found or (site.path, head) in staying
+        ]
         for site in sites
     }

@@ -100,3 +100,31 @@ def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
     if values.shape[2] == 1:
         return weights @ values.squeeze(2)
     return torch.einsum("bhqt,bhqtd->bhqd", weights, values)
+
+
+def salient_membership(scores: Tensor, allowed: Tensor, scale: int, share: float) -> Tensor:
+    """Which pair each key belongs to, when the keys of the largest scores are pairs by themselves.
+
+    Args:
+        scores: (batch, heads, N).
+        allowed: bool, broadcastable to (batch, heads, Nq or 1, N).
+        scale: r; n allowed keys make ceil(n / r) pairs.
+        share: of the pairs that are one key.
+
+    Returns:
+        Bool (batch, heads, Nq or 1, ceil(N / r), N).
+    """
+    length = scores.shape[-1]
+    mine, other = scores[:, :, None, :, None], scores[:, :, None, None, :]
+    place = torch.arange(length, device=scores.device)
+    ahead = (other > mine) | ((other == mine) & (place < place[:, None]))
+    rank = (ahead & allowed.unsqueeze(-2)).sum(-1)
+    count = allowed.sum(-1, keepdim=True)
+    pairs = -(-count // scale)
+    alone = torch.minimum((share * pairs).floor().long(), pairs - 1).clamp(min=0)
+    salient = allowed & (rank < alone)
+    others = allowed & ~salient
+    before = torch.tril(others.unsqueeze(-2).expand(*others.shape, length), -1).sum(-1)
+    window = alone + before * (pairs - alone) // (count - alone).clamp(min=1)
+    pair = torch.where(salient, rank, window)
+    return pair.unsqueeze(-2) == torch.arange(-(-length // scale), device=scores.device)[:, None]

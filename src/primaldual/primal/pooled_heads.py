@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from primaldual.errors import ArgumentError
-from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pooling import window_index
-from primaldual.kernels.weighted_pooling import anchored_pool, log_counts
+from primaldual.kernels.weighted_pooling import log_counts
 from primaldual.primal.depthwise import flag
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, selection
@@ -27,9 +26,7 @@ class PooledHeads(Subset):
     shorter window, queries are never pooled. Causal: complete windows, and the mean of the current
     one so far. Source: Attention-SH, Nguyen et al., ICLR 2023; windows and means are our reading.
 
-    A pair may count for its n members (``weighted``: log n is added to its logit), or stand for them to first order
-    around one query of the head (``anchored``, :func:`primaldual.kernels.weighted_pooling.anchored_pool`): with a_h
-    the anchor, a parameter that is 0 at first, member j has the share exp(a_h . k_j) / sum exp(a_h . k) of the pair.
+    With ``weighted`` a pair counts for its n members: log n is added to its logit. :class:`AnchoredHeads` does more.
 
     Args:
         scales: r_h, one integer 1 or more per head; none = half of the heads 1, a quarter 2, a quarter 4.
@@ -37,10 +34,9 @@ class PooledHeads(Subset):
         prefix: tokens in front that stay unpooled (class token).
         suffix: last attendable tokens that stay unpooled (separator); under a causal mask, those before each query.
         weighted: pairs count for their members.
-        anchored: they do, to first order around the head's anchor: exactly so for softmax without a transform.
 
     Raises:
-        ArgumentError: a scale below 1, or as many scales as do not match the heads; flags that are no bool.
+        ArgumentError: a scale below 1, or as many scales as do not match the heads; a flag that is no bool.
     """
 
     name = "sh"
@@ -52,7 +48,6 @@ class PooledHeads(Subset):
         prefix: int = 0,
         suffix: int = 0,
         weighted: bool = False,
-        anchored: bool = False,
     ) -> None:
         super().__init__()
         if any(not isinstance(scale, int) or isinstance(scale, bool) or scale < 1 for scale in scales):
@@ -60,18 +55,10 @@ class PooledHeads(Subset):
         self.scales = scales
         self.lay_out(Layout(grid, prefix, suffix))
         self.weighted = flag("weighted", weighted)
-        self.anchored = flag("anchored", anchored)
-        self.anchor: nn.Parameter | None
-        self.register_parameter("anchor", None)
-
-    @property
-    def piecewise(self) -> bool:  # type: ignore[override] # a class attribute elsewhere
-        """An anchored pair's weight is differentiated, which attention by pieces does not do."""
-        return not self.anchored
 
     @property
     def has_causal_form(self) -> bool:
-        return self.layout == SEQUENCE and not (self.weighted or self.anchored)
+        return self.layout == SEQUENCE and not self.weighted
 
     def lay_out(self, layout: Layout) -> None:
         super().lay_out(layout)
@@ -81,16 +68,13 @@ class PooledHeads(Subset):
         return self.scales
 
     def bind(self, heads: int, head_dim: int) -> Self:
+        del head_dim
         self.head_scales(heads)
-        if self.anchored:
-            self.anchor = nn.Parameter(torch.zeros(heads, head_dim))
         return self
 
     def keep_heads(self, members: list[int], heads: int) -> None:
         scales = self.head_scales(heads)
         self.scales = tuple(scales[head] for head in members)
-        if self.anchor is not None:
-            self.anchor = nn.Parameter(self.anchor.detach()[members], self.anchor.requires_grad)
 
     def head_scales(self, heads: int) -> tuple[int, ...]:
         if not self.scales:
@@ -119,22 +103,10 @@ class PooledHeads(Subset):
 
     def dense_pairs(self, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet) -> DensePairs:
         plain = super().dense_pairs(key, value, allowed, heads)
-        if plain.shares is None or not (self.weighted or self.anchored):
+        if plain.shares is None or not self.weighted:
             return plain
-        members = plain.shares > 0
-        if not self.anchored:
-            return plain._replace(log_weight=members.sum(-1).clamp(min=1).to(key.dtype).log())
-        used = allowed.any(-2).unsqueeze(-1)
-        key, value = torch.where(used, key, 0.0), torch.where(used, value, 0.0)
-        scores = self._scores(key, heads).squeeze(-1)[:, :, None, None]
-        empty = ~plain.valid.unsqueeze(-1)
-        total = torch.where(members | empty, scores, -torch.inf).logsumexp(-1, keepdim=True)
-        shares = torch.where(members, (scores - total).exp(), 0.0)
-        keys, values = ((shares @ part.to(shares.dtype).unsqueeze(2)).to(part.dtype) for part in (key, value))
-        log_weight = torch.where(plain.valid, total.squeeze(-1) - (shares * scores).sum(-1), 0.0).to(
-            key.dtype
-        )
-        return DensePairs(keys, values, plain.valid, shares, log_weight)
+        members = (plain.shares > 0).sum(-1)
+        return plain._replace(log_weight=members.clamp(min=1).to(key.dtype).log())
 
     def training_set(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
@@ -148,26 +120,11 @@ class PooledHeads(Subset):
         if attendable.is_causal:
             whole = PooledPrefix(*source.take(heads.members), query_length, attendable, heads.scale)
             return whole.for_query_heads(len(heads.members))
-        if self.anchored:
-            taken = (for_query_heads(tensor, len(heads.members)) for tensor in source.take(heads.members))
-            key, value = taken
-            scores = self._scores(key, heads)
-            pooled = anchored_pool(key, value, scores, heads.scale, attendable.keys, self.layout)
-            key, value, weight, mask = pooled
-            return MaskedPairs(key, value, query_length, Attendable(keys=mask), log_weight=weight)
         key, value, mask = source.pooled(heads, attendable.keys)
         counts = None
         if self.weighted:
             counts = log_counts(source.length, heads.scale, attendable.keys, self.layout, value)
         return MaskedPairs(key, value, query_length, Attendable(keys=mask), log_weight=counts)
-
-    def _scores(self, key: Tensor, heads: HeadSet) -> Tensor:
-        """Of the keys at the anchor, (batch, heads, N, 1)."""
-        if self.anchor is None:
-            raise ArgumentError(
-                "sh(anchored=true) has an anchor per head: call problem.bind(heads, head_dim) first"
-            )
-        return (key * self.anchor[heads.members].unsqueeze(1)).sum(-1, keepdim=True)
 
     def formula(self, style: str) -> list[str]:
         scales = ", ".join(map(str, self.scales)) or "1, …, 2, …, 4"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from primaldual.errors import CheckpointError, SpecError
+from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
@@ -64,7 +65,12 @@ PARTS: dict[str, SpecPart] = {
     "sh": SpecPart(
         "subset",
         PooledHeads,
-        "sh(r1,...,rH, grid=RxC, prefix=0, suffix=0, weighted=false, anchored=false): scaled heads, a window length each",
+        "sh(r1,...,rH, grid=RxC, prefix=0, suffix=0, weighted=false): scaled heads, one window length per head",
+    ),
+    "anchored": SpecPart(
+        "subset",
+        AnchoredHeads,
+        "anchored(r1,...,rH, kept=0, grid=RxC, prefix=0, suffix=0): scaled heads of a trained model, true to its softmax",
     ),
 }
 

@@ -1,0 +1,46 @@
+"""Where the pooled pairs of every head are to be exact: at the mean of its queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.integrations.observing import call, watching
+from primaldual.integrations.sites import AttentionSite
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.sources import KeyValueSource
+
+
+@torch.no_grad()
+def mean_queries(model: nn.Module, sites: Sequence[AttentionSite], data: Sequence[Any]) -> dict[str, Tensor]:
+    """The mean query of every head over all tokens of the data, by the layer's path: (heads, head_dim)."""
+    sums = {site.path: torch.zeros(site.heads, site.head_dim, dtype=torch.float64) for site in sites}
+    counts = dict.fromkeys(sums, 0.0)
+
+    def look(
+        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
+    ) -> None:
+        del outputs
+        real = query.new_ones(query.shape[0], 1, query.shape[2], 1, dtype=torch.bool)
+        if attendable.keys is not None and query.shape[2] == source.length:
+            real = attendable.keys.any(1, keepdim=True).transpose(-2, -1).expand_as(real)
+        sums[site.path] += torch.where(real, query, 0.0).double().sum((0, 2)).cpu()
+        counts[site.path] += float(real.sum())
+
+    with watching(sites, look):
+        for batch in data:
+            call(model, batch)
+    return {path: total / max(counts[path], 1.0) for path, total in sums.items()}
+
+
+@torch.no_grad()
+def set_anchors(problem: PrimalProblem, mean_query: Tensor) -> None:
+    """Set the anchors of a problem's pooled heads, if it has them, to the scores' slope at a query."""
+    anchor = getattr(problem.subset, "anchor", None)
+    scale = problem.feature_map.score_scale(mean_query.shape[-1])
+    if anchor is not None and scale is not None:
+        anchor.copy_(mean_query * scale)

@@ -1,0 +1,202 @@
+"""Fit every head of a trained model on as few pairs as it can do with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor, nn
+
+from primaldual.analysis.head_report import batches
+from primaldual.analysis.latency import interleaved_latency
+from primaldual.compression.anchors import mean_queries, set_anchors
+from primaldual.compression.choice import choose
+from primaldual.compression.readout import Readout, default_readout, similarity
+from primaldual.compression.result import Compression, Point
+from primaldual.compression.sensitivity import Sensitivity, measure_sensitivity
+from primaldual.errors import ArgumentError, SpecError
+from primaldual.integrations.fitting import fit
+from primaldual.integrations.observing import attending, call, evaluating, watching
+from primaldual.integrations.sites import AttentionSite, Layers
+from primaldual.integrations.transaction import place_all
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.presets import preset
+from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.sources import KeyValueSource
+
+BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Budgets of the Pareto curve."""
+
+
+def compress(
+    model: nn.Module,
+    calibration_data: Any,
+    budget: float = 0.6,
+    *,
+    scales: Sequence[int] = (1, 2, 4, 8),
+    attention: str = "anchored(...,kept=0.5)",
+    layers: Layers = None,
+    readout: Readout = default_readout,
+    validation_data: Any = None,
+    budgets: Sequence[float] = BUDGETS,
+    metric: Callable[[nn.Module], float] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Compression:
+    """Choose a scale for every head, such that outputs change least at a share of the attention work, and apply it.
+
+    How much a head's scale changes the outputs is measured one head at a time on calibration inputs; the scales are
+    the exact minimum of the sum of these changes under the budget. No training: see :func:`uptrain` for more.
+
+    Args:
+        model: changed in place; after an error it is as it was.
+        calibration_data: a batch (as the model is called: tensor, tuple or dict) or a list of batches of real inputs;
+            about sixteen sequences of the lengths that matter.
+        budget: scores computed, over those of the model as it is, 0 to 1.
+        scales: what to choose from; 1 among them.
+        attention: the spec of the compressed heads, with ``...`` for the scales. Pairs of ``anchored`` heads are exact
+            at the mean queries of the calibration data; ``sh(...,prefix=1,suffix=1,weighted=true)`` needs no such
+            data, counts members and keeps the first and the last token, and changes more.
+        layers: which, as in :func:`primaldual.convert`; None = all. The budget is over these.
+        readout: from outputs and batch, (cases, features) whose change counts; default the outputs as unit vectors.
+        validation_data: batches that the choice does not see, for the similarities that are reported; None = those
+            on the calibration data, which are a little too good.
+        budgets: also chosen and measured, for the Pareto curve; () = none.
+        metric: of the model, measured at every budget of the curve too: accuracy on validation data, say.
+        progress: called with what is being done, steps done and to do.
+
+    Raises:
+        UnsupportedError: a model without attention that is known, a causal one among the layers.
+        ArgumentError: a budget below what the largest scale costs, scales without 1, data without a batch.
+        SpecError: an attention without "...".
+
+    Example:
+        >>> import torch
+        >>> layer = nn.TransformerEncoderLayer(16, 4, batch_first=True).eval()
+        >>> found = compress(layer, torch.randn(4, 16, 16), budget=0.5, budgets=())
+        >>> found.work <= 0.5, sorted(set(found.scales["self_attn"]) - {1, 2, 4, 8})
+        (True, [])
+    """
+    options, data = _scales(scales), batches(calibration_data)
+    unseen = data if validation_data is None else batches(validation_data)
+    if not 0 < budget <= 1:
+        raise ArgumentError(f"budget must be above 0 and at most 1; got {budget}")
+    step = (lambda *_: None) if progress is None else progress
+    before = deepcopy(model)
+    with evaluating(model):
+        with attending(model, layers) as sites:
+            step("mean queries", 0, 1)
+            make = _Maker(attention, model, mean_queries(model, sites, data))
+            found = measure_sensitivity(
+                model,
+                sites,
+                lambda site, scale: make(site, [scale] * site.heads),
+                options,
+                data,
+                readout,
+                lambda done, total: step("sensitivity of heads", done, total),
+            )
+            chosen = choose_scales(found, sites, budget)
+            original = [readout(call(model, batch), batch) for batch in unseen]
+            curve = []
+            for place, level in enumerate(budgets):
+                step("other budgets", place, len(budgets))
+                scales_at = choose_scales(found, sites, level)
+                problems = {site.path: make(site, scales_at[site.path]) for site in sites}
+                with watching(sites, _substitute(problems)):
+                    changed = [readout(call(model, batch), batch) for batch in unseen]
+                    value = None if metric is None else metric(model)
+                curve.append(
+                    Point(level, work_of(found, sites, scales_at), similarity(original, changed), value)
+                )
+            problems = {site.path: make(site, chosen[site.path]) for site in sites}
+        place_all(sites, [problems[site.path] for site in sites])
+        changed = [readout(call(model, batch), batch) for batch in unseen]
+        step("latency", 0, 1)
+        with evaluating(before):
+            timings = interleaved_latency(
+                {"original": lambda: call(before, data[0]), "compressed": lambda: call(model, data[0])}, 10, 2
+            )
+    return Compression(
+        sensitivity=found,
+        budget=budget,
+        work=work_of(found, sites, chosen),
+        projections=_projections(sites),
+        scales=chosen,
+        similarity=similarity(original, changed),
+        curve=tuple(curve),
+        latency=timings["compressed"].median / timings["original"].median,
+        unseen=validation_data is not None,
+    )
+
+
+class _Maker:
+    """Problems of a template for layers, with anchors where the data's queries are."""
+
+    def __init__(self, attention: str, model: nn.Module, queries: Mapping[str, Tensor]) -> None:
+        if not isinstance(attention, str) or attention.count("...") != 1:
+            raise SpecError(
+                f"attention must be a spec with ... for the scales, as sh(...); got {attention!r}"
+            )
+        self.attention = attention
+        self.like = next(model.parameters())
+        self.queries = queries
+
+    def __call__(self, site: AttentionSite, scales: Sequence[int]) -> PrimalProblem:
+        problem = fit(preset(self.attention.replace("...", ",".join(map(str, scales)))), site, site.heads)
+        set_anchors(problem, self.queries[site.path])
+        return problem.to(device=self.like.device, dtype=self.like.dtype).eval()
+
+
+def choose_scales(
+    found: Sensitivity, sites: Sequence[AttentionSite], budget: float
+) -> dict[str, tuple[int, ...]]:
+    """For every layer the scales of its heads: the least total loss at a share of the work.
+
+    Raises:
+        ArgumentError: a budget below the cheapest choice.
+    """
+    options = choose(found.losses.tolist(), (found.works / found.whole).tolist(), budget)
+    chosen: dict[str, tuple[int, ...]] = {site.path: () for site in sites}
+    for (layer, _), option in zip(found.heads, options, strict=True):
+        chosen[sites[layer].path] += (found.scales[option],)
+    return chosen
+
+
+def work_of(found: Sensitivity, sites: Sequence[AttentionSite], scales: Mapping[str, Sequence[int]]) -> float:
+    """Scores computed with these scales, over those with none."""
+    total = sum(
+        float(found.works[row, found.scales.index(scales[sites[layer].path][head])])
+        for row, (layer, head) in enumerate(found.heads)
+    )
+    return total / found.whole
+
+
+def _substitute(problems: Mapping[str, PrimalProblem]) -> Callable[..., Tensor]:
+    def look(
+        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
+    ) -> Tensor:
+        del outputs
+        substituted: Tensor = problems[site.path](query, source, attendable)
+        return substituted
+
+    return look
+
+
+def _projections(sites: Sequence[AttentionSite]) -> float:
+    """Key and value positions projected, over those of the model as it was."""
+    shares = []
+    for site in sites:
+        problem = site.problem
+        scales: Sequence[int] = (1,) * site.heads
+        if site.pools_before_projecting and isinstance(problem, PrimalProblem):
+            scales = problem.subset.head_scales(site.heads)
+        shares += [1 / scale for scale in scales]
+    return sum(shares) / len(shares)
+
+
+def _scales(scales: Sequence[int]) -> tuple[int, ...]:
+    options = tuple(sorted(set(scales)))
+    if 1 not in options or len(options) < 2 or options[0] < 1:
+        raise ArgumentError(f"scales must hold 1 and larger integers; got {tuple(scales)}")
+    return options

@@ -1,0 +1,67 @@
+"""Pooled pairs of which the most important keys are themselves: the others are pooled over the gaps they leave."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def salient_pool(
+    key: Tensor, value: Tensor, scores: Tensor, scale: int, share: float, key_mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """T = ceil(n / r) pairs from n attendable keys: the m with the largest scores alone, the others pooled.
+
+    m = min(floor(share T), T - 1), of equal scores the earlier key; the i-th of the others, in order of position,
+    goes to window floor(i (T - m) / (n - m)). Pools are those of
+    :func:`primaldual.kernels.weighted_pooling.anchored_pool`. Which keys are alone is not differentiated.
+
+    Args:
+        key: (batch, heads, N, D), finite everywhere.
+        value: (batch, heads, N, Dv), finite everywhere.
+        scores: s_j, of key j at the head's anchor, (batch, heads, N, 1).
+        scale: r, 2 or more.
+        share: of the pairs that are one key, 0 to below 1.
+        key_mask: bool (batch or 1, heads or 1, 1, N), or None.
+
+    Returns:
+        Keys and values (batch, heads, Nt, D), biases (batch, heads, 1, Nt), bool (batch, heads, 1, Nt): the pairs
+        that there are.
+    """
+    flat = scores.squeeze(-1)
+    length = key.shape[2]
+    member = (
+        torch.ones_like(flat, dtype=torch.bool) if key_mask is None else key_mask.squeeze(2).expand_as(flat)
+    )
+    pairs = (length + scale - 1) // scale
+    with torch.no_grad():
+        pair = torch.where(member, _pair_of(flat, member, scale, share), pairs)
+    slots = (*flat.shape[:2], pairs + 1)
+    largest = flat.new_full(slots, -torch.inf).scatter_reduce(2, pair, flat.detach(), "amax")
+    shifted = torch.where(member, (flat - largest.gather(2, pair)).exp(), 0.0)
+    total = flat.new_zeros(slots).scatter_add(2, pair, shifted)
+    shares = (shifted / total.gather(2, pair).clamp_min(torch.finfo(flat.dtype).tiny)).unsqueeze(-1)
+
+    def mean(tensor: Tensor) -> Tensor:
+        index = pair.unsqueeze(-1).expand(-1, -1, -1, tensor.shape[-1])
+        sums = shares.new_zeros(*slots, tensor.shape[-1]).scatter_add(2, index, shares * tensor)
+        return sums[:, :, :-1].to(tensor.dtype)
+
+    present = total[..., :-1] > 0
+    logsumexp = torch.where(
+        present, largest[..., :-1] + torch.where(present, total[..., :-1], 1.0).log(), 0.0
+    )
+    bias = logsumexp - mean(scores).squeeze(-1)
+    return mean(key), mean(value), bias.unsqueeze(2), present.unsqueeze(2)
+
+
+def _pair_of(scores: Tensor, member: Tensor, scale: int, share: float) -> Tensor:
+    """Long (batch, heads, N): the pair that each key belongs to."""
+    count = member.sum(-1, keepdim=True)
+    pairs = (count + scale - 1) // scale
+    alone = torch.minimum((share * pairs).long(), pairs - 1).clamp(min=0)
+    order = scores.masked_fill(~member, -torch.inf).sort(dim=-1, descending=True, stable=True).indices
+    places = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(-1, order, places)
+    salient = member & (rank < alone)
+    others = (member & ~salient).cumsum(-1) - 1
+    return torch.where(salient, rank, alone + others * (pairs - alone) // (count - alone).clamp(min=1))

@@ -1,0 +1,157 @@
+"""Scaled heads whose pairs stand for their members to first order, the most important of them by themselves."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.errors import ArgumentError
+from primaldual.kernels import dense
+from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.layout import Layout
+from primaldual.kernels.masks import Attendable
+from primaldual.kernels.salient_pooling import salient_pool
+from primaldual.kernels.weighted_pooling import anchored_pool
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.pooled_heads import PooledHeads
+from primaldual.primal.sources import KeyValueSource, selection
+from primaldual.primal.subsets import DensePairs
+from primaldual.primal.training_sets import MaskedPairs, TrainingSet
+
+
+class AnchoredHeads(PooledHeads):
+    r"""Scaled heads for models that are trained already: softmax's numerator and denominator kept near typical queries.
+
+    A pair of members j stands for them around the query that the head's anchor a_h / c belongs to, c the scores' scale:
+
+        s_j = a_h . k_j,   share_j = exp(s_j) / sum exp(s),   pair = sum_j share_j (k_j, v_j),
+        added to its logit: log sum_j exp(s_j) - sum_j share_j s_j
+
+    At that query the attention is exact, its denominator to first order around it, for softmax without a transform.
+    Anchors are parameters; at 0, where they start, shares are 1/n and log n is added: ``sh(...,weighted=true)``.
+    :func:`primaldual.compress` sets them to the mean queries of real inputs.
+
+    With ``kept`` = p, of the ceil(n/r) pairs a share p are single keys, those with the largest s_j, which a typical query
+    attends most; the others are pooled over the gaps that these leave. Separators and other sinks are among them, so
+    no position has to be named.
+
+    This subset is ours; the paper's heads are :class:`PooledHeads`.
+
+    Args:
+        scales: r_h, as in :class:`PooledHeads`.
+        kept: p, from 0 to below 1.
+        grid: as in PooledHeads; without ``kept``, whose keys choose themselves.
+        prefix: likewise.
+        suffix: likewise.
+
+    Raises:
+        ArgumentError: scales that do not fit, a kept outside [0, 1), or kept beside grid, prefix or suffix.
+
+    Example:
+        >>> from primaldual.primal.presets import preset
+        >>> problem = preset("anchored(1,2,kept=0.5)").bind(heads=2, head_dim=4)
+        >>> problem.subset.anchor.shape
+        torch.Size([2, 4])
+    """
+
+    name = "anchored"
+    piecewise = False  # which does not differentiate what is added to logits
+
+    def __init__(
+        self,
+        *scales: int,
+        kept: float = 0.0,
+        grid: tuple[int, int] | None = None,
+        prefix: int = 0,
+        suffix: int = 0,
+    ) -> None:
+        if isinstance(kept, bool) or not isinstance(kept, int | float) or not 0 <= kept < 1:
+            raise ArgumentError(f"kept must be a number from 0 to below 1; got {kept!r}")
+        if kept and (grid is not None or prefix or suffix):
+            raise ArgumentError(
+                f"kept keys are those of the largest scores wherever they stand; got kept={kept} beside grid, prefix or "
+                "suffix: leave one out"
+            )
+        self.kept = float(kept)
+        super().__init__(*scales, grid=grid, prefix=prefix, suffix=suffix)
+        self.anchor: nn.Parameter | None
+        self.register_parameter("anchor", None)
+
+    @property
+    def has_causal_form(self) -> bool:
+        return False
+
+    def lay_out(self, layout: Layout) -> None:
+        super().lay_out(Layout() if self.kept else layout)
+
+    def bind(self, heads: int, head_dim: int) -> Self:
+        super().bind(heads, head_dim)
+        self.anchor = nn.Parameter(torch.zeros(heads, head_dim))
+        return self
+
+    def keep_heads(self, members: list[int], heads: int) -> None:
+        super().keep_heads(members, heads)
+        if self.anchor is not None:
+            self.anchor = nn.Parameter(self.anchor.detach()[members], self.anchor.requires_grad)
+
+    def dense_pairs(self, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet) -> DensePairs:
+        used = allowed.any(-2).unsqueeze(-1)
+        key, value = torch.where(used, key, 0.0), torch.where(used, value, 0.0)
+        if heads.scale == 1:
+            return super().dense_pairs(key, value, allowed, heads)
+        scores = self._scores(key, heads).squeeze(-1)
+        if self.kept:
+            membership = dense.salient_membership(scores.detach(), allowed, heads.scale, self.kept)
+        else:
+            found = self.membership(heads, allowed)
+            assert found is not None
+            membership = found
+        members = allowed.unsqueeze(-2) & membership
+        valid = members.any(-1)
+        local = torch.where(members | ~valid.unsqueeze(-1), scores[:, :, None, None], -torch.inf)
+        total = local.logsumexp(-1, keepdim=True)
+        shares = torch.where(members, (scores[:, :, None, None] - total).exp(), 0.0)
+        keys, values = ((shares @ part.to(shares.dtype).unsqueeze(2)).to(part.dtype) for part in (key, value))
+        added = total.squeeze(-1) - (shares * scores[:, :, None, None]).sum(-1)
+        return DensePairs(keys, values, valid, shares, torch.where(valid, added, 0.0).to(key.dtype))
+
+    def training_set(
+        self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
+    ) -> TrainingSet | None:
+        if heads.scale == 1:
+            return super().training_set(source, attendable, heads, query_length)
+        self.layout.check(source.length)
+        if attendable.pairs is not None or attendable.is_causal:
+            return None
+        mask = attendable.select(selection(heads.members)).keys
+        key, value = (for_query_heads(part, len(heads.members)) for part in source.take(heads.members))
+        scores = self._scores(key, heads)
+        if self.kept:
+            found: tuple[Tensor, Tensor, Tensor, Tensor | None] = salient_pool(
+                key, value, scores, heads.scale, self.kept, mask
+            )
+        else:
+            found = anchored_pool(key, value, scores, heads.scale, mask, self.layout)
+        return MaskedPairs(found[0], found[1], query_length, Attendable(keys=found[3]), log_weight=found[2])
+
+    def _scores(self, key: Tensor, heads: HeadSet) -> Tensor:
+        """s_j of the keys, (batch, heads, N, 1)."""
+        if self.anchor is None:
+            raise ArgumentError(
+                "anchored heads have an anchor each: call problem.bind(heads, head_dim) first"
+            )
+        return (key * self.anchor[heads.members].unsqueeze(1)).sum(-1, keepdim=True)
+
+    def formula(self, style: str) -> list[str]:
+        kept = f", {self.kept:g} of them single keys" if self.kept else ""
+        scales = ", ".join(map(str, self.scales)) or "1, …, 2, …, 4"
+        if style == "latex":
+            scales = scales.replace("…", r"\ldots")
+            return [
+                r"\text{head } h \text{ is fitted on } \lceil N/r_h \rceil \text{ pairs that are exact at its anchor"
+                + kept
+                + rf"}},\quad r = ({scales})"
+            ]
+        return [f"head h is fitted on N/r_h pairs that are exact at its anchor{kept},  r = ({scales})"]
