@@ -97,10 +97,10 @@ def render(comparison: Comparison, summaries: Sequence[Summary], command: str) -
     )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter for the numbers."""
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """Versions of Python and of the packages that matter for the numbers, where they are installed."""
     found = {"Python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

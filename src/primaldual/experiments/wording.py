@@ -51,7 +51,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def breakable(spec: str) -> Markup:
-    """A spec that a page may break after ``+`` and ``,``.
+    """A spec or path that a page may break after ``+ , / _ .``.
 
     Example:
         >>> breakable("bn+sh(1,2)")
@@ -59,7 +59,7 @@ def breakable(spec: str) -> Markup:
     """
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"([+,])", r"\1<wbr>", str(escape(spec))))
+    return Markup(re.sub(r"([+,/_]|\.(?!\d))", r"\1<wbr>", str(escape(spec))))
 
 
 def amount(value: float) -> str:

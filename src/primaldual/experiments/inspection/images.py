@@ -1,0 +1,58 @@
+"""Images for models of vision: from a folder, or noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from primaldual.errors import DataError
+from primaldual.experiments.inspection.subject import first_line, needed, pieces, spread
+
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Files that are taken for images."""
+
+NOISE_NOTE = "The inputs are noise: heads may behave otherwise on images. Name a folder of images to see."
+
+
+def image_files(data: str, cases: int) -> tuple[list[Path], str]:
+    """Image files in a folder and the folders in it, spread evenly over all; and what they are in words.
+
+    Raises:
+        DataError: no folder, or no image in it.
+    """
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"data {data} is no folder; a folder of images is accepted")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    if not found:
+        raise DataError(f"data {data} holds no images ({', '.join(ENDINGS)})")
+    chosen = spread(found, cases)
+    return chosen, f"{len(chosen)} of {len(found)} images in {folder.name}, spread over its files"
+
+
+def opened(path: Path) -> Any:
+    """An image in three colours.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    image = needed("PIL.Image", "vision")
+    try:
+        with image.open(path) as file:
+            return file.convert("RGB")
+    except Exception as error:  # every decoder raises its own kinds
+        raise DataError(f"file {path} is no readable image ({first_line(error)})") from None
+
+
+def noise(cases: int, channels: int, height: int, width: int) -> tuple[list[Tensor], str]:
+    """Batches of standard normal numbers, the same every time; and what they are in words.
+
+    Example:
+        >>> [batch.shape for batch in noise(9, 3, 4, 4)[0]]
+        [torch.Size([8, 3, 4, 4]), torch.Size([1, 3, 4, 4])]
+    """
+    drawn = torch.randn(cases, channels, height, width, generator=torch.Generator().manual_seed(0))
+    return [drawn[list(piece)] for piece in pieces(range(cases))], f"noise, {cases} times {height} x {width}"
