@@ -10,6 +10,7 @@ from primaldual.cli.bench import bench
 from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
 from primaldual.cli.describe import equation, presets
+from primaldual.cli.inspect import inspect
 from primaldual.cli.models import evaluate, predict, train
 
 app = typer.Typer(
@@ -34,15 +35,16 @@ def front(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """State a primal, get an attention; compare attentions on real time series with one command.
+    """State a primal, get an attention; compare attentions on real time series, look into the heads of any model.
 
     Examples:
     $ primaldual compare JapaneseVowels
     $ primaldual compare my_series.csv -a "softmax,bn+sh(1,1,2,4)" --seeds 5
+    $ primaldual inspect models/bert reviews.txt
     $ primaldual equation "bn(beta=0.8)+sh"
     """
     del version
 
 
-for command in (compare, train, predict, evaluate, certify, bench, equation, presets):
+for command in (compare, train, predict, evaluate, inspect, certify, bench, equation, presets):
     app.command()(command)

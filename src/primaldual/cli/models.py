@@ -102,10 +102,11 @@ def predict(
     $ primaldual predict models/mine new_series.csv --json
     """
     from primaldual.cli.saving import WRITERS, check_target
+    from primaldual.experiments.inspection.classifiers import classifier_and_data
     from primaldual.experiments.report import write_atomically
 
     writer = check_target(out, as_json)
-    classifier, part = _open(model, data, split, data_dir)
+    classifier, part = classifier_and_data(model, data, split, data_dir)
     probabilities = classifier.predict_proba(part.X)
     labels = [str(label) for label in classifier.classes_]
     rows = [
@@ -138,9 +139,10 @@ def evaluate(
 
     from primaldual.cli.confusion import confusion, confusion_view
     from primaldual.errors import DataError
+    from primaldual.experiments.inspection.classifiers import classifier_and_data
     from primaldual.experiments.results import accuracies
 
-    classifier, part = _open(model, data, split, data_dir)
+    classifier, part = classifier_and_data(model, data, split, data_dir)
     if part.y is None:
         raise DataError(f"{part.name}: has no labels; evaluating needs them")
     predicted = np.asarray(classifier.predict(part.X)).astype(str)
@@ -155,23 +157,6 @@ def evaluate(
     print(f"balanced accuracy  {balanced:.4f}")
     screen = Console()
     screen.print(confusion_view(labels, counts, screen.width))
-
-
-def _open(model: Path, data: str, split: str | None, data_dir: Path | None) -> tuple[Any, Any]:
-    from primaldual.data import load
-    from primaldual.data.loading import READERS
-    from primaldual.errors import DataError
-    from primaldual.estimators import AttentionClassifier
-
-    classifier: Any = AttentionClassifier.load(model)
-    whole_file = Path(data).suffix.lower() in READERS
-    part = load(data, split or ("all" if whole_file else "test"), data_dir)
-    channels = part.X[0].shape[0]
-    if channels != classifier.model_.channels:
-        raise DataError(
-            f"{part.name}: has {channels} channels; {model} was trained on {classifier.model_.channels}"
-        )
-    return classifier, part
 
 
 def _named(labels: list[str], row: Any) -> dict[str, float]:

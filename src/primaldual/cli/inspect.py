@@ -1,0 +1,108 @@
+"""``primaldual inspect``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from primaldual.cli import options
+
+
+def inspect(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Folder of a transformers model, or that train or compare wrote; timm:NAME; or a name on the "
+            "Hugging Face hub.",
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="Text file with a text on each line, or folder of images, or data set or file of series, as the "
+            "model takes it. Without: sentences of our own, or noise.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help='Numbers or patterns, comma-separated, such as 0,-1 or "encoder.*".', show_default="all"
+        ),
+    ] = None,
+    cases: Annotated[int, typer.Option(min=1, help="Most texts, images or series.")] = 16,
+    no_ablate: Annotated[
+        bool, typer.Option("--no-ablate", help="Leave out importance, which takes a run for every head.")
+    ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of weights for timm:NAME.", show_default="random")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/inspect"),
+    data_dir: options.DataDir = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Look at the heads of a model: how alike they are, how widely they attend, how much each matters.
+
+    Layers and heads are counted from 0. Writes report.html and head_report.json.
+
+    Examples:
+    $ primaldual inspect sentence-transformers/all-MiniLM-L6-v2
+    $ primaldual inspect models/bert reviews.txt --cases 64 --layers 0,1,-1
+    $ primaldual inspect timm:vit_small_patch16_224 photos --weights vit.safetensors
+    $ primaldual inspect models/vowels JapaneseVowels --no-ablate --json
+    """
+    from rich.console import Console
+
+    from primaldual.cli.inspect_view import inspection_lines
+    from primaldual.cli.progress import RunProgress
+    from primaldual.errors import ArgumentError
+    from primaldual.experiments.inspection import inspect_heads, open_subject
+    from primaldual.experiments.inspection.page import numbers_of, write_inspection
+    from primaldual.experiments.store import FILE_NAME, check_writable
+
+    chosen = layer_list(layers)
+    check_writable(out)
+    if (out / FILE_NAME).exists():
+        raise ArgumentError(f"out {out} holds a comparison and its report; give another folder")
+    command = shlex.join(["primaldual", *sys.argv[1:]])
+    notes = Console(stderr=True, highlight=False)
+    with notes.status("Loading"):
+        subject = open_subject(model, data, cases, weights, data_dir)
+    with RunProgress(notes, "Looking at the heads") as progress:
+        found = inspect_heads(subject, chosen, not no_ablate, progress)
+    with notes.status("Drawing"):
+        page, numbers = write_inspection(found, out, command)
+    if as_json:
+        print(json.dumps({**numbers_of(found, command), "report": str(page)}, indent=2))
+    else:
+        screen = Console(highlight=False)
+        for line, style in inspection_lines(found, screen.width):
+            screen.print(line, style=style, markup=False, soft_wrap=True)
+    notes.print(f"Numbers: {numbers}\nReport: {page}", markup=False, soft_wrap=True)
+
+
+def layer_list(given: str | None) -> list[int | str] | None:
+    """Layers out of a comma-separated option; None stays None, which means all.
+
+    Raises:
+        ArgumentError: nothing between the commas.
+
+    Example:
+        >>> layer_list("0, -1,encoder.*")
+        [0, -1, 'encoder.*']
+    """
+    from primaldual.errors import ArgumentError
+
+    if given is None:
+        return None
+    words = [word.strip() for word in given.split(",") if word.strip()]
+    if not words:
+        raise ArgumentError(f"layers must be numbers or patterns, comma-separated; got {given!r}")
+    return [int(word) if word.lstrip("-").isdecimal() else word for word in words]
