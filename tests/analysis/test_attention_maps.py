@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from primaldual.analysis import LayerMaps, capture_attention, head_distances
-from primaldual.errors import UnsupportedError
+from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.models import TimeSeriesTransformer
 from primaldual.nn.multihead import MultiheadAttention
 
@@ -90,3 +90,73 @@ def test_cross_attention_with_other_keys_than_queries():
     maps = captured(layer, torch.randn(1, 3, 8), torch.randn(1, 5, 8), torch.randn(1, 5, 8))
     assert maps[0].weights.shape == (1, 2, 3, 5)
     assert head_distances(maps[0]) > 0
+
+
+def _encoder():
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    return torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).eval()
+
+
+def test_maps_of_torch_equal_its_own_weights_and_outputs_stay():
+    layer = torch.nn.MultiheadAttention(16, 4, batch_first=True).eval()
+    x, memory = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
+    padding = torch.arange(7).expand(2, -1) >= torch.tensor([[7], [4]])
+    blocked = torch.rand(5, 7) < 0.3
+    blocked[:, 0] = False
+    outputs, weights = layer(x, memory, memory, padding, True, blocked, average_attn_weights=False)
+    with torch.no_grad(), capture_attention(layer) as maps:
+        same, _ = layer(x, memory, memory, padding, False, blocked)
+    torch.testing.assert_close(maps[0].weights, weights)
+    torch.testing.assert_close(same, outputs)
+    assert type(layer) is torch.nn.MultiheadAttention
+
+
+def test_layers_and_heads_can_be_chosen():
+    model, x = _encoder(), torch.randn(2, 5, 16)
+    everything = captured(model, x)
+    with torch.no_grad(), capture_attention(model, layers=[0, "layers.2*"], heads=[3, 1]) as maps:
+        model(x)
+    assert [one.name for one in maps] == ["layers.0.self_attn", "layers.2.self_attn"]
+    for one, whole in zip(maps, (everything[0], everything[2]), strict=True):
+        assert one.heads == (3, 1)
+        torch.testing.assert_close(one.weights, whole.weights[:, [3, 1]])
+
+
+def test_heads_of_unlike_scales_can_be_chosen():
+    model, x = _model("sh(1,1,2,4)"), torch.randn(2, 9, 2)
+    whole = captured(model, x)[0]
+    with torch.no_grad(), capture_attention(model, 0, heads=[3, 0]) as maps:
+        model(x)
+    torch.testing.assert_close(maps[0].weights, whole.weights[:, [3, 0]])
+
+
+def test_maps_are_handed_over_as_they_come():
+    model, x = _encoder(), torch.randn(2, 5, 16)
+    seen = []
+    with torch.no_grad(), capture_attention(model, on_map=lambda one: seen.append(one.name)) as maps:
+        model(x)
+        assert len(seen) == 3
+        model(x)
+    assert seen == [f"layers.{number}.self_attn" for number in range(3)] * 2
+    assert maps == []
+
+
+@pytest.mark.parametrize(
+    "choice", [{"heads": [4]}, {"heads": [-1]}, {"layers": 3}, {"layers": "decoder.*"}, {"layers": [1.5]}]
+)
+def test_layers_and_heads_that_are_not_there_are_refused_and_nothing_stays(choice):
+    model = _encoder()
+    kinds = [type(module) for module in model.modules()]
+    with pytest.raises(ArgumentError, match=r"heads|layers"), capture_attention(model, **choice):
+        pass
+    assert [type(module) for module in model.modules()] == kinds
+
+
+def test_an_error_inside_leaves_the_model_as_it_was():
+    model = _encoder()
+    kinds = [type(module) for module in model.modules()]
+    with pytest.raises(KeyError), capture_attention(model):
+        raise KeyError("mine")
+    assert [type(module) for module in model.modules()] == kinds
+    assert all(not module._forward_hooks for module in model.modules())

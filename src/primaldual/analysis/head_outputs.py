@@ -26,6 +26,7 @@ class OutputLikeness:
     def __init__(self) -> None:
         self.count = 0
         self.heads = 0
+        self.shift: Tensor | None = None  # centring by differences of large sums would lose small deviations
         self.sums: Tensor | None = None
         self.products: Tensor | None = None
 
@@ -35,6 +36,10 @@ class OutputLikeness:
         tokens = outputs.detach().double().permute(0, 2, 1, 3).flatten(2)
         flat = tokens.flatten(0, 1) if rows is None else tokens[rows]
         flat = flat.cpu()
+        if self.shift is None and len(flat):
+            self.shift = flat[0]
+        if self.shift is not None:
+            flat = flat - self.shift
         self.count += len(flat)
         self.sums = flat.sum(0) + (0 if self.sums is None else self.sums)
         self.products = flat.T @ flat + (0 if self.products is None else self.products)
