@@ -22,6 +22,8 @@ GENERATED = (
     "window(3)",
     "conv(3,causal=true)",
     "sh(1,2,2,3,prefix=2)",
+    "sh(1,2,3,4,suffix=2,weighted=true)",
+    "anchored(1,2,3,4,kept=0.5)",
 )
 DECODERS = pytest.mark.parametrize("build", [gpt2, llama])
 

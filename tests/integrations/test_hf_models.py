@@ -32,6 +32,8 @@ from transformers import (
     Gemma2Model,
     GptOssConfig,
     GptOssModel,
+    OPTConfig,
+    OPTModel,
     PreTrainedModel,
     T5Config,
     T5Model,
@@ -207,6 +209,26 @@ def test_other_scales_of_scores_are_kept_or_refused() -> None:
     assert logits(model, tokens(1, 5)).isfinite().all()
     with pytest.raises(UnsupportedError, match="scale"):
         convert(model, "linear", verbose=False)
+
+
+def test_queries_that_a_layer_scales_itself_keep_their_units() -> None:
+    config = OPTConfig(
+        vocab_size=50, hidden_size=32, word_embed_proj_dim=32, num_hidden_layers=2, num_attention_heads=4,
+        ffn_dim=48, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    model = made(lambda: OPTModel(config))
+    with torch.no_grad():
+        expected = model(tokens(1, 5))[0]
+        convert(model, "softmax", verbose=False)
+        torch.testing.assert_close(model(tokens(1, 5))[0], expected, atol=1e-5, rtol=0)
+    convert(model, "linear+bn", verbose=False)
+    layer, seen = find_sites(model)[0], []
+    with watching([layer], lambda site, query, *rest: seen.append(query)), torch.no_grad():
+        states = []
+        handle = layer.module.q_proj.register_forward_hook(lambda *arguments: states.append(arguments[2]))
+        model(tokens(1, 5))
+        handle.remove()
+    torch.testing.assert_close(seen[0].transpose(1, 2).flatten(2), states[0], atol=1e-6, rtol=0)
 
 
 def test_float_masks_are_read_and_biases_refused() -> None:

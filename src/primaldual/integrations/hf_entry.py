@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
@@ -106,7 +107,7 @@ def _described(problem: PrimalProblem) -> Entry:
         return {"attention": None, "reason": str(error)}
     layout = problem.subset.layout
     if layout != SEQUENCE:
-        found["layout"] = {"grid": layout.grid and list(layout.grid), "prefix": layout.prefix}
+        found["layout"] = {**asdict(layout), "grid": layout.grid and list(layout.grid)}
     return found
 
 
@@ -118,6 +119,5 @@ def _rebuilt(description: Entry, heads: int, head_dim: int) -> PrimalProblem:
         raise TypeError(f"attention must be a spec; got {spec!r}")
     problem = preset(spec)
     if layout := description.get("layout"):
-        grid = layout["grid"]
-        problem.subset.lay_out(Layout(None if grid is None else (grid[0], grid[1]), layout["prefix"]))
+        problem.subset.lay_out(Layout(**{**layout, "grid": layout["grid"] and tuple(layout["grid"])}))
     return problem.bind(heads, head_dim)

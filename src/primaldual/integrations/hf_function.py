@@ -13,26 +13,16 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import output_capturing
 
 from primaldual.errors import UnsupportedError
+from primaldual.integrations import hf_reading as reading
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.integrations.hf_padding import Positions, arrange
 from primaldual.integrations.sites import Attending
-from primaldual.primal.feature_maps import Exponential
 from primaldual.primal.head_groups import HeadGroups
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.problem import PrimalProblem
 
 NAME = "primaldual"
 """The attention implementation of converted models."""
-
-REFUSED = {
-    "softcap": "soft-capped scores",
-    "position_bias": "a position bias on the scores",
-    "s_aux": "attention sinks",
-    "sinks": "attention sinks",
-    "indices": "a sparse index of keys",
-    "block_indices": "a sparse index of keys",
-}
-"""Arguments of attention functions that this library has no meaning for, and what they are."""
 
 Outcome = tuple[Tensor, Tensor | None]
 
@@ -66,7 +56,7 @@ def converted_attention(
         (batch, Nq, heads, Dv), and the attention map (batch, heads, Nq, Nk) where it is asked for, else None.
 
     Raises:
-        UnsupportedError: a feature without a meaning here, see :data:`REFUSED`.
+        UnsupportedError: a feature without a meaning here, see :data:`primaldual.integrations.hf_reading.REFUSED`.
     """
     problem = getattr(module, "problem", None)
     if isinstance(problem, PrimalProblem | HeadGroups):
@@ -97,11 +87,10 @@ def solve(
     extras: dict[str, Any],
 ) -> Outcome:
     """A problem on the tensors of a layer; arguments as in :func:`converted_attention`."""
-    for name, feature in REFUSED.items():
+    for name, feature in reading.REFUSED.items():
         if extras.get(name) is not None:
             raise UnsupportedError(f"{name} must be None: {feature} has no meaning in a regression; got one")
-    check_scale(problem, scaling, query.shape[-1])
-    query, key = query.to(value.dtype), key.to(value.dtype)
+    query, key = in_own_units(query, module, scaling).to(value.dtype), key.to(value.dtype)
     if query.shape[0] != key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
@@ -125,19 +114,12 @@ def solve(
     return out.transpose(1, 2).contiguous(), weights
 
 
-def check_scale(problem: Attending, scaling: float | None, head_dim: int) -> None:
-    """Raise UnsupportedError unless a problem has the factor on the scores that a layer has."""
-    usual = head_dim**-0.5
-    wanted = usual if scaling is None else scaling
-    if isinstance(problem, HeadGroups):
-        for part, _ in problem.pairs():
-            check_scale(part, scaling, head_dim)
-        return
-    own = problem.feature_map.score_scale(head_dim) if isinstance(problem.feature_map, Exponential) else usual
-    if not math.isclose(wanted, usual if own is None else own, rel_tol=1e-6):
-        raise UnsupportedError(
-            f"scores with a scale of {wanted:g} do not fit {problem.spec()!r} of scale {own:g}"
-        )
+def in_own_units(query: Tensor, module: nn.Module, scaling: float | None) -> Tensor:
+    """Queries as the layer's scale of scores is meant for: some layers scale them first, and pass a scale of 1."""
+    usual = query.shape[-1] ** -0.5
+    declared = reading.score_scale(module) or usual
+    factor = (usual if scaling is None else scaling) / declared
+    return query if math.isclose(factor, 1.0, rel_tol=1e-6) else query * factor
 
 
 def _check_positions(

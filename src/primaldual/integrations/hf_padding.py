@@ -55,11 +55,12 @@ class Positions:
         transform = problem.transform
         steps: list[Transform] = transform.steps() if isinstance(transform, Chain) else [transform]
         convolutions = [step for step in steps if isinstance(step, DepthwiseConvolution)]
-        prefix = problem.subset.layout.prefix or any(step.prefix for step in convolutions)
+        layout = problem.subset.layout
+        lone = layout.prefix or layout.suffix or any(step.prefix for step in convolutions)
         known = all(isinstance(step, Identity | BatchNormalization | DepthwiseConvolution) for step in steps)
         window = isinstance(problem.subset, Window)
         return cls(
-            not known or not (window or type(problem.subset) is AllKeys) or bool(convolutions and prefix),
+            not known or not (window or type(problem.subset) is AllKeys) or bool(convolutions and lone),
             window,
             bool(convolutions),
             transform.mixes_queries,

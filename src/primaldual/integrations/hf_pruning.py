@@ -10,7 +10,7 @@ from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations import hf_reading as reading
 from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs
 
-OUTPUTS = ("o_proj", "out_proj", "out_lin", "o", "c_proj")
+OUTPUTS = ("o_proj", "out_proj", "out_lin", "o", "c_proj", "dense")
 WIDTHS = ("all_head_size", "inner_dim", "split_size")
 
 

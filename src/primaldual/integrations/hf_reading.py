@@ -10,8 +10,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from primaldual.integrations.hf_function import REFUSED
 from primaldual.kernels.layout import SEQUENCE, Layout
+
+REFUSED = {
+    "softcap": "soft-capped scores",
+    "position_bias": "a position bias on the scores",
+    "s_aux": "attention sinks",
+    "sinks": "attention sinks",
+    "indices": "a sparse index of keys",
+    "block_indices": "a sparse index of keys",
+}
+"""Arguments of attention functions that this library has no meaning for, and what they are."""
 
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head")
 KV_HEADS = ("num_key_value_heads", "kv_heads", "num_kv_heads")

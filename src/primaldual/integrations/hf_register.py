@@ -52,23 +52,37 @@ class NamedAttention:
         **kwargs: Any,
     ) -> Outcome:
         """As :func:`primaldual.integrations.hf_function.converted_attention`."""
-        problem = self._problem(module, query, key, scaling)
+        problem = self._problem(module, query, key)
         return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
 
-    def _problem(self, module: nn.Module, query: Tensor, key: Tensor, scaling: float | None) -> PrimalProblem:
+    def _problem(self, module: nn.Module, query: Tensor, key: Tensor) -> PrimalProblem:
         heads, head_dim = query.shape[1], query.shape[-1]
         layout = reading.vision_layout(getattr(module, "config", None), None, key.shape[2])
-        usual = scaling is None or abs(scaling * head_dim**0.5 - 1) < 1e-6
-        kind = (heads, head_dim, None if usual else scaling, layout)
+        scale = reading.score_scale(module)
+        kind = (heads, head_dim, scale, layout)
         found = self.problems.get(kind)
         if found is None:
             found = preset(self.spec)
             if found.subset.layout == SEQUENCE:
                 found.subset.lay_out(layout)
-            if not usual and isinstance(found.feature_map, Exponential):
-                found.feature_map = Exponential(scale=scaling)
+            if scale is not None:
+                found.feature_map = scaled(found, scale)
             found = self.problems[kind] = found.bind(heads, head_dim).eval()
         return found
+
+
+def scaled(problem: PrimalProblem, scale: float) -> Exponential:
+    """The kernel of a problem with another factor on the scores.
+
+    Raises:
+        UnsupportedError: it is not the exponential one.
+    """
+    kernel = problem.feature_map
+    if not isinstance(kernel, Exponential):
+        raise UnsupportedError(
+            f"scores with a scale of {scale:g} need the exponential kernel; got {problem.spec()!r}"
+        )
+    return kernel if kernel.scale is not None else Exponential(scale=scale)
 
 
 def register_converted() -> None:
