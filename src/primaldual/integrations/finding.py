@@ -41,7 +41,11 @@ def _others(module: nn.Module, path: str, known: set[int], around: set[int]) -> 
     if id(module) in known:
         return
     name = type(module).__name__
-    if id(module) not in around and ("Attention" in name or "Attn" in name) and any(module.parameters()):
+    if (
+        id(module) not in around
+        and ("Attention" in name or "Attn" in name)
+        and any(True for _ in module.parameters())
+    ):
         yield path, name
         return
     for child_name, child in module.named_children():
