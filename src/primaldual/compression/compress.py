@@ -83,40 +83,41 @@ def compress(
         raise ArgumentError(f"budget must be above 0 and at most 1; got {budget}")
     step = (lambda *_: None) if progress is None else progress
     before = deepcopy(model)
-    with evaluating(model):
-        with attending(model, layers) as sites:
-            step("mean queries", 0, 1)
-            make = _Maker(attention, model, mean_queries(model, sites, data))
-            found = measure_sensitivity(
-                model,
-                sites,
-                lambda site, scale: make(site, [scale] * site.heads),
-                options,
-                data,
-                readout,
-                lambda done, total: step("sensitivity of heads", done, total),
-            )
-            chosen = choose_scales(found, sites, budget)
-            original = [readout(call(model, batch), batch) for batch in unseen]
-            curve = []
-            for place, level in enumerate(budgets):
-                step("other budgets", place, len(budgets))
-                scales_at = choose_scales(found, sites, level)
-                problems = {site.path: make(site, scales_at[site.path]) for site in sites}
-                with watching(sites, _substitute(problems)):
-                    changed = [readout(call(model, batch), batch) for batch in unseen]
-                    value = None if metric is None else metric(model)
-                curve.append(
-                    Point(level, work_of(found, sites, scales_at), similarity(original, changed), value)
-                )
-            problems = {site.path: make(site, chosen[site.path]) for site in sites}
-        place_all(sites, [problems[site.path] for site in sites])
-        changed = [readout(call(model, batch), batch) for batch in unseen]
+    with evaluating(model), attending(model, layers) as sites:
+        step("mean queries", 0, 1)
+        make = _Maker(attention, model, mean_queries(model, sites, data))
+        found = measure_sensitivity(
+            model,
+            sites,
+            lambda site, scale: make(site, [scale] * site.heads),
+            options,
+            data,
+            readout,
+            lambda done, total: step("sensitivity of heads", done, total),
+        )
+        chosen = choose_scales(found, sites, budget)
+        original = [readout(call(model, batch), batch) for batch in unseen]
+        curve = []
+        for place, level in enumerate(budgets):
+            step("other budgets", place, len(budgets))
+            scales_at = choose_scales(found, sites, level)
+            problems = {site.path: make(site, scales_at[site.path]) for site in sites}
+            with watching(sites, _substitute(problems)):
+                changed = [readout(call(model, batch), batch) for batch in unseen]
+                value = None if metric is None else metric(model)
+            curve.append(Point(level, work_of(found, sites, scales_at), similarity(original, changed), value))
+        problems = {site.path: make(site, chosen[site.path]) for site in sites}
+    undo = place_all(sites, [problems[site.path] for site in sites])
+    try:
         step("latency", 0, 1)
-        with evaluating(before):
+        with evaluating(model), evaluating(before):
+            changed = [readout(call(model, batch), batch) for batch in unseen]
             timings = interleaved_latency(
                 {"original": lambda: call(before, data[0]), "compressed": lambda: call(model, data[0])}, 10, 2
             )
+    except BaseException:
+        undo()
+        raise
     return Compression(
         sensitivity=found,
         budget=budget,

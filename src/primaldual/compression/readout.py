@@ -44,4 +44,4 @@ def similarity(original: Sequence[Tensor], changed: Sequence[Tensor]) -> float:
     """Mean cosine between what cases read before and after, batch by batch."""
     pairs = zip(original, changed, strict=True)
     cosines = [cosine_similarity(old.float(), new.float(), dim=-1) for old, new in pairs]
-    return float(torch.cat(cosines).mean())
+    return float(torch.cat(cosines).detach().mean())
