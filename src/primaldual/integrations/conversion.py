@@ -67,7 +67,7 @@ class Conversion:
         lines += _aligned([_row(layer) for layer in self.layers])
         if self.change is not None:
             lines.append(f"  the model's output changes by {self.change:.2e} on the sample")
-        lines += [f"  left alone: {path or '(itself)'}, a {kind}" for path, kind in self.others]
+        lines += [f"  left alone: {path or '(itself)'} ({kind})" for path, kind in self.others]
         return "\n".join(lines)
 
 
@@ -177,7 +177,7 @@ def _accepted(
     if sites and not chosen:
         raise ArgumentError(f"layers chose none; the model has {describe_paths(sites)}")
     if not chosen:
-        seen = "; ".join(f"{path or '(itself)'} is a {kind}" for path, kind in others[:6])
+        seen = ", ".join(f"{path or '(itself)'} ({kind})" for path, kind in others[:6])
         raise UnsupportedError(
             "model must hold an nn.MultiheadAttention, a timm Attention, a transformers attention or one of "
             f"primaldual; {type(model).__name__} has {seen or 'no attention layer at all'}"
@@ -196,17 +196,17 @@ def _refuse_wrapped(model: nn.Module, done: str) -> None:
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     for path, module in model.named_modules():
-        name = type(module).__name__
-        compiled = isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl is not None
-        if compiled or name in WRAPPERS or name.startswith("FSDP"):
-            what = f"compiled {name}" if compiled else name
+        name, where = type(module).__name__, path or "it"
+        if isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl is not None:
             raise UnsupportedError(
-                f"model must be {done} before it is wrapped; it {f'holds a {what} at {path}' if path else f'is a {what}'}"
+                f"model must be {done} before it is compiled; {where} is a compiled {name}"
             )
+        if name in WRAPPERS or name.startswith("FSDP"):
+            raise UnsupportedError(f"model must be {done} before it is wrapped; {where} is of type {name}")
         for tensor in module._parameters.values():
             if type(tensor).__name__ == "DTensor":
                 raise UnsupportedError(
-                    f"model must be {done} before it is sharded; {path or 'it'} has parameters of type DTensor"
+                    f"model must be {done} before it is sharded; {where} has parameters of type DTensor"
                 )
 
 

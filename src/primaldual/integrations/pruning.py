@@ -99,13 +99,16 @@ def _pruned(problem: PrimalProblem, members: list[int], heads: int) -> PrimalPro
 
 def _axis(projection: nn.Module) -> int:
     """Where the outputs lie in the weight: 0 in nn.Linear, 1 in the Conv1D of transformers."""
-    kind = type(projection).__name__
-    conv = kind == "Conv1D" and hasattr(projection, "nf")
-    if type(projection) is not nn.Linear and not conv:
-        raise UnsupportedError(f"heads can be cut out of plain linear maps only; got a {kind}")
+    kind = type(projection)
+    conv = kind.__name__ == "Conv1D" and hasattr(projection, "nf")
+    if kind is not nn.Linear and not conv:
+        raise UnsupportedError(
+            f"projections must be plain linear maps, of which rows and columns can be taken; got "
+            f"{kind.__module__}.{kind.__name__}"
+        )
     if type(projection.weight) is not nn.Parameter:
         raise UnsupportedError(
-            f"heads can be cut out of plain parameters only; got a {kind} of a {type(projection.weight).__name__}"
+            f"projections must have plain parameters; got a weight of type {type(projection.weight).__name__}"
         )
     return 1 if conv else 0
 

@@ -230,7 +230,9 @@ def _become(module: nn.Module, other: nn.Module) -> None:
 
 def _attend_with(layer: MultiheadAttention, problem: Attending) -> None:
     weight = layer.out_proj.weight
-    problem.to(device=weight.device, dtype=weight.dtype).train(layer.training)
+    if isinstance(weight, Tensor):  # quantised maps have a method there
+        problem.to(device=weight.device, dtype=weight.dtype)
+    problem.train(layer.training)
     layer.register_module("problem", problem)
 
 

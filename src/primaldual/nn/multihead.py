@@ -211,14 +211,15 @@ class MultiheadAttention(nn.Module):
                 f"step by step a layer attends its own inputs, of width {self.embed_dim}; got kdim "
                 f"{self.k_proj.in_features} and vdim {self.v_proj.in_features}"
             )
+        weight = self.out_proj.weight  # of a quantised map a method
         return self.problem.init_state(
             batch,
             self.num_heads,
             self.head_dim,
             kv_heads=self.kv_heads,
             capacity=capacity,
-            dtype=dtype or self.out_proj.weight.dtype,
-            device=device or self.out_proj.weight.device,
+            dtype=dtype or (weight.dtype if isinstance(weight, Tensor) else None),
+            device=device or (weight.device if isinstance(weight, Tensor) else None),
         )
 
     @torch.no_grad()
@@ -253,7 +254,7 @@ class MultiheadAttention(nn.Module):
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         mixed = self.problem.step(state, query, key, value, valid)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2).to(self.out_proj.weight.dtype))
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2).to(inputs.dtype))
         return out if self.batch_first else out.transpose(0, 1)
 
     def _map(self, heads: Tensor, key: Tensor, attendable: Attendable, average: bool) -> Tensor:

@@ -1,0 +1,170 @@
+"""Models that are watched, and are afterwards what they were."""
+
+import copy
+from collections import UserDict
+
+import pytest
+import torch
+from tests.integrations import torch_models as models
+from torch import nn
+from torch.testing import assert_close
+
+from primaldual import convert, preset
+from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.integrations.finding import find_sites
+from primaldual.integrations.observing import (
+    attending,
+    call,
+    evaluating,
+    output_changes,
+    output_tensor,
+    relative_change,
+    watching,
+)
+
+
+def test_layers_attend_with_a_problem_only_for_a_while():
+    model = models.encoder(layers=2)
+    convert(model, "bn", layers=1, verbose=False)
+    inputs, modules = models.sequences(), list(model.modules())
+    tensors = [id(tensor) for tensor in model.parameters()]
+    before = model(inputs)
+    with attending(model) as sites:
+        assert [site.problem.spec() for site in sites] == ["softmax", "bn"]
+        assert_close(model(inputs), before, rtol=1e-9, atol=1e-9)
+    assert type(model.layers[0].self_attn) is nn.MultiheadAttention
+    assert [module is former for module, former in zip(model.modules(), modules, strict=True)].count(
+        False
+    ) == 0
+    assert [id(tensor) for tensor in model.parameters()] == tensors
+    before.sum().backward()  # what was recorded before can still be differentiated
+    with pytest.raises(KeyError), attending(model, 0):
+        raise KeyError
+    assert type(model.layers[0].self_attn) is nn.MultiheadAttention
+
+
+def test_layers_that_are_refused_are_not_watched():
+    model = nn.ModuleList([models.attention(), models.attention(add_zero_attn=True)])
+    with attending(model) as sites:
+        assert [site.path for site in sites] == ["0"]
+    with pytest.raises(UnsupportedError, match="ModuleList has none"), attending(model, 1):
+        pass
+    with pytest.raises(UnsupportedError, match="Linear has none"), attending(nn.Linear(2, 2)):
+        pass
+    with pytest.raises(ArgumentError, match="layers has 'third'"), attending(model, "third"):
+        pass
+
+
+@pytest.mark.parametrize("heads", [None, [0, 2]])
+def test_queries_keys_values_masks_and_outputs_are_seen(heads):
+    model = models.encoder(layers=2)
+    convert(model, "bn", heads=heads, verbose=False)
+    inputs, blocked, seen = models.sequences(), models.padding(models.LENGTH), []
+
+    def look(site, query, source, attendable, outputs):
+        mask = attendable.matrix(query.shape[2], source.length, query.device)
+        seen.append(
+            (
+                site.path,
+                query,
+                *source.take([0, 1, 2, 3]),
+                mask,
+                outputs,
+                site.problem(query, source, attendable),
+            )
+        )
+
+    with watching(find_sites(model), look):
+        model(inputs, src_key_padding_mask=blocked)
+    model(inputs)
+    assert [path for path, *_ in seen] == ["layers.0.self_attn", "layers.1.self_attn"]
+    _, query, key, value, mask, outputs, again = seen[0]
+    assert torch.equal(mask.expand(3, 1, 1, 7), ~blocked[:, None, None])
+    assert_close(query, model.layers[0].self_attn.q_proj(inputs).unflatten(-1, (4, 4)).transpose(1, 2))
+    problem = model.layers[0].self_attn.problem
+    assert_close(outputs, problem.attend(query, key, value, mask))
+    assert_close(again, outputs)
+
+
+def test_what_a_look_returns_is_what_the_heads_give():
+    model = models.encoder(layers=1)
+
+    def silence(site, query, source, attendable, outputs):
+        return torch.zeros_like(outputs)
+
+    inputs = models.sequences()
+    with attending(model) as sites, watching(sites, silence):
+        found = model(inputs)
+    layer = model.layers[0]
+    hidden = layer.norm1(inputs + layer.self_attn.out_proj.bias)
+    assert_close(found, model.norm(layer.norm2(hidden + layer.linear2(layer.linear1(hidden).relu()))))
+    with pytest.raises(ZeroDivisionError), attending(model) as sites, watching(sites, lambda *_: 1 / 0):
+        model(inputs)
+    assert not torch.allclose(model(inputs), found)
+
+
+def test_evaluation_leaves_modes_buffers_hooks_and_generators():
+    class Moody(nn.BatchNorm1d):
+        """Stays in training, whatever is said."""
+
+        def train(self, mode=True):
+            return super().train()
+
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), Moody(4)).train()
+    model[1].eval()
+    before, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    inputs = torch.randn(5, 4)
+    torch.set_rng_state(generator)
+    with evaluating(model):
+        assert not model[0].training
+        assert not model(inputs).requires_grad
+        assert not torch.equal(model[2].running_mean, before["2.running_mean"])
+        model[0].register_forward_hook(lambda *_: None)
+        torch.rand(3)
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+    assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert not model[0]._forward_hooks
+    assert torch.equal(torch.get_rng_state(), generator)
+    with pytest.raises(KeyError), evaluating(model):
+        raise KeyError
+    assert model.training
+
+
+def test_samples_are_arguments():
+    def model(*positional, **named):
+        return positional, named
+
+    inputs = torch.zeros(2)
+    assert call(model, inputs) == ((inputs,), {})
+    assert call(model, (inputs, 3)) == call(model, [inputs, 3]) == ((inputs, 3), {})
+    assert call(model, {"one": 1}) == call(model, UserDict(one=1)) == ((), {"one": 1})
+
+
+def test_the_first_tensor_is_the_output():
+    first, second = torch.zeros(2), torch.ones(2)
+    for outputs in (
+        first,
+        (first, second),
+        [None, first],
+        {"loss": None, "logits": first},
+        UserDict(out=first),
+    ):
+        assert output_tensor(outputs) is first
+    for outputs in (None, "text", (), {"loss": 1.0}, 3):
+        with pytest.raises(UnsupportedError, match=f"tensor first; got {type(outputs).__name__}"):
+            output_tensor(outputs)
+
+
+def test_a_layer_that_is_not_used_does_not_change():
+    class Partly(nn.ModuleDict):
+        def forward(self, inputs):
+            return self["used"](inputs)
+
+    model = Partly({"used": models.encoder_layer(), "not": models.attention()})
+    problems = [preset("bn").bind(4, 4) for _ in range(2)]
+    changes, total = output_changes(model, find_sites(model), problems, models.sequences())
+    assert changes[0] > 0.01
+    assert changes[1] == 0
+    assert total > 0.01
+    assert all(problem.training for problem in problems)
+    assert relative_change(torch.zeros(2), torch.zeros(2)) == 0
