@@ -157,7 +157,22 @@ def test_equation_and_presets(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [[], *[[name] for name in ["compare", "train", "predict", "evaluate", "certify", "equation", "presets"]]],
+    [
+        [],
+        *[
+            [name]
+            for name in [
+                "compare",
+                "train",
+                "predict",
+                "evaluate",
+                "inspect",
+                "certify",
+                "equation",
+                "presets",
+            ]
+        ],
+    ],
 )
 def test_help_has_examples(capsys, command):
     code, out, _ = run(capsys, *command, "--help")

@@ -64,6 +64,8 @@ def _texts(
     chosen, words = texts(data, cases)
     with _one_line(f"model {source}: the tokenizer beside it"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # made up where there is no file
+        raise CheckpointError(f"model {source}: there is no tokenizer beside it")
     limit = min(
         LONGEST, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", LONGEST)
     )
