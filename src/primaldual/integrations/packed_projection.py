@@ -1,0 +1,58 @@
+"""Queries, keys and values of one packed linear map, projected as far as an attention asks for them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from primaldual.kernels.pooling import pool
+from primaldual.nn.projection import split_heads
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.sources import selection
+
+
+class PackedSource:
+    """Keys and values of heads that take their own rows of a map x -> (q, k, v), each ``heads`` x ``head_dim`` wide.
+
+    Pooling commutes with projection, so heads of scale r project their pooled inputs only.
+
+    Args:
+        inputs: (batch, N, features), finite.
+        projection: the map; :func:`plain` must hold.
+        heads: H.
+        head_dim: D.
+    """
+
+    def __init__(self, inputs: Tensor, projection: nn.Linear, heads: int, head_dim: int) -> None:
+        self.inputs = inputs
+        self.weight = projection.weight.unflatten(0, (3, heads, head_dim))
+        self.bias = None if projection.bias is None else projection.bias.unflatten(0, (3, heads, head_dim))
+        self.length = inputs.shape[1]
+        self.head_dim = head_dim
+        self.tensors = None
+
+    def query(self, inputs: Tensor) -> Tensor:
+        """The queries of all heads, (batch, heads, N, D)."""
+        bias = None if self.bias is None else self.bias[0].flatten()
+        return split_heads(linear(inputs, self.weight[0].flatten(0, 1), bias), self.head_dim)
+
+    def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
+        return self._project(self.inputs, heads)
+
+    def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        position_mask = None if key_mask is None else key_mask[:, 0]
+        inputs, mask = pool(self.inputs, heads.scale, position_mask, heads.positions)
+        return *self._project(inputs, heads.members), None if mask is None else mask.unsqueeze(1)
+
+    def _project(self, inputs: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
+        rows = selection(heads)
+        bias = None if self.bias is None else self.bias[1:, rows].flatten()
+        projected = linear(inputs, self.weight[1:, rows].flatten(0, 2), bias)
+        both = projected.unflatten(-1, (2, len(heads), self.head_dim))
+        return both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)
+
+
+def plain(projection: nn.Module) -> bool:
+    """Whether a projection may be cut: an nn.Linear itself (no LoRA, not quantised), which nobody watches."""
+    watched = projection._forward_hooks or projection._forward_pre_hooks
+    return type(projection) is nn.Linear and not watched

@@ -1,0 +1,190 @@
+"""timm's Attention with a problem in the place of softmax."""
+
+from __future__ import annotations
+
+import copyreg
+import inspect
+from collections.abc import MutableMapping
+from copy import deepcopy
+from functools import cache
+from typing import Any, cast
+
+import torch
+from timm.layers.attention import Attention
+from torch import Tensor, nn
+
+from primaldual.integrations.packed_projection import PackedSource, plain
+from primaldual.integrations.sites import Attending
+from primaldual.integrations.timm_positions import (
+    Positions,
+    SquareImage,
+    lay_out,
+    needs_positions,
+    pools,
+    stated_layout,
+)
+from primaldual.kernels.layout import SEQUENCE, Layout
+from primaldual.kernels.masks import from_torch_mask, read_mask
+from primaldual.nn.inputs import clean
+from primaldual.primal.presets import preset
+from primaldual.primal.problem import PrimalProblem
+
+
+class AttentionClass(type):
+    """The type of our attention classes: those of :func:`attention_class` are pickled by what they are made from."""
+
+    made_from: tuple[str | PrimalProblem, Layout | None] | None = None
+
+
+def _reduce(cls: AttentionClass) -> str | tuple[Any, ...]:
+    made_from = vars(cls).get("made_from")
+    return cls.__qualname__ if made_from is None else (_rebuilt, made_from)
+
+
+copyreg.pickle(AttentionClass, _reduce)
+
+
+class PrimalDualAttention(Attention, metaclass=AttentionClass):
+    """timm's Attention of any primal problem: a sum of heads, each a support vector regression.
+
+    Constructor, parameters and their names are timm's, and so state_dicts load either way; what the problem learns
+    is added under ``problem``. A state_dict without it leaves the problem as it is.
+
+    Attributes:
+        problem: what mixes the heads.
+        positions: what says how the tokens of a call lie, None where it does not matter or the problem says it.
+    """
+
+    problem: Attending
+    positions: Positions | None
+
+    __signature__ = inspect.signature(Attention)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        attention, layout = type(self).made_from or ("softmax", None)
+        problem = deepcopy(preset(attention)).bind(self.num_heads, self.head_dim)
+        stated = stated_layout(problem)
+        self.positions = None
+        if stated != SEQUENCE or layout is not None:
+            lay_out(problem, layout if stated == SEQUENCE and layout is not None else stated)
+        elif needs_positions(problem, self.num_heads):
+            self.positions = SquareImage()
+        self.problem = like(problem, self)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (batch, N, dim).
+            attn_mask: broadcastable to (batch, heads, N, N): bool True = attend, or float 0 (attend) and -inf.
+            is_causal: query i attends no key after its own position (as well as what the mask says).
+
+        Returns:
+            (batch, N, dim); a token with nobody to attend to gets what the output projection makes of 0.
+
+        Raises:
+            ShapeError: a mask that does not fit, or another number of tokens than the layout has.
+            ArgumentError: a float mask with other numbers, which are biases.
+        """
+        batch, length, _ = x.shape
+        if self.positions is not None:
+            lay_out(self.problem, self.positions.layout(length))
+        mask = None if attn_mask is None else _may_attend(attn_mask)
+        attendable = read_mask(mask, is_causal, batch, self.num_heads, length, length)
+        alike = attendable.pairs is None and (attendable.keys is None or attendable.keys.shape[1] == 1)
+        keys = x
+        if alike and attendable.keys is not None:
+            x, keys, _ = clean((x, x, x), attendable)
+        dropout_p = self.attn_drop.p if self.training else 0.0
+        if alike and pools(self.problem, self.num_heads) and pools_before_projecting(self):
+            source = PackedSource(keys, self.qkv, self.num_heads, self.head_dim)
+            mixed = self.problem(self.q_norm(source.query(x)), source, attendable, dropout_p)
+        else:
+            packed = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+            query, key, value = packed.unbind(0)
+            query, key = self.q_norm(query), self.k_norm(key)
+            mixed = self.problem.attend(query, key, value, mask, is_causal, dropout_p)
+        out = self.norm(mixed.transpose(1, 2).flatten(2))
+        gate = getattr(self, "gate", None)
+        if gate is not None:
+            out = out * gate(x).sigmoid()
+        projected: Tensor = self.proj_drop(self.proj(out))
+        return projected
+
+    def _load_from_state_dict(
+        self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        own = f"{prefix}problem."
+        if not any(name.startswith(own) for name in state_dict):
+            state_dict.update({own + name: tensor for name, tensor in self.problem.state_dict().items()})
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def attention_class(
+    attention: str | PrimalProblem, *, layout: Layout | None = None
+) -> type[PrimalDualAttention]:
+    """A class to build timm's models with: ``timm.create_model(..., attn_layer=attention_class("bn"))``.
+
+    A layer does not see its model. Without a layout, what pools or convolves takes its tokens, call by call, for a
+    square image behind the fewest tokens that make it one; :func:`primaldual.convert` on a model that exists reads
+    the grid from the model instead, whatever its sides are.
+
+    Args:
+        attention: a spec such as ``"bn+sh(1,2,4)"``, or a PrimalProblem, of which every layer gets a copy.
+        layout: how the tokens lie, unless the attention says it; ``Layout()`` is a plain sequence.
+
+    Returns:
+        The same class for the same spec and layout. Models built with it can be pickled.
+
+    Raises:
+        SpecError: the spec cannot be read.
+
+    Example:
+        >>> import timm, torch
+        >>> heads = attention_class("bn+sh(1,2,4)")
+        >>> model = timm.create_model("deit_tiny_patch16_224", img_size=64, depth=1, attn_layer=heads)
+        >>> model(torch.randn(1, 3, 64, 64)).shape
+        torch.Size([1, 1000])
+    """
+    if isinstance(attention, str):
+        return _class_of_spec(attention, layout)
+    return _made(deepcopy(preset(attention)), layout)
+
+
+@cache
+def _class_of_spec(spec: str, layout: Layout | None) -> type[PrimalDualAttention]:
+    preset(spec)
+    return _made(spec, layout)
+
+
+def _made(attention: str | PrimalProblem, layout: Layout | None) -> type[PrimalDualAttention]:
+    contents = {
+        "made_from": (attention, layout),
+        "__module__": __name__,
+        "__doc__": PrimalDualAttention.__doc__,
+    }
+    return cast(
+        "type[PrimalDualAttention]", AttentionClass("PrimalDualAttention", (PrimalDualAttention,), contents)
+    )
+
+
+def _rebuilt(attention: str | PrimalProblem, layout: Layout | None) -> type[PrimalDualAttention]:
+    return attention_class(attention, layout=layout)
+
+
+def _may_attend(mask: Tensor) -> Tensor:
+    """timm's mask in our polarity, which is timm's for booleans; float 0 / -inf are read as torch's."""
+    return mask if mask.dtype == torch.bool else from_torch_mask(mask, "attn_mask")
+
+
+def pools_before_projecting(layer: Attention) -> bool:
+    """Whether means of inputs give the means of keys: nothing but a plain linear map lies between."""
+    return type(layer.k_norm) is nn.Identity and plain(layer.qkv)
+
+
+def like(problem: Attending, layer: Attention) -> Attending:
+    """A problem where a layer is, of its precision and in its mode."""
+    weight = layer.proj.weight
+    dtype = weight.dtype if weight.is_floating_point() else None
+    return problem.to(device=weight.device, dtype=dtype).train(layer.training)

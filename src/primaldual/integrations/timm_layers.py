@@ -1,0 +1,148 @@
+"""The attention layers of timm's models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+from timm.layers.attention import Attention
+from torch import nn
+
+from primaldual.errors import UnsupportedError
+from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs, pruned_problem
+from primaldual.integrations.sites import Attending, AttentionSite
+from primaldual.integrations.timm_attention import (
+    PrimalDualAttention,
+    attention_class,
+    like,
+    pools_before_projecting,
+)
+from primaldual.integrations.timm_positions import (
+    EmbeddedImage,
+    Positions,
+    UnknownLayout,
+    groups,
+    needs_positions,
+    size,
+    stated_layout,
+    unknown,
+)
+from primaldual.kernels.layout import SEQUENCE, Layout
+
+__all__ = ["TimmSite", "attention_class", "find"]
+
+
+def find(model: nn.Module) -> list[AttentionSite]:
+    """Every timm Attention, converted or not; classes of their own (EVA, Swin, pooling heads) are none of these."""
+    return [
+        TimmSite(model, path)
+        for path, module in model.named_modules()
+        if type(module) is Attention or isinstance(module, PrimalDualAttention)
+    ]
+
+
+class TimmSite(AttentionSite):
+    """A timm Attention, or what it is turned into: the same object, with another class and a problem."""
+
+    @property
+    def layer(self) -> Attention:
+        """The layer as it is now."""
+        return cast("Attention", self.module)
+
+    @property
+    def heads(self) -> int:
+        return self.layer.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        return self.layer.num_heads
+
+    @property
+    def head_dim(self) -> int:
+        return self.layer.head_dim
+
+    @property
+    def layout(self) -> Layout:
+        owner = self._owner()
+        return UnknownLayout() if owner is None else Layout(size(owner.patch_embed), owner.num_prefix_tokens)
+
+    @property
+    def score_scale(self) -> float | None:
+        scale, usual = self.layer.scale, self.layer.head_dim**-0.5
+        # The fused path of timm does not read the attribute.
+        return None if self.layer.fused_attn or math.isclose(scale, usual) else scale
+
+    @property
+    def problem(self) -> Attending | None:
+        return self.layer.problem if isinstance(self.layer, PrimalDualAttention) else None
+
+    @property
+    def pools_before_projecting(self) -> bool:
+        return pools_before_projecting(self.layer)
+
+    def convert(self, problem: Attending) -> None:
+        layer, positions = self.layer, self._positions(problem)
+        if isinstance(layer, PrimalDualAttention):
+            _forget(layer)
+        else:
+            layer.__class__ = PrimalDualAttention
+        assert isinstance(layer, PrimalDualAttention)
+        layer.problem, layer.positions = like(problem, layer), positions
+
+    def revert(self) -> None:
+        layer = self.layer
+        if isinstance(layer, PrimalDualAttention) and type(layer) is PrimalDualAttention:
+            _forget(layer)
+            del layer.problem, layer.positions
+            self.layer.__class__ = Attention
+
+    def prune(self, keep: Sequence[int]) -> None:
+        layer, gate = self.layer, getattr(self.layer, "gate", None)
+        if type(layer.norm) is not nn.Identity:
+            raise UnsupportedError(
+                f"{self.path} has a {type(layer.norm).__name__} over all heads together (scale_norm), which heads "
+                "that go would change for those that stay"
+            )
+        outputs = [layer.qkv] if gate is None else [layer.qkv, gate]
+        check_prunable(*outputs, layer.proj)
+        if isinstance(layer, PrimalDualAttention):
+            layer.problem = pruned_problem(layer.problem, keep, layer.num_heads)
+        for projection, packs in zip(outputs, (3, 1), strict=False):
+            keep_outputs(projection, keep, layer.head_dim, packs)
+        keep_inputs(layer.proj, keep, layer.head_dim)
+        layer.num_heads = len(keep)
+        layer.attn_dim = len(keep) * layer.head_dim
+
+    def _positions(self, problem: Attending) -> Positions | None:
+        """What will say how tokens lie, None if the problem says it or does not care."""
+        asking = []
+        for part, count in groups(problem, self.heads):
+            needed = needs_positions(part, count)
+            if isinstance(part.subset.layout, UnknownLayout):
+                part.subset.lay_out(SEQUENCE)
+                part.subset.lay_out(stated_layout(part))
+                if needed and part.subset.layout == SEQUENCE:
+                    raise unknown()
+            if needed:
+                asking.append(part.subset.layout)
+        owner, here = self._owner(), self.layout
+        if owner is None or not asking or any(layout != here for layout in asking):
+            return None
+        return EmbeddedImage(owner.patch_embed, here.prefix, getattr(owner, "dynamic_img_size", False))
+
+    def _owner(self) -> Any:
+        """The nearest model around the layer that embeds patches and says how many tokens stand before them."""
+        path = self.path
+        while path:
+            path = path.rpartition(".")[0]
+            around = self.model.get_submodule(path)
+            grid = getattr(getattr(around, "patch_embed", None), "grid_size", None)
+            if grid is not None and hasattr(around, "num_prefix_tokens"):
+                return around
+        return None
+
+
+def _forget(layer: PrimalDualAttention) -> None:
+    if isinstance(layer.positions, EmbeddedImage):
+        layer.positions.forget()
