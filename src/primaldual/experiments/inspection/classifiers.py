@@ -57,5 +57,5 @@ def classifier_subject(folder: Path, data: str | None, cases: int, data_dir: Pat
         f"a classifier of primaldual with {classifier.attention} attention, from {folder}",
         [classifier.prepare(piece) for piece in pieces(chosen)],
         len(chosen),
-        f"{len(chosen)} of {len(part.X)} series of {part.name}, spread over {part.description}",
+        f"{len(chosen)} of {len(part.X)} series of {part.name}, {part.description}",
     )

@@ -71,6 +71,8 @@ def distance_figure(layer: LayerHeads) -> str:
             _draw_tree(upper, tree)
         upper.set_xlim(0, 10 * heads)
         upper.set_ylim(bottom=0)
+        top = 0.0 if tree is None else float(tree[:, 2].max())
+        upper.set_yticks([0, top] if top else [0], ["0", f"{top:.2g}"] if top else ["0"])
         upper.set_xticks([])
         upper.spines["bottom"].set_visible(False)
         upper.grid(visible=False)
