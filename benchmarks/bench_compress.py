@@ -12,12 +12,13 @@ import argparse
 import json
 import time
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import torch
+from benchmarks.text_data import texts
 from torch import Tensor, nn
 
-from benchmarks.text_data import texts
 from primaldual.analysis.latency import interleaved_latency
 from primaldual.compression.compress import compress
 from primaldual.compression.readout import default_readout, similarity
@@ -82,7 +83,7 @@ def measure(seed: int, attention: str, budgets: tuple[float, ...], seconds: floa
         batch = sets["film reviews"][0]
         with torch.no_grad():
             timing = interleaved_latency(
-                {"original": lambda: original(**batch), "compressed": lambda model=model: model(**batch)}, 15
+                {"original": partial(original, **batch), "compressed": partial(model, **batch)}, 15
             )
         row["latency"] = timing["compressed"].median / timing["original"].median
         found["budgets"].append(row)

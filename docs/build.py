@@ -62,7 +62,7 @@ class Facts:
     @property
     def page(self) -> str:
         """File name."""
-        words = re.sub(r"\((?:\d+,?)+\)", "", self.spec)
+        words = re.sub(r"\((?:\d+,?)+(?:kept=[\d.]+)?\)", "", self.spec)
         return re.sub(r"\W+", "_", words).strip("_") + ".md"
 
 
@@ -305,7 +305,34 @@ PRESETS = (
             ),
         ),
         "Attention-SH of " + PAPER,
-        "The abstract says that less training data is used; consecutive windows and their means are our reading.",
+        "The abstract says that less training data is used; consecutive windows and their means are our reading, and so "
+        "are `prefix`, `suffix` (first and last tokens that stay by themselves) and `weighted`, by which a pair counts "
+        "for its n members: log n is added to its logit.",
+    ),
+    Facts(
+        "anchored(1,1,2,4,kept=0.5)",
+        "As sh, but each pair stands for its members around one query, and the keys that this query weighs most are pairs "
+        "by themselves.",
+        "Scaled heads for models that are trained already: of N / r_h pairs a share `kept` are single keys, the others "
+        "means weighted by exp(a_h · k_j), with what they count added to their logits.",
+        (
+            Cost(
+                "mean(1/r) of softmax, + O(N D) and a sort",
+                "O(N D)",
+                f"pooled by scattering, then {SDPA} with a bias",
+            ),
+            Cost("O(N² (N/r) D)", "chunks", DEFINITION),
+            Cost("O(N² (N/r) D)", "chunks", DEFINITION),
+        ),
+        (
+            ("`softmax` with all scales 1.", same("anchored(1,1,1,1,kept=0.5)", "softmax")),
+            (
+                "`sh` that counts members, without kept keys and with anchors of 0.",
+                same("anchored(1,1,2,4)", "sh(1,1,2,4,weighted=true)"),
+            ),
+        ),
+        "Ours, after Attention-SH of " + PAPER,
+        "All of it is ours; `compress` sets the anchors to the mean queries of real inputs.",
     ),
     Facts(
         "bn+sh(1,1,2,4)",

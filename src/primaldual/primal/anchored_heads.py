@@ -139,9 +139,7 @@ class AnchoredHeads(PooledHeads):
     def _scores(self, key: Tensor, heads: HeadSet) -> Tensor:
         """s_j of the keys, (batch, heads, N, 1)."""
         if self.anchor is None:
-            raise ArgumentError(
-                "anchored heads have an anchor each: call problem.bind(heads, head_dim) first"
-            )
+            return torch.zeros_like(key[..., :1])
         return (key * self.anchor[heads.members].unsqueeze(1)).sum(-1, keepdim=True)
 
     def formula(self, style: str) -> list[str]:
