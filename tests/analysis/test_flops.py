@@ -9,6 +9,7 @@ from primaldual.analysis import layer_flops, mixing_flops, model_flops
 from primaldual.errors import ArgumentError
 from primaldual.models import TimeSeriesTransformer
 from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.head_groups import HeadGroups
 from primaldual.primal.presets import preset
 
 SPECS = ["softmax", "bn", "bn(scale=none)", "sh(1,1,2,4)", "bn+sh", "sh(3,1,3,2)"]
@@ -34,6 +35,19 @@ def test_layer_count_is_what_pytorch_counts(spec, length):
 @pytest.mark.parametrize("spec", ["softmax", "sh(1,2,2,4)"])
 def test_grouped_queries_count_the_shared_projections_once(spec):
     layer = MultiheadAttention(32, 4, kv_heads=2, attention=spec, batch_first=True).eval()
+    inputs = torch.randn(1, 20, 32)
+    assert layer_flops(layer, 20).total == _measured(
+        lambda: layer(inputs, inputs, inputs, need_weights=False)
+    )
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("members", [[1, 3], [0, 1, 3]])
+def test_heads_that_solve_different_problems_are_counted_by_group(members, kv_heads):
+    layer = MultiheadAttention(32, 4, kv_heads=kv_heads, batch_first=True).eval()
+    scales = ",".join(map(str, range(1, len(members) + 1)))
+    rest = [head for head in range(4) if head not in members]
+    layer.problem = HeadGroups([(preset(f"sh({scales})"), members), (preset("bn"), rest)])
     inputs = torch.randn(1, 20, 32)
     assert layer_flops(layer, 20).total == _measured(
         lambda: layer(inputs, inputs, inputs, need_weights=False)

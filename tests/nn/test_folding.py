@@ -19,6 +19,7 @@ from primaldual import (
 )
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.nn.encoder import Encoder
+from primaldual.primal.head_groups import HeadGroups
 
 EXACT = {torch.float32: 1e-6, torch.float64: 1e-12}
 """Largest difference over the largest output."""
@@ -227,6 +228,12 @@ def with_hook():
     return layer
 
 
+def in_groups(spec):
+    layer = MultiheadAttention(16, 4, batch_first=True, dtype=torch.float64)
+    layer.problem = HeadGroups([(preset(spec).bind(2, 4), [0, 2]), (preset("softmax"), [1, 3])])
+    return layer
+
+
 REFUSED = {
     "adapter": (with_adapter, "q_proj is of type Adapted; accepted is a plain nn.Linear"),
     "hook": (with_hook, "k_proj is of type nn.Linear with hooks"),
@@ -245,6 +252,10 @@ REFUSED = {
         lambda: nn.ModuleList([trained("bn(running=true)"), preset("bn(running=true)").bind(4, 4)]),
         "at '1.transform.averages' belong to no MultiheadAttention",
     ),
+    "in one of several groups": (
+        lambda: in_groups("bn(running=true)"),
+        "at 'problem.problems.0.transform.averages' belong to no MultiheadAttention with one problem for all heads",
+    ),
 }  # fmt: skip
 
 
@@ -253,6 +264,23 @@ def test_what_cannot_be_folded_is_named(name):
     make, message = REFUSED[name]
     with pytest.raises(UnsupportedError, match=message):
         fold_batch_norm(make())
+
+
+def test_beside_a_layer_whose_heads_differ():
+    model = nn.ModuleList([in_groups("bn"), trained("bn(running=true)")])
+    folded = fold_batch_norm(model)
+    assert [layer.problem.spec() for layer in folded] == [
+        "bn in heads [0, 2], softmax in heads [1, 3]",
+        "softmax",
+    ]
+
+
+@pytest.mark.parametrize("spec", ["bn(beta=0.5,learnable=true,running=true)", "linear+bn(running=true)"])
+def test_heads_of_another_width(spec):
+    layer = trained(spec, kv_heads=2, head_dim=6)
+    folded = fold_batch_norm(layer)
+    for inputs, options in cases(torch.float64):
+        close(folded(inputs, inputs, inputs, **options)[0], layer(inputs, inputs, inputs, **options)[0])
 
 
 def test_the_layer_is_named_and_the_original_unchanged():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 from torch import nn
 
@@ -11,6 +12,7 @@ from primaldual.errors import ArgumentError
 from primaldual.models import TimeSeriesTransformer
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.depthwise import DepthwiseConvolution
+from primaldual.primal.head_groups import HeadGroups
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import Window
@@ -53,7 +55,11 @@ class ModelFlops:
 
 
 def mixing_flops(
-    problem: PrimalProblem, heads: int, head_dim: int, query_length: int, key_length: int | None = None
+    problem: PrimalProblem | HeadGroups,
+    heads: int,
+    head_dim: int,
+    query_length: int,
+    key_length: int | None = None,
 ) -> int:
     """Operations of the attention itself, on projected queries, keys and values of one sequence.
 
@@ -82,6 +88,9 @@ def mixing_flops(
         17280
     """
     key_length = query_length if key_length is None else key_length
+    if isinstance(problem, HeadGroups):
+        groups = [(part, len(members)) for part, members in problem.pairs()]
+        return sum(mixing_flops(part, count, head_dim, query_length, key_length) for part, count in groups)
     features = _features(problem, head_dim, key_length)
     filters = [part for part in problem.transform.modules() if isinstance(part, DepthwiseConvolution)]
     total = 0
@@ -106,13 +115,15 @@ def layer_flops(layer: MultiheadAttention, length: int) -> AttentionFlops:
         >>> layer_flops(layer, 10)
         AttentionFlops(projections=327680, mixing=25600)
     """
-    problem = layer.problem
+    problem = cast("PrimalProblem | HeadGroups", layer.problem)
     projections = 2 * 2 * length * layer.embed_dim * layer.num_heads * layer.head_dim
     sharing = layer.num_heads // layer.kv_heads
-    for heads in problem.subset.head_sets(layer.num_heads):
-        rows = len({head // sharing for head in heads.members}) * layer.head_dim
-        pairs = _pooled_length(problem, heads.scale, length)
-        projections += 2 * pairs * rows * (layer.k_proj.in_features + layer.v_proj.in_features)
+    alike = [] if isinstance(problem, HeadGroups) else [(problem, list(range(layer.num_heads)))]
+    for part, members in problem.pairs() if isinstance(problem, HeadGroups) else alike:
+        for heads in part.subset.head_sets(len(members)):
+            rows = len({members[head] // sharing for head in heads.members}) * layer.head_dim
+            pairs = _pooled_length(part, heads.scale, length)
+            projections += 2 * pairs * rows * (layer.k_proj.in_features + layer.v_proj.in_features)
     return AttentionFlops(projections, mixing_flops(problem, layer.num_heads, layer.head_dim, length))
 
 

@@ -13,6 +13,7 @@ from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.depthwise import DepthwiseConvolution
+from primaldual.primal.head_groups import HeadGroups
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.primal.transforms import Identity, Transform
 
@@ -52,13 +53,17 @@ def fold_batch_norm(module: Model) -> Model:
     if not isinstance(module, nn.Module):
         raise ArgumentError(f"module must be a torch.nn.Module; got {type(module).__name__}")
     folded = deepcopy(module)
-    layers = {name: layer for name, layer in folded.named_modules() if isinstance(layer, MultiheadAttention)}
+    layers = {
+        name: layer
+        for name, layer in folded.named_modules()
+        if isinstance(layer, MultiheadAttention) and not isinstance(layer.problem, HeadGroups)
+    }
     to_fold = {name: layer for name, layer in layers.items() if _place(_steps(layer)) is not None}
     for name, part in folded.named_modules():
         if isinstance(part, RunningStatistics) and not any(name.startswith(_prefix(at)) for at in to_fold):
             raise UnsupportedError(
-                f"the running statistics at {name!r} belong to no MultiheadAttention, whose projections could take "
-                "them up"
+                f"the running statistics at {name!r} belong to no MultiheadAttention with one problem for all heads, "
+                "whose projections could take them up"
             )
     if not to_fold:
         found = ", ".join(f"{layer.problem.spec()!r} at {name!r}" for name, layer in layers.items())
