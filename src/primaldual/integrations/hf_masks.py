@@ -70,19 +70,22 @@ def sort_mask(
     """
     if mask is None:
         return _without_mask(is_causal, query_length, key_length)
+    whole = mask
+    if mask.dim() == 4 and mask.shape[2] > 1 and mask.stride(2) == 0:
+        mask = mask[:, :, :1]
     if torch.compiler.is_compiling():
         attend = from_torch_mask(mask, name) if mask.dtype != torch.bool else mask
         if attend.shape[-2] == 1:
             return SortedMask(key_length, keys=attend)
         return SortedMask(key_length, pairs=attend)
     state = (0 if mask.is_inference() else mask._version, query_length, key_length)
-    remembered = getattr(mask, "_primaldual", None)
+    remembered = getattr(whole, "_primaldual", None)
     if remembered is None or remembered[0] != state:
         # One mask goes to every layer; what is remembered lives as long as it, and holds no view of it.
         own = from_torch_mask(mask, name) if mask.dtype != torch.bool else None
         found = _sorted(mask if own is None else own, query_length, key_length)
         remembered = state, found if own is not None else replace(found, pairs=None), found.pairs is not None
-        mask._primaldual = remembered  # type: ignore[attr-defined]
+        whole._primaldual = remembered  # type: ignore[attr-defined]
     found = remembered[1]
     if remembered[2] and found.pairs is None:
         return replace(found, pairs=mask)
@@ -134,4 +137,8 @@ def _order(valid: Tensor | None, last: bool) -> Tensor | None:
     behind = valid if last else ~valid
     if not torch.compiler.is_compiling() and bool((behind[:, 1:] >= behind[:, :-1]).all()):
         return None
-    return behind.to(torch.uint8).argsort(dim=-1, stable=True)
+    front = (~behind).cumsum(-1)
+    place = torch.where(behind, front[..., -1:] + behind.cumsum(-1), front) - 1
+    return torch.zeros_like(place).scatter(
+        -1, place, torch.arange(place.shape[-1], device=place.device).expand_as(place)
+    )

@@ -41,10 +41,15 @@ def salient_pool(
     total = flat.new_zeros(slots).scatter_add(2, pair, shifted)
     shares = (shifted / total.gather(2, pair).clamp_min(torch.finfo(flat.dtype).tiny)).unsqueeze(-1)
 
-    def mean(tensor: Tensor) -> Tensor:
-        index = pair.unsqueeze(-1).expand(-1, -1, -1, tensor.shape[-1])
-        sums = shares.new_zeros(*slots, tensor.shape[-1]).scatter_add(2, index, shares * tensor)
-        return sums[:, :, :-1].to(tensor.dtype)
+    rows = (
+        torch.arange(pair.shape[:2].numel(), device=pair.device)[:, None] * slots[2] + pair.flatten(0, 1)
+    ).flatten()
+
+    def mean(tensor: Tensor) -> Tensor:  # by rows: scattering single numbers takes ten times as long
+        width = tensor.shape[-1]
+        sums = shares.new_zeros(slots[0] * slots[1] * slots[2], width)
+        sums = sums.index_add(0, rows, (shares * tensor).reshape(-1, width))
+        return sums.view(*slots, width)[:, :, :-1].to(tensor.dtype)
 
     present = total[..., :-1] > 0
     logsumexp = torch.where(
@@ -59,7 +64,11 @@ def _pair_of(scores: Tensor, member: Tensor, scale: int, share: float) -> Tensor
     count = member.sum(-1, keepdim=True)
     pairs = (count + scale - 1) // scale
     alone = torch.minimum((share * pairs).long(), pairs - 1).clamp(min=0)
-    order = scores.masked_fill(~member, -torch.inf).sort(dim=-1, descending=True, stable=True).indices
+    ranked = scores.masked_fill(~member, -torch.inf)
+    if torch.compiler.is_exporting():  # ONNX has no stable sort, and takes the earlier of equals
+        order = ranked.sort(dim=-1, descending=True).indices
+    else:
+        order = ranked.sort(dim=-1, descending=True, stable=True).indices
     places = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(-1, order, places)
     salient = member & (rank < alone)

@@ -138,7 +138,7 @@ def training_kernels(
         if log_weight is not None:
             raise UnsupportedError(
                 f"the subset {problem.subset.spec()!r} counts pairs by their members, and the regression counts every "
-                "pair once; solve it without weighted=true"
+                "pair once; accepted are subsets whose pairs count 1 each"
             )
         valid = valid.squeeze(2).expand(*picked.shape[:2], -1)
         _, points = problem.transform.dense(pooled.squeeze(2), pooled, valid.unsqueeze(2), group)
