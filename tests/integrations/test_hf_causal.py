@@ -84,6 +84,8 @@ def test_generation_is_the_same_with_any_cache(build: Callable[..., PreTrainedMo
     assert torch.equal(model.generate(prompt, use_cache=False, **settings), expected)
     assert torch.equal(model.generate(prompt, **settings), expected)
     assert torch.equal(model.generate(prompt, cache_implementation="static", **settings), expected)
+    beams = {**settings, "num_beams": 2}
+    assert torch.equal(model.generate(prompt, **beams), model.generate(prompt, use_cache=False, **beams))
     alone = model.generate(prompt[1:, 3:], do_sample=False, max_new_tokens=7)
     assert torch.equal(alone[:, 3:], expected[1:, 6:])
 

@@ -366,6 +366,23 @@ def test_compiled_models_give_the_same(build: Callable[..., PreTrainedModel], pa
     torch.testing.assert_close(found[valid], expected[valid], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("build", "spec"), [(bert, "bn+sh"), (llama, "bn")])
+def test_exported_models_take_other_lengths(build: Callable[..., PreTrainedModel], spec: str) -> None:
+    model = made(build).double()
+    convert(model, spec, verbose=False)
+    batch, length = torch.export.Dim("batch", min=2, max=8), torch.export.Dim("length", min=5, max=32)
+    sizes = {0: batch, 1: length}
+    fixed = {} if build is bert else {"use_cache": False}
+    given = {"input_ids": tokens(2, 7), "attention_mask": left_padded([7, 4]), **fixed}
+    dynamic = {"input_ids": sizes, "attention_mask": sizes, **dict.fromkeys(fixed)}
+    with torch.no_grad():
+        program = torch.export.export(model, (), given, dynamic_shapes=dynamic).module()
+        mask = left_padded([9, 5, 2])
+        other = {"input_ids": tokens(3, 9), "attention_mask": mask, **fixed}
+        expected, found = model(**other)[0], program(**other)[0]
+    torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize("build", [bert, gpt2, llama, qwen3])
 @pytest.mark.parametrize("spec", ["softmax", "bn", "bn+sh", "linear"])
 def test_half_precision_is_finite_and_close(build: Callable[..., PreTrainedModel], spec: str) -> None:

@@ -16,6 +16,8 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    CLIPConfig,
+    CLIPModel,
     LlamaForCausalLM,
     PreTrainedModel,
     ViTModel,
@@ -126,6 +128,35 @@ def test_encoders_and_decoders_keep_their_own_layers(tmp_path: Path) -> None:
     given = {"input_ids": tokens(2, 6), "decoder_input_ids": tokens(2, 5)}
     with torch.no_grad():
         assert torch.equal(loaded(**given).logits, model(**given).logits)
+
+
+def test_models_of_two_kinds_keep_each_its_own(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    words = {
+        "vocab_size": 60,
+        "max_position_embeddings": 16,
+        "eos_token_id": 2,
+        "bos_token_id": 1,
+        "pad_token_id": 0,
+    }
+    config = CLIPConfig(
+        text_config={**sizes, **words},
+        vision_config={**sizes, "image_size": 16, "patch_size": 4},
+        projection_dim=16,
+    )
+    model = made(lambda: CLIPModel(config))
+    given = {"input_ids": tokens(2, 7).index_fill(1, torch.tensor(6), 2), "pixel_values": images()}
+    convert(model, "bn+sh", layers="vision*", verbose=False)
+    assert model.text_model.config._attn_implementation == "sdpa"
+    convert(model, "conv(3)+bn", layers="text*", verbose=False)
+    find_sites(model)[0].prune([0, 3])
+    moved(model).save_pretrained(tmp_path)
+    loaded = from_pretrained(CLIPModel, tmp_path)
+    with torch.no_grad():
+        assert torch.equal(loaded(**given).logits_per_image, model(**given).logits_per_image)
+    revert(model, "text*")
+    implementations = [part.config._attn_implementation for part in (model.text_model, model.vision_model)]
+    assert implementations == ["sdpa", "primaldual"]
 
 
 def test_transformers_alone_reads_the_weights_with_their_own_attention(tmp_path: Path) -> None:

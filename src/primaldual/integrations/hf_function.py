@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import output_capturing
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_reading as reading
@@ -152,7 +152,7 @@ def _wants_weights(extras: dict[str, Any]) -> bool:
     """Whether the attention maps are asked for: by argument, or by a model that records what its layers return."""
     if extras.get("output_attentions"):
         return True
-    collector = getattr(output_capturing, "_active_collector", None)
+    collector = getattr(sys.modules.get("transformers.utils.output_capturing"), "_active_collector", None)
     if collector is None or torch.compiler.is_compiling():
         return False
     recorded = collector.get()

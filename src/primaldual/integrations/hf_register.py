@@ -123,7 +123,31 @@ def _register(problem: PrimalProblem) -> str:
 
 def _add(name: str, function: Any) -> None:
     ALL_ATTENTION_FUNCTIONS.register(name, function)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(name, sdpa_mask)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, boolean_mask)
+
+
+def boolean_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    mask_function: Any = causal_mask_function,
+    use_vmap: bool = False,
+    **kwargs: Any,
+) -> Tensor | None:
+    """The mask of transformers' sdpa; where all queries may attend the same keys, one row of it, expanded.
+
+    So the attention sees from the strides alone, also in a graph that is compiled, that the mask is one of keys.
+    """
+    same = mask_function is bidirectional_mask_function and not use_vmap
+    found: Tensor | None = sdpa_mask(
+        batch_size,
+        1 if same else q_length,
+        kv_length,
+        mask_function=mask_function,
+        use_vmap=use_vmap,
+        **kwargs,
+    )
+    return found.expand(-1, -1, q_length, -1) if same and found is not None else found
 
 
 def check_leaks(name: str, problem: PrimalProblem, heads: int) -> None:
