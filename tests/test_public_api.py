@@ -5,12 +5,13 @@ import inspect
 import primaldual
 
 NAMES = {
-    "AllKeys", "AttentionClassifier", "AttentionRegressor", "AttentionSVR", "BatchNormalization", "Chain", "Constant",
-    "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
+    "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionSVR", "BatchNormalization", "Chain",
+    "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
     "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset",
     "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",
     "fold_batch_norm",
-    "Conversion", "capture_attention", "convert", "head_report", "prune_heads", "revert",
+    "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
+    "prune_heads", "revert", "uptrain",
     "ImpliedRegression", "SupportVectorExpansion", "implied_regression", "kernel_scale", "solve", "solve_path",
 }  # fmt: skip
 

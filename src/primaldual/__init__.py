@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from primaldual.nn.folding import fold_batch_norm
 from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
@@ -28,8 +29,11 @@ from primaldual.svr import (
 )
 
 if TYPE_CHECKING:
+    from primaldual import integrations
     from primaldual.analysis import capture_attention, head_report
+    from primaldual.compression.compress import compress
     from primaldual.compression.pruning import prune_heads
+    from primaldual.compression.uptraining import uptrain
     from primaldual.estimators import AttentionClassifier, AttentionRegressor, AttentionSVR
     from primaldual.integrations.conversion import Conversion, convert, revert
     from primaldual.models import TimeSeriesTransformer
@@ -43,15 +47,18 @@ _LAZY = {
     "Conversion": "primaldual.integrations.conversion",
     "TimeSeriesTransformer": "primaldual.models",
     "capture_attention": "primaldual.analysis",
+    "compress": "primaldual.compression.compress",
     "convert": "primaldual.integrations.conversion",
     "head_report": "primaldual.analysis",
     "prune_heads": "primaldual.compression.pruning",
     "revert": "primaldual.integrations.conversion",
+    "uptrain": "primaldual.compression.uptraining",
 }
 
 __all__ = [
     "PARTS",
     "AllKeys",
+    "AnchoredHeads",
     "AttentionClassifier",
     "AttentionRegressor",
     "AttentionSVR",
@@ -81,17 +88,20 @@ __all__ = [
     "TruncatedTaylor",
     "Window",
     "capture_attention",
+    "compress",
     "convert",
     "derive",
     "fold_batch_norm",
     "head_report",
     "implied_regression",
+    "integrations",
     "kernel_scale",
     "preset",
     "prune_heads",
     "revert",
     "solve",
     "solve_path",
+    "uptrain",
 ]
 
 
@@ -99,6 +109,8 @@ def __getattr__(name: str) -> object:
     """Load what serves whole models, and may need scikit-learn or aeon, only when it is asked for."""
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
+    if name == "integrations":
+        return import_module("primaldual.integrations")
     raise AttributeError(f"module 'primaldual' has no attribute {name!r}")
 
 
