@@ -41,6 +41,15 @@ def test_grouped_queries_count_the_shared_projections_once(spec):
     )
 
 
+@pytest.mark.parametrize("spec", ["softmax", "sh(1,2,2,4)"])
+def test_heads_of_any_width_are_counted(spec):
+    layer = MultiheadAttention(24, 4, head_dim=9, attention=spec, batch_first=True).eval()
+    inputs = torch.randn(1, 20, 24)
+    assert layer_flops(layer, 20).total == _measured(
+        lambda: layer(inputs, inputs, inputs, need_weights=False)
+    )
+
+
 @pytest.mark.parametrize("kv_heads", [4, 2])
 @pytest.mark.parametrize("members", [[1, 3], [0, 1, 3]])
 def test_heads_that_solve_different_problems_are_counted_by_group(members, kv_heads):

@@ -279,3 +279,73 @@ def test_layers_keep_copies_of_a_problem():
     assert first.problem.transform.head_beta.shape == (4,)
     assert second.problem.transform.head_beta.shape == (2,)
     assert problem.transform.head_beta is None
+
+
+@pytest.mark.parametrize("spec", ["softmax", "bn+sh(1,1,2,4)", "linear", "conv(3,causal=true)"])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_heads_of_any_width(spec, kv_heads):
+    """The definition on 4 heads of width 5 in a model of width 12, all at once and token by token."""
+    torch.manual_seed(0)
+    layer = MultiheadAttention(
+        12,
+        4,
+        kv_heads=kv_heads,
+        head_dim=5,
+        batch_first=True,
+        attention=spec,
+        dtype=torch.float64,
+        out_bias=False,
+    ).eval()
+    inputs = torch.randn(2, 9, 12, dtype=torch.float64)
+    heads = [
+        projection(inputs).unflatten(-1, (-1, 5)).transpose(1, 2)
+        for projection in (layer.q_proj, layer.k_proj, layer.v_proj)
+    ]
+    assert [each.shape[1] for each in heads] == [4, kv_heads, kv_heads]
+    for is_causal in (False, True):
+        out, maps = layer(inputs, inputs, inputs, is_causal=is_causal)
+        mixed = layer.problem.dense(*heads, is_causal=is_causal).transpose(1, 2).flatten(2)
+        assert_close(out, mixed @ layer.out_proj.weight.T)
+        assert maps.shape == (2, 9, 9)
+    state = layer.init_state(2)
+    tokens = torch.cat([layer.step(state, token) for token in inputs.split([4, 1, 1, 3], 1)], 1)
+    assert_close(tokens, out.detach(), rtol=1e-9, atol=1e-9)
+    shapes = {
+        name: tuple(tensor.shape) for name, tensor in layer.state_dict().items() if "weight" in name[6:]
+    }
+    width = 5 * kv_heads
+    assert shapes["q_proj.weight"] == (20, 12)
+    assert shapes["k_proj.weight"] == shapes["v_proj.weight"] == (width, 12)
+    assert shapes["out_proj.weight"] == (12, 20)
+    assert "out_proj.bias" not in layer.state_dict()
+
+
+def test_weights_of_heads_of_any_width_load_from_other_libraries():
+    """Packed as in torch and timm, and separate under the names of transformers."""
+    layer = MultiheadAttention(12, 4, kv_heads=2, head_dim=5)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    state = layer.state_dict()
+    packed = {
+        kind: torch.cat([state[f"{name}_proj.{kind}"] for name in "qkv"]) for kind in ("weight", "bias")
+    }
+    out = {f"proj.{kind}": state[f"out_proj.{kind}"] for kind in ("weight", "bias")}
+    others = (
+        {f"qkv.{kind}": packed[kind] for kind in packed} | out,
+        {f"in_proj_{kind}": packed[kind] for kind in packed} | out,
+        {key.replace("out_proj", "o_proj"): value for key, value in state.items()},
+    )
+    for other in others:
+        fresh = MultiheadAttention(12, 4, kv_heads=2, head_dim=5)
+        fresh.load_state_dict(other)
+        assert_close(fresh.state_dict(), state, rtol=0, atol=0)
+    with pytest.raises(CheckpointError, match=r"qkv\.weight must have 60 rows for this layer; got 40"):
+        MultiheadAttention(12, 4, head_dim=5).load_state_dict(
+            {f"qkv.{kind}": packed[kind] for kind in packed}
+        )
+
+
+@pytest.mark.parametrize("head_dim", [0, -1])
+def test_bad_widths_of_heads(head_dim):
+    with pytest.raises(ArgumentError, match=f"head_dim must be 1 or more; got {head_dim}"):
+        MultiheadAttention(16, 4, head_dim=head_dim)

@@ -62,7 +62,8 @@ class Exponential(FeatureMap):
 
     def __init__(self, *, scale: float | None = None) -> None:
         super().__init__()
-        if scale is not None and (not isinstance(scale, int | float) or not 0 < scale < math.inf):
+        number = isinstance(scale, int | float) and not isinstance(scale, bool)
+        if scale is not None and (not number or not 0 < scale < math.inf):
             raise ArgumentError(f"scale must be a positive number; got {scale}")
         self.scale = scale
         self.name = "" if scale is None else "softmax"
