@@ -420,6 +420,9 @@ def test_a_converted_model_is_copied_pickled_and_loaded(tmp_path):
     for other in (copy.deepcopy(model), torch.load(tmp_path / "model", weights_only=False), fresh):
         assert_close(other(inputs), wanted, rtol=0, atol=0)
     plain = models.encoder(layers=2).state_dict()
+    straight = models.encoder(layers=2)
+    convert(straight, "bn", verbose=False)
+    straight.load_state_dict(plain)
     assert_close(fresh.load_state_dict(plain, strict=False).unexpected_keys, [])
     revert(fresh)
     assert_close(fresh.state_dict(), plain, rtol=0, atol=0)

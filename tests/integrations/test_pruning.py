@@ -103,7 +103,7 @@ def test_heads_that_share_keys_go_together():
     assert_close(layer(inputs, inputs, inputs)[0], wanted, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("keep", [[0, 1], [1, 3], [0], [3]])
+@pytest.mark.parametrize("keep", [[0, 1], [1, 3], [0], [3], [3, 2, 1]])
 def test_groups_of_heads_are_pruned(keep):
     model = models.attention()
     convert(model, "bn(learnable=true)+sh(1,3)", heads=[1, 3], verbose=False)

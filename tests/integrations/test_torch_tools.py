@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from primaldual import convert, revert
 from primaldual.errors import UnsupportedError
+from primaldual.kernels.layout import Layout
 
 pytestmark = [
     # torch copies the program that it exports, and warns of its own class in doing so.
@@ -154,6 +155,53 @@ def test_dynamic_quantisation(conversion):
     tokens = torch.cat([layer.step(state, token) for token in inputs[:, :5].split(1, 1)], 1)
     whole, _ = layer(inputs[:, :5], inputs[:, :5], inputs[:, :5], is_causal=True)
     assert_close(tokens, whole, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+def test_lora_comes_after_conversion():
+    peft = pytest.importorskip("peft")
+    inputs = models.sequences(dtype=torch.float32)
+    for targets in (["self_attn"], ["out_proj"]):
+        wrapped = peft.get_peft_model(
+            models.encoder(dtype=torch.float32), peft.LoraConfig(target_modules=targets)
+        )
+        with pytest.raises(UnsupportedError, match=r"self_attn.* has (weights that are computed|a wrapper)"):
+            convert(wrapped, "bn")
+    model = converted("bn+sh", dtype=torch.float32, nested=True)
+    plain = model(inputs)
+    settings = peft.LoraConfig(target_modules=["q_proj", "v_proj", "out_proj"], r=2, init_lora_weights=False)
+    tuned = peft.get_peft_model(model, settings).eval()
+    wanted = tuned(inputs)
+    assert (wanted - plain).abs().max() > 0.01
+    with torch.no_grad():  # the encoder does not pack sequences for maps that it does not know
+        padded = tuned(inputs, src_key_padding_mask=models.padding(models.LENGTH))
+    assert padded.isfinite().all()
+    with pytest.raises(
+        UnsupportedError, match=r"cannot be reverted: .*; got peft\.tuners\.lora\.layer\.Linear"
+    ):
+        revert(tuned)
+    merged = tuned.merge_and_unload()
+    assert_close(merged(inputs), wanted, rtol=1e-4, atol=1e-4)
+    assert len(revert(merged)) == 2
+
+
+def test_an_image_model_of_torchvision():
+    vision = pytest.importorskip("torchvision.models.vision_transformer")
+    torch.manual_seed(0)
+    model = vision.VisionTransformer(
+        32, 8, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=32, num_classes=5
+    ).eval()
+    nn.init.normal_(model.heads.head.weight)
+    images = torch.randn(2, 3, 32, 32)
+    before = model(images)
+    assert convert(model, "softmax", sample=images, verbose=False).change < 1e-5
+    assert_close(model(images), before, rtol=1e-4, atol=1e-5)
+    patches = Layout(grid=(4, 4), prefix=1)
+    report = convert(model, "bn+sh(1,1,2,2)", layout=patches, sample=images, verbose=False)
+    assert report.change > 0.01
+    assert {layer.self_attention.problem.subset.layout for layer in model.encoder.layers} == {patches}
+    assert len(revert(model)) == 2
+    assert torch.equal(model(images), before)
 
 
 TWO_PROCESSES = """
