@@ -336,6 +336,12 @@ def tied():
     return model
 
 
+def sharing_a_map():
+    model = nn.ModuleList([models.attention(), models.attention()])
+    model[1].out_proj = model[0].out_proj
+    return model
+
+
 def quantised():
     layer = models.attention()
     layer.in_proj_weight = nn.Parameter(
@@ -353,6 +359,7 @@ def quantised():
         (normalised, "computed from others"),
         (patched, "a wrapper around its forward"),
         (tied, r"layers\.0\.self_attn has weights that layers\.1\.self_attn\.in_proj_weight has too"),
+        (sharing_a_map, r"0 has weights that 1\.out_proj has too"),
         (quantised, "weights of type Int8"),
     ],
 )

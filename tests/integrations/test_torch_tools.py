@@ -209,6 +209,7 @@ import copy, os, sys
 import torch
 from torch import distributed
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed._composable.replicate import replicate
 from torch.nn.parallel import DistributedDataParallel
 from tests.integrations import torch_models as models
 from primaldual import convert
@@ -245,7 +246,7 @@ with FullyShardedDataParallel.summon_full_params(flat):
     gathered = [each.full_tensor() for each in in_shards.parameters()]
     for found in (list(replicated.parameters()), gathered, list(flat.parameters())):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
-for wrapped in (replicated, in_shards, flat, sharded(plain)):
+for wrapped in (replicated, in_shards, flat, sharded(copy.deepcopy(plain)), replicate(plain)):
     kinds = [type(module) for module in wrapped.modules()]
     try:
         convert(wrapped, "bn(learnable=true)", verbose=False)

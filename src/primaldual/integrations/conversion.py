@@ -19,8 +19,16 @@ from primaldual.kernels.layout import Layout
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 
-WRAPPERS = {"DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule", "DeepSpeedEngine"}
-"""Classes that keep references to the layers and parameters of a model."""
+WRAPPERS = {
+    "DDP",
+    "DeepSpeedEngine",
+    "DistributedDataParallel",
+    "FSDPModule",
+    "FullyShardedDataParallel",
+    "OptimizedModule",
+    "ReplicateModule",
+}
+"""Classes, and base classes that modules are given, which keep references to the layers and parameters of a model."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +209,7 @@ def _refuse_wrapped(model: nn.Module, done: str) -> None:
             raise UnsupportedError(
                 f"model must be {done} before it is compiled; {where} is a compiled {name}"
             )
-        if name in WRAPPERS or name.startswith("FSDP"):
+        if any(base.__name__ in WRAPPERS for base in type(module).__mro__):
             raise UnsupportedError(f"model must be {done} before it is wrapped; {where} is of type {name}")
         for tensor in module._parameters.values():
             if type(tensor).__name__ == "DTensor":

@@ -26,7 +26,11 @@ PARAMETERS = {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight
 
 
 class ConvertedMultiheadAttention(MultiheadAttention):
-    """A layer in the place of an nn.MultiheadAttention, which it can turn back into."""
+    """A layer in the place of an nn.MultiheadAttention, which it can turn back into.
+
+    In an nn.TransformerEncoder, padded sequences are packed in evaluation as they were before, so that its outputs
+    there are exactly 0 at the padding, and its final norm's of 0; in training they are whatever comes out, as in torch.
+    """
 
     @classmethod
     def of(cls, layer: nn.MultiheadAttention, problem: Attending) -> ConvertedMultiheadAttention:
@@ -209,13 +213,15 @@ class TorchSite(AttentionSite):
         return self.model.get_submodule(self.path.rpartition(".")[0])
 
     def _tied(self) -> str | None:
-        """The name of a parameter elsewhere in the model that is one of the layer's own."""
+        """The name of a parameter or module elsewhere in the model that is one of the layer's own."""
         module = self.module
-        own, inside = {id(tensor) for tensor in module.parameters()}, {id(part) for part in module.modules()}
+        inside = {id(part) for part in module.modules()}
+        own = inside - {id(module)} | {id(tensor) for tensor in module.parameters()}
         for path, part in self.model.named_modules():
-            for name, tensor in part._parameters.items():
-                if id(tensor) in own and id(part) not in inside:
-                    return f"{path}.{name}"
+            if id(part) not in inside:
+                for name, held in (*part._parameters.items(), *part._modules.items()):
+                    if id(held) in own:
+                        return f"{path}.{name}".lstrip(".")
         return None
 
 
