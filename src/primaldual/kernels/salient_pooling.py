@@ -42,7 +42,7 @@ def salient_pool(
     shares = (shifted / total.gather(2, pair).clamp_min(torch.finfo(flat.dtype).tiny)).unsqueeze(-1)
 
     rows = (
-        torch.arange(pair.shape[:2].numel(), device=pair.device)[:, None] * slots[2] + pair.flatten(0, 1)
+        torch.arange(slots[0] * slots[1], device=pair.device)[:, None] * slots[2] + pair.flatten(0, 1)
     ).flatten()
 
     def mean(tensor: Tensor) -> Tensor:  # by rows: scattering single numbers takes ten times as long
