@@ -68,6 +68,11 @@ class AttentionSite(ABC):
         """What the layer attends with, None before it is converted."""
 
     @property
+    def pools_before_projecting(self) -> bool:
+        """Whether pooled heads also project fewer keys and values."""
+        return False
+
+    @property
     def refusal(self) -> str | None:
         """Why the layer cannot be converted, None if it can."""
         return None
