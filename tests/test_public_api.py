@@ -6,9 +6,9 @@ import primaldual
 
 NAMES = {
     "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionSVR", "BatchNormalization", "Chain",
-    "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Identity", "MaskedKeys",
-    "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures", "Subset",
-    "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",
+    "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Identity",
+    "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures",
+    "Subset", "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",
     "fold_batch_norm",
     "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
     "prune_heads", "revert", "uptrain",

@@ -99,7 +99,7 @@ def with_forward_of_its_own():
             r"layers\.0\.self_attn: .*one integer for each of the 4 heads; got 2",
         ),
         ({"attention": "sh(1,2,4)", "heads": [1, 2]}, ArgumentError, "each of the 2 heads; got 3"),
-        ({"attention": "atention"}, SpecError, "unknown part 'atention'"),
+        ({"attention": "softmaxx"}, SpecError, "unknown part 'softmaxx'"),
         ({"attention": None}, SpecError, "attention must be a spec string or a PrimalProblem; got NoneType"),
         ({"sample": torch.randn(2, 5, 8)}, ShapeError, r"length, 16\); got shape \(2, 5, 8\)"),
     ],

@@ -16,7 +16,7 @@ from primaldual.kernels.precision import own_precision
 from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.piecewise import attend_piecewise
-from primaldual.primal.sources import KeyValueSource, TensorSource, selection
+from primaldual.primal.sources import KeyValueSource, TensorSource, pick, selection
 from primaldual.primal.subsets import restrict
 from primaldual.primal.training_sets import TrainingSet
 
@@ -89,7 +89,7 @@ def attend_source(
     for group in groups:
         training = problem.subset.training_set(source, attendable, group, query_length)
         members = group.members
-        picked = query if len(members) == heads else query[:, selection(members)]
+        picked = query if len(members) == heads else pick(query, members)
         if neighbours is not None:
             visible = neighbours.select(selection(members))
             with own_precision(query.device):
@@ -105,11 +105,22 @@ def attend_source(
         outputs.append(out)
     if len(outputs) == 1:
         return outputs[0]
-    joined = torch.cat([out.transpose(1, 2) for out in outputs], 2).transpose(1, 2)
-    order = [head for group in groups for head in group.members]
-    if order == sorted(order):
-        return joined
-    return joined[:, [order.index(head) for head in range(heads)]]
+    return _in_order(outputs, [group.members for group in groups])
+
+
+def _in_order(outputs: list[Tensor], members: list[list[int]]) -> Tensor:
+    """The outputs of groups of heads as one, heads last in memory, each copied once."""
+    place = {head: (group, local) for group, heads in enumerate(members) for local, head in enumerate(heads)}
+    runs: list[list[int]] = []
+    for head in range(len(place)):
+        group, local = place[head]
+        if runs and runs[-1][0] == group and runs[-1][2] == local:
+            runs[-1][2] += 1
+        else:
+            runs.append([group, local, local + 1])
+    return torch.cat(
+        [outputs[group].transpose(1, 2)[:, :, start:stop] for group, start, stop in runs], 2
+    ).transpose(1, 2)
 
 
 def _neighbours(

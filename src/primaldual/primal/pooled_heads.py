@@ -40,6 +40,7 @@ class PooledHeads(Subset):
     """
 
     name = "sh"
+    piecewise = True
 
     def __init__(
         self,
