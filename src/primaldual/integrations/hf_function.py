@@ -96,6 +96,8 @@ def solve(
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     found = sort_mask(attention_mask, causal, query.shape[2], key.shape[2])
     positions = Positions.of(problem)
+    if not positions.count:
+        found = found.without_padding_behind()
     _check_positions(problem, positions, causal, query.shape[2], found.length, extras.get("sliding_window"))
     parts = arrange(positions, query, key, value, found)
     row, _, whole = parts[0]

@@ -20,6 +20,7 @@ class SortedMask:
         is_causal: query i stands at position ``i + length - Nq`` and attends no later key.
         pairs: bool (batch, heads or 1, Nq, Nk), None where the other two say it.
         orders: what :meth:`order` has found.
+        shorter: what :meth:`without_padding_behind` has found.
     """
 
     length: int
@@ -27,6 +28,7 @@ class SortedMask:
     is_causal: bool = False
     pairs: Tensor | None = None
     orders: dict[bool, Tensor | None] = field(default_factory=dict, compare=False, repr=False)
+    shorter: list[SortedMask] = field(default_factory=list, compare=False, repr=False)
 
     def valid(self) -> Tensor | None:
         """Bool (batch, length): keys that somebody in the row attends; None = all, or it differs by head."""
@@ -34,6 +36,17 @@ class SortedMask:
         if self.pairs is not None:
             seen = self.pairs[..., : self.length].any(2, keepdim=True)
         return None if seen is None or seen.shape[1] > 1 else seen[:, 0, 0]
+
+    def without_padding_behind(self) -> SortedMask:
+        """The same without the keys behind the last that any row attends, for attentions that count no places."""
+        if self.keys is None or self.pairs is not None or self.is_causal or torch.compiler.is_compiling():
+            return self
+        if not self.shorter:
+            seen = self.keys.flatten(0, 2).any(0).nonzero()
+            length = int(seen[-1]) + 1 if len(seen) else 1
+            keys = _unless_all(self.keys[..., :length].clone())
+            self.shorter.append(self if length == self.length else SortedMask(length, keys))
+        return self.shorter[0]
 
     def order(self, last: bool = False) -> Tensor | None:
         """Long (batch, length): an order with the valid keys in front, or ``last``; None if they stand there."""
