@@ -6,11 +6,12 @@ python -m benchmarks.bench_drop_in
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from primaldual.analysis.latency import interleaved_latency
+from primaldual.bench.timing import Budget, interleaved, ratio
 from primaldual.integrations.conversion import convert
 
 RESULTS = Path(__file__).parent / "results" / "drop_in.json"
@@ -44,14 +45,11 @@ def main() -> None:
                     "own": lambda ids=ids, given=given: own(input_ids=ids, attention_mask=given),
                     "converted": lambda ids=ids, given=given: converted(input_ids=ids, attention_mask=given),
                 }
-                timings = interleaved_latency(runs, repeats=60, warmup=5)
-                ratio = timings["own"].median / timings["converted"].median
-                low = timings["own"].lower / timings["converted"].upper
-                high = timings["own"].upper / timings["converted"].lower
-                rows[f"batch {batch}, {name}"] = {"throughput": ratio, "low": low, "high": high}
-                print(
-                    f"batch {batch}, {name}: throughput {ratio:.3f} of transformers' own ({low:.2f} to {high:.2f})"
-                )
+                seconds = interleaved(runs, Budget(20.0, least=30, most=400))
+                found = ratio(seconds["own"], seconds["converted"])
+                rows[f"batch {batch}, {name}"] = asdict(found)
+                words = f"{found.median:.3f} of transformers' own ({found.lower:.3f} to {found.upper:.3f})"
+                print(f"batch {batch}, {name}: throughput {words}", flush=True)
     RESULTS.write_text(
         json.dumps({"difference": float(difference), "length": 256, "rows": rows}, indent=1) + "\n"
     )

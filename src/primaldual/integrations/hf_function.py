@@ -95,6 +95,15 @@ def solve(
         query = query.expand(key.shape[0], -1, -1, -1)
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     found = sort_mask(attention_mask, causal, query.shape[2], key.shape[2])
+    if (
+        found.is_whole(query.shape[2], key.shape[2])
+        and not _wants_weights(extras)
+        and not extras.get("sliding_window")
+    ):
+        # Nothing to arrange or refuse, which would take longer than a short attention itself.
+        return problem.attend(query, key, value, None, found.is_causal, dropout).transpose(
+            1, 2
+        ).contiguous(), None
     positions = Positions.of(problem)
     if not positions.count:
         found = found.without_padding_behind()

@@ -37,6 +37,10 @@ class SortedMask:
             seen = self.pairs[..., : self.length].any(2, keepdim=True)
         return None if seen is None or seen.shape[1] > 1 else seen[:, 0, 0]
 
+    def is_whole(self, query_length: int, key_length: int) -> bool:
+        """Whether there are as many queries as keys, and no padding."""
+        return query_length == self.length == key_length and self.keys is None and self.pairs is None
+
     def without_padding_behind(self) -> SortedMask:
         """The same without the keys behind the last that any row attends, for attentions that count no places."""
         if self.keys is None or self.pairs is not None or self.is_causal or torch.compiler.is_compiling():

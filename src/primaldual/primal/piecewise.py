@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 
 def attend_piecewise(
-    problem: PrimalProblem, query: Tensor, source: KeyValueSource, attendable: Attendable
+    problem: PrimalProblem,
+    sets: list[HeadSet],
+    query: Tensor,
+    source: KeyValueSource,
+    attendable: Attendable,
 ) -> Tensor | None:
-    """The attention without dropout, or None where other forms are due."""
+    """The attention of sets of heads without dropout, or None where other forms are due."""
     scale = problem.feature_map.score_scale(query.shape[-1])
-    sets = problem.subset.head_sets(query.shape[1])
     if scale is None or not _due(problem, sets, attendable, query.shape[2] == source.length):
         return None
     value_width = query.shape[-1] if source.tensors is None else source.tensors[1].shape[-1]

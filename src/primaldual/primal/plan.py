@@ -80,11 +80,11 @@ def attend_source(
     neighbours = _neighbours(problem, attendable, query, source.length)
     if query_length == 1 and attendable.is_causal:
         attendable = Attendable(attendable.keys, attendable.pairs)
+    groups = problem.subset.head_sets(heads)
     if not dropout_p and neighbours is None:
-        out = attend_piecewise(problem, query, source, attendable)
+        out = attend_piecewise(problem, groups, query, source, attendable)
         if out is not None:
             return out
-    groups = problem.subset.head_sets(heads)
     outputs = []
     for group in groups:
         training = problem.subset.training_set(source, attendable, group, query_length)

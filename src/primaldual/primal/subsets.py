@@ -204,6 +204,8 @@ def group_heads(scales: Sequence[int]) -> list[tuple[int, list[int]]]:
         >>> group_heads((1, 2, 1))
         [(1, [0, 2]), (2, [1])]
     """
+    if scales and scales.count(scales[0]) == len(scales):
+        return [(scales[0], list(range(len(scales))))]
     groups: dict[int, list[int]] = {}
     for head, scale in enumerate(scales):
         groups.setdefault(scale, []).append(head)
