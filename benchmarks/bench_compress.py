@@ -59,10 +59,11 @@ def measure(seed: int, attention: str, budgets: tuple[float, ...], seconds: floa
     for budget in budgets:
         model = deepcopy(original)
         start = time.perf_counter()
+        sensitivity = report.sensitivity if found["budgets"] else None
         curve = () if found["budgets"] else (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
         report: Compression = compress(
             model, batches(calibration), budget, attention=attention, budgets=curve,
-            validation_data=sets["film reviews"], progress=say,
+            validation_data=sets["film reviews"], sensitivity=sensitivity, progress=say,
         )  # fmt: skip
         row: dict = {
             "budget": budget,

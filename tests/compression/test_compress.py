@@ -167,12 +167,14 @@ def test_report_and_figure(model, data, tmp_path):
 
 def test_bad_input_is_refused_and_changes_nothing(model, data):
     before = model.state_dict()
+    other = compress(deepcopy(model), data, 0.6, layers=0, budgets=()).sensitivity
     for wrong, error, words in (
         ({"budget": 0.0}, ArgumentError, "budget"),
         ({"budget": 0.01}, ArgumentError, "cheapest"),
         ({"scales": (2, 4)}, ArgumentError, "scales"),
         ({"attention": "sh(1,2)"}, SpecError, r"\.\.\."),
         ({"layers": 9}, ArgumentError, "layers"),
+        ({"sensitivity": other}, ArgumentError, "8 heads and of scales"),
     ):
         with pytest.raises(error, match=words):
             compress(model, data, **{"budgets": (), **wrong})
@@ -184,6 +186,16 @@ def test_bad_input_is_refused_and_changes_nothing(model, data):
         uptrain(model, model, data, steps=0)
     assert all(site.problem is None for site in find_sites(model))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_another_budget_without_measuring_again(model, data):
+    first = compress(deepcopy(model), data, 0.6, budgets=())
+    runs = []
+    again = compress(
+        deepcopy(model), data, 0.4, sensitivity=first.sensitivity, progress=lambda *told: runs.append(told[0])
+    )
+    assert "sensitivity of heads" not in runs
+    assert again.scales == compress(model, data, 0.4, budgets=()).scales
 
 
 def test_a_compressed_model_reverts(model, data):

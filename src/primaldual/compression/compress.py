@@ -41,6 +41,7 @@ def compress(
     validation_data: Any = None,
     budgets: Sequence[float] = BUDGETS,
     metric: Callable[[nn.Module], float] | None = None,
+    sensitivity: Sensitivity | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Compression:
     """Choose a scale for every head, such that outputs change least at a share of the attention work, and apply it.
@@ -63,6 +64,7 @@ def compress(
             on the calibration data, which are a little too good.
         budgets: also chosen and measured, for the Pareto curve; () = none.
         metric: of the model, measured at every budget of the curve too: accuracy on validation data, say.
+        sensitivity: of an earlier report on the same model, data, scales and layers, for another budget in seconds.
         progress: called with what is being done, steps done and to do.
 
     Raises:
@@ -86,7 +88,7 @@ def compress(
     with evaluating(model), attending(model, layers) as sites:
         step("mean queries", 0, 1)
         make = _Maker(attention, model, mean_queries(model, sites, data))
-        found = measure_sensitivity(
+        found = sensitivity or measure_sensitivity(
             model,
             sites,
             lambda site, scale: make(site, [scale] * site.heads),
@@ -95,6 +97,7 @@ def compress(
             readout,
             lambda done, total: step("sensitivity of heads", done, total),
         )
+        found.check(sites, options)
         chosen = choose_scales(found, sites, budget)
         original = [readout(call(model, batch), batch) for batch in unseen]
         curve = []

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.compression.readout import Readout
+from primaldual.errors import ArgumentError
 from primaldual.integrations.observing import call, watching
 from primaldual.integrations.sites import AttentionSite
 from primaldual.kernels.masks import Attendable
@@ -33,6 +34,15 @@ class Sensitivity:
     scales: tuple[int, ...]
     losses: Tensor
     works: Tensor
+
+    def check(self, sites: Sequence[AttentionSite], scales: Sequence[int]) -> None:
+        """Raise ArgumentError unless it is of these layers and scales."""
+        heads = tuple((layer, head) for layer, site in enumerate(sites) for head in range(site.heads))
+        if self.heads != heads or self.scales != tuple(scales):
+            raise ArgumentError(
+                f"sensitivity must be of the model's {len(heads)} heads and of scales {tuple(scales)}; "
+                f"got {len(self.heads)} heads and {self.scales}"
+            )
 
     @property
     def whole(self) -> float:
