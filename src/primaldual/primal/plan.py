@@ -14,6 +14,7 @@ from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable, keep_attendable, read_mask
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.checks import check_mixing, check_shapes
+from primaldual.primal.definition import weights_of_heads
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.piecewise import attend_piecewise
 from primaldual.primal.sources import KeyValueSource, TensorSource, pick, selection
@@ -188,7 +189,7 @@ def _dense(
     allowed = attendable.matrix(query.shape[2], key.shape[2], query.device)
 
     def rows_of(part: Tensor, allowed: Tensor) -> Tensor:
-        weights, values, _ = problem.dense_heads(part, key, value, allowed, heads)
+        weights, values, _ = weights_of_heads(problem, part, key, value, allowed, heads)
         return weighted_sum(dropout(weights, dropout_p) if dropout_p else weights, values)
 
     if torch.compiler.is_compiling():

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
-from primaldual.kernels import dense
-from primaldual.kernels.masks import Attendable, read_mask
-from primaldual.primal import plan
-from primaldual.primal.checks import check_mixing, check_shapes
+from primaldual.kernels.masks import Attendable
+from primaldual.primal import definition, plan
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.decoding.step import step
 from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
-from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.normalizers import Normalizer, SumOfKernels
 from primaldual.primal.observation import RememberedSource, observe
 from primaldual.primal.parts import Part
-from primaldual.primal.sources import KeyValueSource, selection
-from primaldual.primal.subsets import AllKeys, Subset, restrict
+from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.transforms import Identity, Transform
 
 
@@ -199,20 +194,13 @@ class PrimalProblem(nn.Module):
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
         """The definition, term by term, without any fast form: the reference for :meth:`attend`."""
-        check_shapes(query, key, value)
-        groups = self._dense_groups(query, key, value, mask, is_causal)
-        return _join((heads, dense.weighted_sum(weights, values)) for heads, weights, values, _ in groups)
+        return definition.outputs(self, query, key, value, mask, is_causal)
 
     def weights(
         self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor | list[Tensor]:
         """Kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs."""
-        check_shapes(query, key)
-        groups = list(self._dense_groups(query, key, key, mask, is_causal))
-        if len({weights.shape[-1] for _, weights, _, _ in groups}) == 1:
-            return _join((heads, weights) for heads, weights, _, _ in groups)
-        by_head = {head: weights[:, row] for heads, weights, _, _ in groups for row, head in enumerate(heads)}
-        return [by_head[head] for head in range(len(by_head))]
+        return definition.weights(self, query, key, mask, is_causal)
 
     def attention_map(
         self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
@@ -221,75 +209,7 @@ class PrimalProblem(nn.Module):
 
         ``attention_map @ value`` is the output of the layer.
         """
-        check_shapes(query, key)
-        maps = []
-        for heads, weights, _, shares in self._dense_groups(query, key, key, mask, is_causal):
-            if shares is None:
-                spread = weights
-            else:
-                spread = (weights.unsqueeze(-2) @ shares.to(weights.dtype)).squeeze(-2)
-            maps.append((heads, spread))
-        return _join(maps)
-
-    def dense_heads(
-        self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The definition for heads that pool alike.
-
-        Args:
-            query: (batch, heads of the group, Nq, D), after :meth:`Transform.dense_queries`.
-            key: (batch, heads of the group, Nk, D).
-            value: (batch, heads of the group, Nk, Dv).
-            allowed: bool broadcastable to (batch, heads of the group, Nq or 1, Nk).
-            heads: which heads these are, and the window length of their pairs.
-
-        Returns:
-            Weights (batch, heads, Nq, Nt); training values (batch, heads, Nq or 1, Nt, Dv); the share of
-            each position in each pair (batch, heads, Nq or 1, Nt, Nk), None if pairs are positions.
-        """
-        keys, values, valid, shares, log_weight = self.subset.dense_pairs(key, value, allowed, heads)
-        changed, keys = self.transform.dense(query, keys, valid, heads)
-        if keys.shape[2] == valid.shape[2]:
-            keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
-        kernel_matrix = self._kernel_matrix(changed, keys, valid, log_weight)
-        denominator = self.normalizer.denominator(kernel_matrix)
-        return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0), values, shares
-
-    def _kernel_matrix(self, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None) -> Tensor:
-        """kappa(query_i, key_j) by weight, 0 where not valid; rows scaled against overflow where h cancels it."""
-        left, right = dense.per_query(query, keys)
-        log_kernel = (
-            self.feature_map.log_kernel(left, right) if self.normalizer.cancels_query_factors else None
-        )
-        if log_kernel is None:
-            matrix = self.feature_map.kernel(left, right).reshape(*query.shape[:3], -1)
-            weighted = matrix if log_weight is None else matrix * log_weight.exp()
-            return torch.where(valid, weighted, 0.0)
-        scores = log_kernel.reshape(*query.shape[:3], -1)
-        scores = (scores if log_weight is None else scores + log_weight).masked_fill(~valid, -math.inf)
-        largest = scores.detach().amax(-1, keepdim=True)
-        return (scores - torch.where(largest.isfinite(), largest, 0.0)).exp()
-
-    def _dense_groups(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
-    ) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor | None]]:
-        """Heads, weights, training values and shares of every group of heads that pool alike."""
-        batch, count, query_length, _ = query.shape
-        attendable = read_mask(mask, is_causal, batch, count, query_length, key.shape[2])
-        pattern = self.subset.allowed(query_length, key.shape[2], key.device)
-        if pattern is not None:
-            attendable = restrict(attendable, pattern)
-        check_mixing(self.transform, attendable, query_length, key.shape[2])
-        groups = count // key.shape[1]
-        for heads in self.subset.head_sets(count):
-            members = heads.members
-            allowed = attendable.select(selection(members)).matrix(query_length, key.shape[2], key.device)
-            shared = [head // groups for head in members]
-            picked = query[:, members]
-            if self.transform.mixes_queries:
-                one_sequence = query_length == key.shape[2]
-                picked = self.transform.dense_queries(picked, allowed if one_sequence else None, heads)
-            yield members, *self.dense_heads(picked, key[:, shared], value[:, shared], allowed, heads)
+        return definition.attention_map(self, query, key, mask, is_causal)
 
 
 P = TypeVar("P", bound=Part)
@@ -301,12 +221,3 @@ def _part(name: str, given: P | None, default: type[P], kind: type[P]) -> P:
     if not isinstance(given, kind):
         raise ArgumentError(f"{name} must be a {kind.__name__}; got {type(given).__name__}")
     return given
-
-
-def _join(groups: Iterable[tuple[list[int], Tensor]]) -> Tensor:
-    """Put groups of heads back in order: (batch, heads, ...)."""
-    collected = list(groups)
-    order = [head for heads, _ in collected for head in heads]
-    return torch.cat([tensor for _, tensor in collected], 1)[
-        :, [order.index(head) for head in range(len(order))]
-    ]
