@@ -56,12 +56,13 @@ def measure(seed: int, attention: str, budgets: tuple[float, ...], seconds: floa
     calibration, test, training = films[:CALIBRATION], films[100 : 100 + TEST], films[200:]
     sets = {"film reviews": batches(test), "plots and quotes": batches(others[:TEST])}
     found: dict = {"seed": seed, "attention": attention, "budgets": []}
+    report: Compression | None = None
     for budget in budgets:
         model = deepcopy(original)
         start = time.perf_counter()
-        sensitivity = report.sensitivity if found["budgets"] else None
-        curve = () if found["budgets"] else (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-        report: Compression = compress(
+        sensitivity = None if report is None else report.sensitivity
+        curve = () if report else (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+        report = compress(
             model, batches(calibration), budget, attention=attention, budgets=curve,
             validation_data=sets["film reviews"], sensitivity=sensitivity, progress=say,
         )  # fmt: skip
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.6, 0.4])
     parser.add_argument("--attention", default="anchored(...,kept=0.5)")
-    parser.add_argument("--uptrain-seconds", type=float, default=300.0)
+    parser.add_argument("--uptrain-seconds", type=float, default=150.0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     runs = [
