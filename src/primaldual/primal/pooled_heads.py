@@ -125,6 +125,7 @@ class PooledHeads(Subset):
         counts = None
         if self.weighted:
             counts = log_counts(source.length, heads.scale, attendable.keys, self.layout, value)
+            counts = counts[(None,) * (4 - counts.dim())]
         return MaskedPairs(key, value, query_length, Attendable(keys=mask), log_weight=counts)
 
     def formula(self, style: str) -> list[str]:
