@@ -102,7 +102,7 @@ def sort_mask(
         own = from_torch_mask(mask, name) if mask.dtype != torch.bool else None
         found = _sorted(mask if own is None else own, query_length, key_length)
         remembered = state, found if own is not None else replace(found, pairs=None), found.pairs is not None
-        whole._primaldual = remembered  # type: ignore[attr-defined]
+        whole._primaldual = remembered  # type: ignore[attr-defined] # a tensor takes any attribute
     found = remembered[1]
     if remembered[2] and found.pairs is None:
         return replace(found, pairs=mask)

@@ -62,7 +62,7 @@ def rebuild(model: PreTrainedModel) -> None:
 
 def _building(kind: type) -> Any:
     def build(self: PreTrainedModel, config: Any, *args: Any, **kwargs: Any) -> None:
-        kind.__init__(self, config, *args, **kwargs)  # type: ignore[misc]
+        kind.__init__(self, config, *args, **kwargs)  # type: ignore[misc] # the class is made here
         try:
             rebuild(self)
         except CheckpointError:
@@ -101,4 +101,4 @@ def _entries(config: Any) -> bool:
 def _concrete(model_class: Any, config: Any) -> Any:
     """The class of model that an Auto class stands for."""
     mapping = getattr(model_class, "_model_mapping", None)
-    return model_class if mapping is None else _get_model_class(config, mapping)  # type: ignore[no-untyped-call]
+    return model_class if mapping is None else _get_model_class(config, mapping)  # type: ignore[no-untyped-call] # no types there
