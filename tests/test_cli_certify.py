@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 
 import numpy as np
 import pytest
 from rich.console import Console
+from sklearn.svm import SVR
 
 from primaldual.cli import peer
 from primaldual.cli.certificate import Certified, Output
@@ -90,8 +92,11 @@ def test_ctrl_c(capsys, monkeypatch):
     def press(*_):
         raise KeyboardInterrupt
 
+    pressed = threading.Event()  # until then the fit goes on, however fast the machine
+    monkeypatch.setattr(SVR, "fit", lambda *_: pressed.wait())
     monkeypatch.setattr(peer.threading.Thread, "join", press)
     code, out, err = run(capsys, "certify", "linnerud")
+    pressed.set()
     assert (code, out) == (130, "")
     assert err.strip().endswith("Stopped.")
 
