@@ -7,10 +7,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.bands import Band
+from primaldual.kernels.flash import flash_backward, flash_forward
 from primaldual.kernels.precision import backward_in_own_precision
-
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def flash_band(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float) -> Tensor:
@@ -30,7 +28,7 @@ class _FlashBand(torch.autograd.Function):
         keys, values = band.slabs(key), band.slabs(value)
         bias = _Bias(band, seen, query.dtype)
         parts = [
-            _flash(query[group], keys[group], values[group], attn_mask=bias[group], scale=scale)
+            flash_forward(query[group], keys[group], values[group], bias[group], False, scale)
             for group in band.groups(query.shape[0], bias.elements)
         ]
         out, logsumexp = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
@@ -50,17 +48,15 @@ class _FlashBand(torch.autograd.Function):
         grad_key, grad_value = (torch.zeros_like(rows, dtype=wide) for rows in (key, value))
         grad_queries = []
         for group in band.groups(query.shape[0], max(bias.elements, keys[:1].numel())):
-            grad_query, grad_keys, grad_values = _flash_backward(
+            grad_query, grad_keys, grad_values = flash_backward(
                 grad_out[group],
                 query[group],
                 keys[group],
                 values[group],
-                out[group],
-                logsumexp[group],
-                0.0,
+                (out[group], logsumexp[group]),
+                bias[group],
                 False,
-                attn_mask=bias[group],
-                scale=ctx.scale,
+                ctx.scale,
             )
             grad_queries.append(grad_query)
             band.add_slabs(grad_key, grad_keys, group)

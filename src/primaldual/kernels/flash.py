@@ -83,7 +83,7 @@ def flash_serves(query: Tensor, value_width: int) -> bool:
 def flash_forward(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, is_causal: bool, scale: float
 ) -> Outcome:
-    """Output and log-sum-exp; ``bias`` (batch or 1, heads or 1, 1, Nk) is added to the scores."""
+    """Output and log-sum-exp; ``bias`` (batch or 1, heads or 1, 1 or Nq, Nk) is added to the scores."""
     query, key, value = (_unit_stride(tensor) for tensor in (query, key, value))
     out, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, is_causal, attn_mask=bias, scale=scale
@@ -126,4 +126,5 @@ def additive(key_mask: Tensor | None, query: Tensor, bias: Tensor | None = None)
 
 
 def _unit_stride(tensor: Tensor) -> Tensor:
+    """The tensor with features side by side in memory, as the kernel reads them whatever the stride says."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
