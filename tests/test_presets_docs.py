@@ -11,7 +11,6 @@ import torch
 
 from primaldual import preset
 from primaldual.experiments.mathml import mathml
-from primaldual.primal import plan
 
 BUILD = Path(__file__).parent.parent / "docs" / "build.py"
 
@@ -58,15 +57,11 @@ def test_equation_is_sound_latex_and_has_mathml(facts):
 
 @EVERY
 @pytest.mark.parametrize("case", range(3), ids=["all", "causal", "mask"])
-def test_the_plan_takes_the_way_that_the_page_names(facts, case, monkeypatch):
-    used = []
-    dense = plan._dense
-    monkeypatch.setattr(plan, "_dense", lambda *arguments: used.append(True) or dense(*arguments))
-    query, key, value = torch.randn(3, 1, 4, 64, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
-    mask = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) < 0.7
+def test_the_form_is_the_one_that_the_page_names(facts, case):
+    mask = torch.ones(64, 64, dtype=torch.bool)
     options = [{}, {"is_causal": True}, {"mask": mask}][case]
-    preset(facts.spec).attend(query, key, value, **options)
-    assert bool(used) == (BUILT.DEFINITION in facts.costs[case].how)
+    forms = preset(facts.spec).explain((1, 4, 64, 4), **options).forms
+    assert ("dense" in forms) == (BUILT.DEFINITION in facts.costs[case].how)
 
 
 @EVERY

@@ -60,7 +60,7 @@ def one_by_one(groups, query, key, value, mask, is_causal):
     """The definition of each problem on its own heads, with a key head for every query head."""
     key, value = (each.repeat_interleave(HEADS // each.shape[1], 1) for each in (key, value))
     outputs = torch.empty(*query.shape[:3], DIM, dtype=torch.float64)
-    for problem, members in groups.pairs():
+    for problem, members in groups.problems():
         own = mask if mask is None or mask.shape[1] == 1 else mask[:, members]
         picked = (each[:, members] for each in (query, key, value))
         outputs[:, members] = problem.dense(*picked, own, is_causal)
@@ -145,7 +145,7 @@ def test_running_statistics_follow_their_own_heads():
     ).double()
     given = tensors()
     groups.attend(*given)
-    averages = groups.problems[0].transform.averages
+    averages = groups.groups[0].transform.averages
     assert_close(averages.running_mean.double(), given[1][:, [1, 4]].mean((0, 2)), rtol=1e-5, atol=1e-6)
     evaluated = groups.eval().attend(*given)
     assert_close(evaluated, one_by_one(groups, *given, None, is_causal=False))
@@ -164,7 +164,7 @@ def test_copies_and_pickles():
     for other in (copy.deepcopy(groups), pickle.loads(pickle.dumps(groups))):
         assert_close(other.attend(*given), wanted, rtol=0, atol=0)
     fresh = grouped([(spec, members) for spec, members in DIVISIONS[1]])
-    nn.init.normal_(fresh.problems[1].transform.head_beta)
+    nn.init.normal_(fresh.groups[1].transform.head_beta)
     assert not torch.equal(fresh.attend(*given), wanted)
     fresh.load_state_dict(groups.state_dict())
     assert_close(fresh.attend(*given), wanted, rtol=0, atol=0)

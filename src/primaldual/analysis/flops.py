@@ -89,7 +89,7 @@ def mixing_flops(
     """
     key_length = query_length if key_length is None else key_length
     if isinstance(problem, HeadGroups):
-        groups = [(part, len(members)) for part, members in problem.pairs()]
+        groups = [(part, len(members)) for part, members in problem.problems()]
         return sum(mixing_flops(part, count, head_dim, query_length, key_length) for part, count in groups)
     features = _features(problem, head_dim, key_length)
     filters = [part for part in problem.transform.modules() if isinstance(part, DepthwiseConvolution)]
@@ -119,7 +119,7 @@ def layer_flops(layer: MultiheadAttention, length: int) -> AttentionFlops:
     projections = 2 * 2 * length * layer.embed_dim * layer.num_heads * layer.head_dim
     sharing = layer.num_heads // layer.kv_heads
     alike = [] if isinstance(problem, HeadGroups) else [(problem, list(range(layer.num_heads)))]
-    for part, members in problem.pairs() if isinstance(problem, HeadGroups) else alike:
+    for part, members in problem.problems() if isinstance(problem, HeadGroups) else alike:
         for heads in part.subset.head_sets(len(members)):
             rows = len({members[head] // sharing for head in heads.members}) * layer.head_dim
             pairs = _pooled_length(part, heads.scale, length)

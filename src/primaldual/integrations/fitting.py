@@ -36,7 +36,7 @@ def fitted_problem(
     kept = pruned_problem(present, rest, site.heads)
     groups = [(fit(problem, site, len(members), layout), members)]
     if isinstance(kept, HeadGroups):
-        groups += [(part, [rest[place] for place in places]) for part, places in kept.pairs()]
+        groups += [(part, [rest[place] for place in places]) for part, places in kept.problems()]
     else:
         groups.append((kept, rest))
     return HeadGroups(groups)

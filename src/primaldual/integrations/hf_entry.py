@@ -40,7 +40,7 @@ def write_entry(config: Any, entry: Entry) -> None:
 def described(problem: Attending) -> Entry:
     """A problem as numbers and words, for JSON."""
     if isinstance(problem, HeadGroups):
-        groups = [{**_described(part), "heads": list(members)} for part, members in problem.pairs()]
+        groups = [{**_described(part), "heads": list(members)} for part, members in problem.problems()]
         return {"groups": groups}
     return _described(problem)
 

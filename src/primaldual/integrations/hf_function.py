@@ -155,7 +155,7 @@ def _check_positions(
 
 def _pools(problem: Attending) -> bool:
     if isinstance(problem, HeadGroups):
-        return any(_pools(part) for part, _ in problem.pairs())
+        return any(_pools(part) for part, _ in problem.problems())
     return isinstance(problem.subset, PooledHeads)
 
 

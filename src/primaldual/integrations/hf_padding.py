@@ -40,7 +40,7 @@ class Positions:
     def of(cls, problem: Attending) -> Positions:
         """Read a problem's parts; parts that are not known are taken to count from the start."""
         if isinstance(problem, HeadGroups):
-            parts = [cls._of_one(part) for part, _ in problem.pairs()]
+            parts = [cls._of_one(part) for part, _ in problem.problems()]
         else:
             parts = [cls._of_one(problem)]
         return cls(

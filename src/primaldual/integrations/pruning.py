@@ -81,7 +81,7 @@ def pruned_problem(problem: Attending, keep: Sequence[int], count: int) -> Atten
     heads = check_heads(keep, count)
     if isinstance(problem, HeadGroups):
         pairs = []
-        for part, members in problem.pairs():
+        for part, members in problem.problems():
             local = [members.index(head) for head in heads if head in members]
             stay = [place for place, head in enumerate(heads) if head in members]
             if stay:

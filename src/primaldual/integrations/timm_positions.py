@@ -112,7 +112,7 @@ def size(embedding: nn.Module) -> tuple[int, int]:
 def groups(problem: Attending, heads: int) -> list[tuple[PrimalProblem, int]]:
     """The problems of a layer, each with its number of heads."""
     if isinstance(problem, HeadGroups):
-        return [(part, len(members)) for part, members in problem.pairs()]
+        return [(part, len(members)) for part, members in problem.problems()]
     return [(problem, heads)]
 
 

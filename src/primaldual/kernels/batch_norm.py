@@ -19,6 +19,8 @@ def batch_normalized_query(
 ) -> tuple[Tensor, Tensor]:
     """(q - beta mu) / (sigma^2 + eps) and k or k - mu: their products are those of T(q) and T(k) up to a constant in j.
 
+    A single key gets all the weight whatever the scores are: the query is 0 there.
+
     One autograd node in the place of a dozen: the passes over keys and queries are what
     batch-normalised attention costs beyond softmax. It can be differentiated once.
 
@@ -33,7 +35,7 @@ def batch_normalized_query(
         The changed query; the keys themselves, or the centred keys where their mean is large or some are masked.
     """
     slope = beta if isinstance(beta, Tensor) else query.new_tensor(beta)
-    if key_mask is None and eps is not None and key.device.type == "cpu":
+    if key_mask is None and eps is not None and key.device.type == "cpu" and key.shape[2] > 1:
         with torch.no_grad():
             moments = _Moments.of(key, torch.empty_like(query))
         if moments.near_origin():
@@ -112,7 +114,8 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         changed = query - beta * mean_of_queries
         if eps is not None:
             variance = (centred * centred).sum(-2, keepdim=True) / _count(centred, key_mask)
-            inverse = for_query_heads(variance + eps, query.shape[1]).reciprocal_()
+            inverse = torch.where(_count(centred, key_mask) > 1, 1 / (variance + eps), 0.0)
+            inverse = for_query_heads(inverse, query.shape[1])
             changed *= inverse
         ctx.save_for_backward(centred, inverse, changed, mean_of_queries, beta, key_mask)
         return changed, centred
@@ -138,5 +141,7 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         return grad_query, grad_key, None, grad_beta, None
 
 
-def _count(centred: Tensor, key_mask: Tensor | None) -> int | Tensor:
-    return centred.shape[-2] if key_mask is None else key_mask.sum(-1, keepdim=True).clamp(min=1)
+def _count(centred: Tensor, key_mask: Tensor | None) -> Tensor:
+    if key_mask is None:
+        return centred.new_tensor(max(centred.shape[-2], 1))
+    return key_mask.sum(-1, keepdim=True).clamp(min=1)

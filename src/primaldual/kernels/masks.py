@@ -38,6 +38,19 @@ class Attendable:
 
         return Attendable(pick(self.keys), pick(self.pairs), self.is_causal)
 
+    def between(self, begin: int, end: int) -> "Attendable":
+        """The same conditions for some of the keys."""
+        if self.keys is None or (begin, end) == (0, self.keys.shape[3]):
+            return self
+        return Attendable(self.keys[..., begin:end], self.pairs, self.is_causal)
+
+    def begins(self, batch: int) -> list[int]:
+        """Of every sequence the first key that some head may attend, 0 where there is none."""
+        if self.keys is None:
+            return [0] * batch
+        found: list[int] = self.keys.any(1).flatten(1).to(torch.uint8).argmax(-1).tolist()
+        return found * (batch // len(found))
+
     def matrix(self, query_length: int, key_length: int, device: torch.device) -> Tensor:
         """All conditions as one bool tensor, broadcastable to (batch, heads, Nq, Nk).
 

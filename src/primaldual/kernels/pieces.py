@@ -1,4 +1,4 @@
-"""Attention piece by piece: some sequences, some heads at a time, with one output and one set of gradients.
+"""Attention piece by piece: some sequences, heads and queries at a time, with one output and one set of gradients.
 
 What comes before the softmax (pooling, statistics, changed queries) then lives in scratch memory that stays
 in the cache, and is formed again in the backward instead of being kept. Fresh memory costs a CPU more than
@@ -18,35 +18,67 @@ from primaldual.kernels.flash import SoftmaxCall
 from primaldual.kernels.precision import own_precision
 
 PIECE_ELEMENTS = 2**19
-"""Numbers in the queries of a piece, for each thread: few enough for a cache, many enough for the operations on them."""
+"""Query elements per thread and piece, sized to fit in cache."""
+
+EVERY_ROW = slice(0, None)
 
 
 class Piece(NamedTuple):
-    """Some heads of some sequences.
+    """Some queries of some heads of some sequences.
 
     Attributes:
         batch: the sequences.
         heads: the query heads.
         source: which of the pairs of keys and values.
         kv_heads: the heads of that pair.
+        rows: the queries whose outputs count. Those before are computed with them, for kernels that take the first
+            queries and keys only; those after, and keys behind, are left out.
+        begin: queries and keys before this are left out too; they neither attend nor are attended.
     """
 
     batch: slice
     heads: slice
     source: int
     kv_heads: slice
+    rows: slice = EVERY_ROW
+    begin: int = 0
 
     def of_queries(self, tensor: Tensor) -> Tensor:
-        """This part of (batch, heads, ...)."""
-        return tensor[self.batch, self.heads]
+        """This part of (batch, heads, Nq, ...), with the queries before those that count."""
+        return tensor[self.batch, self.heads, self.begin : self.rows.stop]
 
     def of_keys(self, tensor: Tensor) -> Tensor:
-        """This part of (batch, kv heads, ...)."""
-        return tensor[self.batch, self.kv_heads]
+        """This part of (batch, kv heads, Nk, ...)."""
+        return tensor[self.batch, self.kv_heads, self.begin : self.rows.stop]
+
+    def that_count(self, part: Tensor) -> Tensor:
+        """The queries that count, of this part of (batch, heads, Nq, ...)."""
+        return part[:, :, self.first :] if self.first else part
+
+    @property
+    def first(self) -> int:
+        """The first query that counts, of this part."""
+        return self.rows.start - self.begin
 
 
 Prepare = Callable[[Piece, Tensor, Tensor, Tensor], tuple[Tensor, SoftmaxCall]]
 """From a piece, its queries, keys and values: the changed queries, and the softmax over changed pairs."""
+
+
+class Span(NamedTuple):
+    """Sequences that are cut alike.
+
+    Attributes:
+        start: the first of them.
+        stop: the one behind the last.
+        begin: queries and keys before this are left out; outputs are 0 there.
+        blocks: start and stop of blocks of queries that count, the last block first.
+    """
+
+    start: int
+    stop: int
+    begin: int = 0
+    blocks: tuple[tuple[int, int | None], ...] = ((0, None),)
 
 
 @lru_cache(maxsize=1024)
@@ -54,7 +86,7 @@ def cut(
     members: tuple[int, ...],
     held: tuple[int, ...],
     kv_heads: int,
-    batch: int,
+    spans: tuple[Span, ...],
     head_elements: int,
     source: int = 0,
     threads: int = 1,
@@ -67,13 +99,14 @@ def cut(
         members: the query heads to cover.
         held: the query heads that the pair of keys and values serves, in its order.
         kv_heads: how many heads the pair has, dividing those it serves.
-        batch: number of sequences.
+        spans: the sequences.
         head_elements: numbers in the queries of one head of one sequence.
         source: which pair.
         threads: how many work on a piece.
 
     Example:
-        >>> [(piece.heads, piece.kv_heads) for piece in cut((0, 1, 4), (0, 1, 2, 3, 4, 5), 3, batch=1, head_elements=8)]
+        >>> found = cut((0, 1, 4), (0, 1, 2, 3, 4, 5), 3, (Span(0, 1),), head_elements=8)
+        >>> [(piece.heads, piece.kv_heads) for piece in found]
         [(slice(0, 2, None), slice(0, 1, None)), (slice(4, 5, None), slice(2, 3, None))]
     """
     groups = len(held) // kv_heads
@@ -91,8 +124,17 @@ def cut(
             heads = slice(run[start], run[start] + size)
             sequences = max(1, most // size)
             pieces += [
-                Piece(slice(first, min(first + sequences, batch)), heads, source, kv)
-                for first in range(0, batch, sequences)
+                Piece(
+                    slice(first, min(first + sequences, span.stop)),
+                    heads,
+                    source,
+                    kv,
+                    slice(*rows),
+                    span.begin,
+                )
+                for span in spans
+                for first in range(span.start, span.stop, sequences)
+                for rows in span.blocks
             ]
     return pieces
 
@@ -111,7 +153,7 @@ def attend_in_pieces(
     parameters: Sequence[Tensor] = (),
     repeatable: bool = True,
 ) -> Tensor:
-    """The output (batch, heads, Nq, D) of pieces that together cover every head of every sequence once.
+    """The output (batch, heads, Nq, D) of pieces that together cover every query of every head and sequence once.
 
     Differentiable once, in query, pairs and parameters.
 
@@ -142,7 +184,8 @@ class _InPieces(torch.autograd.Function):
         flat = tensors[:flat_count]
         keep_graphs = not repeatable and any(ctx.needs_input_grad)
         batch, heads, length, head_dim = query.shape
-        out = query.new_empty(batch, length, heads, head_dim).transpose(1, 2)
+        fresh = query.new_zeros if any(piece.begin for piece in pieces) else query.new_empty
+        out = fresh(batch, length, heads, head_dim).transpose(1, 2)
         graphs, sums = [], []
         for piece in pieces:
             leaves = _leaves(piece, query, flat, keep_graphs)
@@ -152,7 +195,7 @@ class _InPieces(torch.autograd.Function):
                 graphs.append((leaves, changed, call))
             with torch.no_grad():
                 part, logsumexp = call.forward(changed)
-            piece.of_queries(out).copy_(part)
+            piece.that_count(piece.of_queries(out)).copy_(piece.that_count(part))
             sums.append(logsumexp)
         ctx.prepare, ctx.pieces, ctx.flat_count, ctx.graphs = prepare, pieces, flat_count, graphs
         ctx.save_for_backward(query, out, *tensors, *sums)
@@ -164,7 +207,8 @@ class _InPieces(torch.autograd.Function):
         query, out, *rest = ctx.saved_tensors
         tensors, sums = rest[: -len(ctx.pieces)], rest[-len(ctx.pieces) :]
         flat, parameters = tensors[: ctx.flat_count], tensors[ctx.flat_count :]
-        grad_query, grads = torch.empty_like(query), [torch.empty_like(tensor) for tensor in flat]
+        fresh = torch.zeros_like if any(piece.begin for piece in ctx.pieces) else torch.empty_like
+        grad_query, grads = fresh(query), [fresh(tensor) for tensor in flat]
         wanted = [tensor for tensor in parameters if tensor.requires_grad]
         grad_wanted = [torch.zeros_like(tensor) for tensor in wanted]
         visited = set()
@@ -177,14 +221,18 @@ class _InPieces(torch.autograd.Function):
                     changed, call = ctx.prepare(piece, *leaves)
             with own_precision(query.device):
                 outcome = piece.of_queries(out), sums[number]
+                upstream = piece.of_queries(gradient)
+                if piece.first:
+                    upstream = upstream.clone()
+                    upstream[:, :, : piece.first] = 0
                 found = torch.autograd.grad(
                     (changed, call.key, call.value),
                     (*leaves, *wanted),
-                    call.backward(piece.of_queries(gradient), changed, outcome),
+                    call.backward(upstream, changed, outcome),
                     retain_graph=bool(ctx.graphs),
                     allow_unused=True,
                 )
-            piece.of_queries(grad_query).copy_(found[0])
+            piece.that_count(piece.of_queries(grad_query)).copy_(piece.that_count(found[0]))
             place = piece.source, piece.batch.start, piece.kv_heads.start
             for offset in (0, 1):
                 part = piece.of_keys(grads[2 * piece.source + offset])

@@ -9,15 +9,21 @@ from torch.autograd.function import once_differentiable
 from primaldual.kernels.heads import for_query_heads, sum_over_query_heads
 from primaldual.kernels.precision import backward_in_own_precision
 from primaldual.kernels.scans import prefix_sums_, suffix_sums_, whole_blocks
-from primaldual.kernels.statistics import centre
+from primaldual.kernels.statistics import seen_centre
 
 
 def prefix_normalized_query(
-    query: Tensor, key: Tensor, key_mask: Tensor | None, beta: float | Tensor, eps: float | None
+    query: Tensor,
+    key: Tensor,
+    key_mask: Tensor | None,
+    beta: float | Tensor,
+    eps: float | None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """(q_i - beta mu_i) / (sigma_i^2 + eps) with mu_i and sigma_i^2 over the keys 0..i, and the keys less their mean.
+    """(q_i - beta mu_i) / (sigma_i^2 + eps) with mu_i and sigma_i^2 over the keys 0..i, and the keys less one vector.
 
-    Sums of the keys less one constant vector and of their squares, by one scan for both; the constant cancels.
+    Sums of the keys less that vector and of their squares, by one scan for both; the vector cancels. A query that
+    sees one key alone becomes 0, which gives that key all the weight whatever the scores are.
     Can be differentiated once.
 
     Args:
@@ -26,19 +32,29 @@ def prefix_normalized_query(
         key_mask: bool broadcastable to (batch, kv heads, 1, N), or None.
         beta: a number, or (heads, 1, 1).
         eps: added to the variance; None leaves the variance out.
+        first: row from which on outputs count; the vector is the mean of the keys 0..first, and rows before are 0.
     """
     slope = beta if isinstance(beta, Tensor) else query.new_tensor(beta)
-    outputs: tuple[Tensor, Tensor] = _PrefixNormalizedQuery.apply(query, key, key_mask, slope, eps)
+    outputs: tuple[Tensor, Tensor] = _PrefixNormalizedQuery.apply(query, key, key_mask, slope, eps, first)
     return outputs
 
 
 class _PrefixNormalizedQuery(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, key_mask: Tensor | None, beta: Tensor, eps: float | None
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        key_mask: Tensor | None,
+        beta: Tensor,
+        eps: float | None,
+        first: int,
     ) -> tuple[Tensor, Tensor]:
         heads = query.shape[1]
-        shift, centred = centre(key, key_mask)
+        shift = seen_centre(key, key_mask, max(first, 1))
+        centred = key - shift
+        if key_mask is not None:
+            centred.masked_fill_(~key_mask.transpose(-2, -1), 0.0)
         counts = _counts(centred, key_mask)
         sums, room = _room(centred, 1 if eps is None else 2)
         room[0].copy_(centred)
@@ -50,6 +66,11 @@ class _PrefixNormalizedQuery(torch.autograd.Function):
         inverse = None
         if eps is not None:
             inverse = squares[0].addcmul_(mean, mean, value=-1).clamp_(min=0).add_(eps).reciprocal_()
+            inverse[..., :first, :] = 0
+            if key_mask is None:
+                inverse[..., :1, :] = 0
+            else:
+                inverse.masked_fill_(counts <= 1, 0.0)
             inverse = for_query_heads(inverse, heads)
             changed *= inverse
         ctx.save_for_backward(centred, shift, mean, inverse, changed, beta, counts, key_mask)
@@ -70,8 +91,7 @@ class _PrefixNormalizedQuery(torch.autograd.Function):
         torch.mul(sum_over_query_heads(grad_query * -beta, kv_heads), share, out=room[0])
         if inverse is not None:
             grad_variance = sum_over_query_heads((grad_changed * changed).mul_(inverse), kv_heads)
-            # A single key has no variance, whatever its gradient is.
-            torch.mul(grad_variance, share * -(counts > 1).to(share.dtype), out=room[1])
+            torch.mul(grad_variance, -share, out=room[1])
             room[0].addcmul_(mean, room[1], value=-2)
         suffix_sums_(sums, centred.shape[2])
         grad_key = grad_centred + room[0]
@@ -79,7 +99,7 @@ class _PrefixNormalizedQuery(torch.autograd.Function):
             grad_key.addcmul_(centred, room[1], value=2)
         if key_mask is not None:
             grad_key.masked_fill_(~key_mask.transpose(-2, -1), 0.0)
-        return grad_query, grad_key, None, grad_beta, None
+        return grad_query, grad_key, None, grad_beta, None, None
 
 
 def _counts(centred: Tensor, key_mask: Tensor | None) -> Tensor:

@@ -1,14 +1,16 @@
 """Mean and biased variance of keys: shared by all queries, or query by query.
 
-No variance is a difference of large numbers: keys are centred by their overall mean first. Where
-statistics differ by query, that shift is one constant vector and cancels, so nothing of the future
-enters. Half-precision keys are accumulated in float32.
+No variance is a difference of large numbers: keys are centred first. Where statistics differ by query, the
+centre is a vector that the queries may see, see :func:`row_blocks`. Half-precision keys are accumulated in float32.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from primaldual.kernels.modes import in_graph
 
 
 class KeyStatistics(NamedTuple):
@@ -17,10 +19,72 @@ class KeyStatistics(NamedTuple):
     Attributes:
         mean: (batch, heads, 1 or Nq, D); 0 over an empty set.
         variance: biased, of the same shape.
+        seen: keys that each query sees, a number or broadcastable to (batch, heads, 1 or Nq, 1); None = unknown.
     """
 
     mean: Tensor
     variance: Tensor
+    seen: Tensor | int | None = None
+
+
+GROWTH = 16
+"""Keys that the last query of a block of rows may see, for each key that all of them see."""
+
+EARLY = 4
+"""Keys, or windows, of the first block of rows. Deviations of so few may be tiny by chance, and gradients that cancel
+are then left with noise of the blockwise kernels: the definition, which cancels exactly, serves these rows."""
+
+
+def row_blocks(query_length: int, key_length: int, scale: int = 1) -> list[slice]:
+    """Blocks of causal queries whose keys may be centred by one vector without loss, the last block first.
+
+    Let a block start where m keys are visible and end where n are, n <= GROWTH m. The mean c of the m keys is then
+    near the mean mu_i of every query of the block, measured in its deviations s_i: the m keys are a share p = m / n_i
+    of its keys, so s_i^2 >= p / (1 - p) (c - mu_i)^2, and |c - mu_i| < 4 s_i. Scores by keys less c therefore lose
+    less than a digit, whatever the keys are. A graph serves all lengths, and has one block.
+
+    Args:
+        query_length: Nq; the last query stands at the last key.
+        key_length: Nk.
+        scale: queries of one window of so many positions stay together.
+
+    Example:
+        >>> row_blocks(600, 600)
+        [slice(38, 600, None), slice(4, 38, None), slice(0, 4, None)]
+    """
+    lengths: object = query_length + key_length  # a symbol, or a tensor, in a graph
+    if not isinstance(lengths, int):
+        return [slice(0, query_length)]
+    stop, before, blocks = query_length, key_length - query_length, []
+    while stop > 0:
+        windows = -(-(before + stop) // scale)
+        shared = max(-(-windows // GROWTH), EARLY) * scale if windows > EARLY else before
+        blocks.append(slice(max(shared - before, 0), stop))
+        stop = blocks[-1].start
+    return blocks
+
+
+def seen_centre(key: Tensor, key_mask: Tensor | None, count: int) -> Tensor:
+    """The mean of the attendable ones of the first ``count`` keys, or else the first attendable key; no gradient.
+
+    Args:
+        key: (batch, heads, N, D), finite where masked.
+        key_mask: bool broadcastable to (batch, heads, 1, N), or None.
+        count: keys that every query sees, 1 or more.
+
+    Returns:
+        (batch, heads, 1, D), float32 or wider.
+    """
+    key = key.detach()
+    early = key[..., :count, :].to(accumulation_dtype(key.dtype))
+    if key_mask is None:
+        return mean_of_rows(early)
+    member = key_mask.transpose(-2, -1)
+    inside = member[..., :count, :]
+    seen = inside.sum(-2, keepdim=True)
+    mean = torch.where(inside, early, 0.0).sum(-2, keepdim=True) / seen.clamp(min=1)
+    place = member.to(torch.uint8).argmax(-2, keepdim=True).expand(*key.shape[:2], 1, key.shape[3])
+    return torch.where(seen > 0, mean, key.gather(-2, place).to(early.dtype))
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -66,20 +130,21 @@ def shared_statistics(mean: Tensor, centred: Tensor, key_mask: Tensor | None = N
     """
     squares = centred * centred  # half the time of square() on CPU
     if key_mask is None:
-        return KeyStatistics(mean, mean_of_rows(squares))
-    counts = key_mask.sum(-1, keepdim=True).clamp(min=1)
-    return KeyStatistics(mean, squares.sum(-2, keepdim=True) / counts)
+        return KeyStatistics(mean, mean_of_rows(squares), centred.shape[-2])
+    counts = key_mask.sum(-1, keepdim=True)
+    return KeyStatistics(mean, squares.sum(-2, keepdim=True) / counts.clamp(min=1), counts)
 
 
 def prefix_statistics(mean: Tensor, centred: Tensor, key_mask: Tensor | None = None) -> KeyStatistics:
-    """For every position i the statistics of the attendable keys 0..i, from :func:`centre`."""
+    """For every position i the statistics of the attendable keys 0..i, from keys less a constant vector ``mean``."""
     if key_mask is None:
         counts = torch.arange(1, centred.shape[-2] + 1, device=centred.device, dtype=centred.dtype)[:, None]
     else:
         counts = key_mask.transpose(-2, -1).cumsum(-2)
     running = centred.cumsum(-2) / counts.clamp(min=1)
     squares = (centred * centred).cumsum(-2) / counts.clamp(min=1)
-    return KeyStatistics(_uncentre(running, mean, counts), (squares - running.square()).clamp(min=0))
+    variance = (squares - running.square()).clamp(min=0)
+    return KeyStatistics(_uncentre(running, mean, counts), variance, counts)
 
 
 def pairwise_statistics(mean: Tensor, centred: Tensor, allowed: Tensor) -> KeyStatistics:
@@ -94,7 +159,8 @@ def pairwise_statistics(mean: Tensor, centred: Tensor, allowed: Tensor) -> KeySt
     counts = member.sum(-1, keepdim=True)
     running = member @ centred / counts.clamp(min=1)
     squares = member @ (centred * centred) / counts.clamp(min=1)
-    return KeyStatistics(_uncentre(running, mean, counts), (squares - running.square()).clamp(min=0))
+    variance = (squares - running.square()).clamp(min=0)
+    return KeyStatistics(_uncentre(running, mean, counts), variance, counts)
 
 
 def partial_window_statistics(
@@ -116,8 +182,10 @@ def partial_window_statistics(
     weight = kept.to(pools.dtype)
 
     def before(values: Tensor) -> Tensor:
-        exclusive = values.cumsum(-2) - values
-        if torch.compiler.is_compiling():  # a slice is contiguous for some lengths only, and would be guarded
+        exclusive = pad(
+            values[..., :-1, :].cumsum(-2), (0, 0, 1, 0)
+        )  # a difference would round by later values
+        if in_graph():  # a slice is contiguous for some lengths only, and would be guarded
             return exclusive.index_select(-2, torch.arange(length, device=exclusive.device) // scale)
         return exclusive.repeat_interleave(scale, -2)[..., :length, :]
 
@@ -128,7 +196,7 @@ def partial_window_statistics(
     step = torch.where(present, partial - former, 0.0)
     running = former + step / total.clamp(min=1)
     deviation = deviation + step.square() * count / total.clamp(min=1)
-    return KeyStatistics(_uncentre(running, mean, total), deviation / total.clamp(min=1))
+    return KeyStatistics(_uncentre(running, mean, total), deviation / total.clamp(min=1), total)
 
 
 def _uncentre(running: Tensor, mean: Tensor, counts: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.depthwise import DepthwiseConvolution
-from primaldual.primal.head_groups import HeadGroups
+from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.primal.transforms import Identity, Transform
 
@@ -56,7 +56,7 @@ def fold_batch_norm(module: Model) -> Model:
     layers = {
         name: layer
         for name, layer in folded.named_modules()
-        if isinstance(layer, MultiheadAttention) and not isinstance(layer.problem, HeadGroups)
+        if isinstance(layer, MultiheadAttention) and isinstance(layer.problem, PrimalProblem)
     }
     to_fold = {name: layer for name, layer in layers.items() if _place(_steps(layer)) is not None}
     for name, part in folded.named_modules():
@@ -116,7 +116,7 @@ def _constants(part: BatchNormalization, heads: int) -> tuple[Tensor, Tensor]:
     """Beta m and 1 / sqrt(s^2 + eps) of every query head, (heads, D), in float64."""
     assert part.averages is not None
     part.averages.check_seen()
-    mean, variance = (each[0, :, 0] for each in part.averages.of(list(range(heads)), torch.float64))
+    mean, variance = (each[0, :, 0] for each in part.averages.of(list(range(heads)), torch.float64)[:2])
     beta = part.beta if part.head_beta is None else part.head_beta.detach().double().unsqueeze(-1)
     inverse = (variance + part.eps).rsqrt() if part.scale == "inv_std" else torch.ones_like(variance)
     return beta * mean, inverse

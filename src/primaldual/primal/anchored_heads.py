@@ -18,7 +18,7 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.subsets import DensePairs
-from primaldual.primal.training_sets import MaskedPairs, TrainingSet
+from primaldual.primal.training_sets import Kind, MaskedPairs, TrainingSet
 
 
 class AnchoredHeads(PooledHeads):
@@ -57,7 +57,7 @@ class AnchoredHeads(PooledHeads):
     """
 
     name = "anchored"
-    piecewise = False  # which does not differentiate what is added to logits
+    repeatable = False  # what is added to logits depends on the keys
 
     def __init__(
         self,
@@ -78,10 +78,6 @@ class AnchoredHeads(PooledHeads):
         super().__init__(*scales, grid=grid, prefix=prefix, suffix=suffix)
         self.anchor: nn.Parameter | None
         self.register_parameter("anchor", None)
-
-    @property
-    def has_causal_form(self) -> bool:
-        return False
 
     def lay_out(self, layout: Layout) -> None:
         super().lay_out(Layout() if self.kept else layout)
@@ -117,14 +113,17 @@ class AnchoredHeads(PooledHeads):
         added = total.squeeze(-1) - (shares * scores[:, :, None, None]).sum(-1)
         return DensePairs(keys, values, valid, shares, torch.where(valid, added, 0.0).to(key.dtype))
 
+    def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
+        if heads.scale > 1 and is_causal:
+            return f"{self.spec()} pools the keys of every causal query anew, by scores among them"
+        return super().training_kind(heads, pairs, is_causal)
+
     def training_set(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
-    ) -> TrainingSet | None:
+    ) -> TrainingSet:
         if heads.scale == 1:
             return super().training_set(source, attendable, heads, query_length)
         self.layout.check(source.length)
-        if attendable.pairs is not None or attendable.is_causal:
-            return None
         mask = attendable.select(selection(heads.members)).keys
         key, value = (for_query_heads(part, len(heads.members)) for part in source.take(heads.members))
         scores = self._scores(key, heads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,14 @@ from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
 from primaldual.kernels.batch_norm import batch_normalized_query
 from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.modes import in_graph
 from primaldual.kernels.prefix_batch_norm import prefix_normalized_query
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
 from primaldual.primal.batch_norm_formula import batch_norm_formula
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.running_statistics import RunningStatistics
+from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
 from primaldual.primal.transforms import Transform
-
-if TYPE_CHECKING:
-    from primaldual.primal.training_sets import TrainingSet
 
 SCALES = ("inv_std", "none")
 
@@ -62,7 +61,7 @@ class BatchNormalization(Transform):
     """
 
     name = "bn"
-    piecewise = True
+    repeatable = True
 
     def __init__(
         self,
@@ -105,6 +104,10 @@ class BatchNormalization(Transform):
             self.averages.keep_heads(members)
 
     @property
+    def uses_statistics(self) -> bool:  # type: ignore[override] # running averages take their place
+        return self.averages is None or self.training
+
+    @property
     def observes(self) -> bool:
         return self.running and self.training
 
@@ -112,60 +115,105 @@ class BatchNormalization(Transform):
         if self.averages is not None:
             _, found = training.centred()
             keys = training.attendable.keys
-            mean, variance = (for_query_heads(part, len(heads.members)) for part in found)
+            mean, variance = (for_query_heads(part, len(heads.members)) for part in found[:2])
             self.averages.update(
                 KeyStatistics(mean, variance), None if keys is None else keys.any(-1), heads.members
             )
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         fixed = self.fixed_statistics(heads.members, query.dtype)
-        mean, variance = dense.statistics(keys, valid) if fixed is None else fixed
+        mean, variance = dense.statistics(keys, valid) if fixed is None else fixed[:2]
         deviation = (variance + self.eps).sqrt() if self.scale == "inv_std" else torch.ones_like(variance)
         offset = self._beta(heads.members) * mean
         changed = (query - offset) / deviation
         changed_keys = (keys - offset.unsqueeze(-2)) / deviation.unsqueeze(-2)
         return changed.to(query.dtype), changed_keys.to(keys.dtype)
 
-    def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
-        fixed = self.fixed_statistics(heads.members, query.dtype)
-        if fixed is not None:
-            sharing = query.shape[1] // training.key.shape[1]
-            near_zero = (training.key - fixed.mean[:, ::sharing]).to(training.value.dtype)
-            return self.normalized_query(query, fixed, heads), training.with_keys(near_zero)
-        if (training.shared_by_queries or training.square) and _fusible(query, training.key):
-            eps = self.eps if self.scale == "inv_std" else None
-            fused = batch_normalized_query if training.shared_by_queries else prefix_normalized_query
-            changed, keys = fused(
-                query, training.key, training.attendable.keys, self._beta(heads.members), eps
-            )
-            return changed, training.with_keys(keys)
-        training, found = training.centred()
-        return self.normalized_query(query, found, heads), training
+    def shared_refusal(self, kind: Kind) -> str | None:
+        if self.uses_statistics and kind.seen != ALL:
+            return f"{self.spec()} takes the statistics of a query's keys, which differ from query to query"
+        return None
 
-    def normalized_query(self, query: Tensor, statistics: KeyStatistics, heads: HeadSet) -> Tensor:
-        mean, variance = (for_query_heads(part, query.shape[1]) for part in statistics)
+    def query_refusal(self, kind: Kind) -> None:
+        del kind
+
+    def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        found = self.fixed_statistics(heads.members, query.dtype) or training.centred()[1]
+        mean, variance = (for_query_heads(part, query.shape[1]) for part in found[:2])
+        training = training.for_query_heads(query.shape[1])
+        offset = self._beta(heads.members) * mean
+        inverse = (variance + self.eps).rsqrt() if self.scale == "inv_std" else 1.0
+        changed = training.with_keys(((training.key - offset) * inverse).to(query.dtype))
+        return ((query - offset) * inverse).to(query.dtype), changed
+
+    def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        """Keys less a vector that the queries may see; queries less beta mu, divided by sigma^2 + eps.
+
+        Where no vector is near the keys of every query (a window, a pattern) both are in float64. In half precision
+        a part of the division moves to the keys, so that neither side leaves the range of the type.
+        """
+        fixed, dtype = self.fixed_statistics(heads.members, query.dtype), query.dtype
+        if fixed is None and training.kind.seen == OWN:
+            query, training = query.double(), training.double()
+        elif (
+            fixed is None and (training.kind.seen == ALL or training.square) and _fusible(query, training.key)
+        ):
+            return self._fused(query, training, heads)
+        if fixed is None:
+            training, found = training.centred()
+        else:
+            found, sharing = fixed, query.shape[1] // training.key.shape[1]
+            training = training.with_keys(training.key - fixed.mean[:, ::sharing])
+        query = self.normalized_query(query.to(training.key.dtype), found, heads, training.first)
+        if fixed is not None:
+            wide = accumulation_dtype(dtype)
+            query, training = query.to(wide), training.with_keys(training.key.to(wide))
+        if dtype != accumulation_dtype(dtype) and query.dtype != torch.float64:
+            return self._balanced(query, training, found.variance, dtype)
+        return query, training
+
+    def _fused(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        eps, beta = self.eps if self.scale == "inv_std" else None, self._beta(heads.members)
+        keys = training.attendable.keys
+        if training.kind.seen == ALL:
+            changed, moved = batch_normalized_query(query, training.key, keys, beta, eps)
+        else:
+            changed, moved = prefix_normalized_query(query, training.key, keys, beta, eps, training.first)
+        return changed, training.with_keys(moved)
+
+    def normalized_query(
+        self, query: Tensor, statistics: KeyStatistics, heads: HeadSet, first: int = 0
+    ) -> Tensor:
+        """(q - beta mu) / (sigma^2 + eps); 0 before row ``first``, and where one key has all the weight anyway."""
+        mean, variance = (for_query_heads(part, query.shape[1]) for part in statistics[:2])
         beta = self._beta(heads.members)
         changed = torch.sub(query, mean, alpha=beta) if isinstance(beta, float) else query - beta * mean
         if self.scale == "inv_std":
             changed = changed / (variance + self.eps)
+            if isinstance(statistics.seen, Tensor):
+                several = statistics.seen > 1
+                if several.dim() == 4:
+                    several = for_query_heads(several, query.shape[1])
+                changed = torch.where(several, changed, 0.0)
+            elif statistics.seen is not None and statistics.seen < 2:
+                changed = torch.zeros_like(changed)
+        if first:
+            changed = torch.cat([torch.zeros_like(changed[..., :first, :]), changed[..., first:, :]], -2)
         return changed.to(query.dtype)
 
-    def shared(
-        self, query: Tensor, training: TrainingSet, heads: HeadSet
-    ) -> tuple[Tensor, TrainingSet] | None:
-        found = self.fixed_statistics(heads.members, query.dtype)
-        if found is None:
-            if not training.shared_by_queries:
-                return None
-            _, found = training.centred()
-        mean, variance = found
-        training = training.for_query_heads(query.shape[1])
-        offset = self._beta(heads.members) * for_query_heads(mean, query.shape[1])
-        inverse = (
-            (for_query_heads(variance, query.shape[1]) + self.eps).rsqrt() if self.scale == "inv_std" else 1.0
+    def _balanced(
+        self, query: Tensor, training: TrainingSet, variance: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, TrainingSet]:
+        """The queries times r and the keys divided by r, a power of 2 near the deviation at the first row that counts."""
+        if self.scale == "none":
+            return query.to(dtype), training.with_keys(training.key.to(dtype))
+        row = min(training.first, variance.shape[-2] - 1)
+        deviation = (variance.detach()[..., row : row + 1, :] + self.eps).sqrt()
+        power = deviation.log2().round().exp2()
+        keys = training.with_keys(
+            (training.key / power[:, :: power.shape[1] // training.key.shape[1]]).to(dtype)
         )
-        changed = training.with_keys(((training.key - offset) * inverse).to(query.dtype))
-        return ((query - offset) * inverse).to(query.dtype), changed
+        return (query * for_query_heads(power, query.shape[1])).to(dtype), keys
 
     def fixed_statistics(self, members: list[int], dtype: torch.dtype) -> KeyStatistics | None:
         """Running mean and variance, (1, heads, 1, D), where they stand for every sequence; None in training.
@@ -199,4 +247,4 @@ class BatchNormalization(Transform):
 def _fusible(query: Tensor, key: Tensor) -> bool:
     """Whether a fused form applies: full precision, outside the graphs that compilers fuse themselves."""
     dtype = query.dtype
-    return dtype == key.dtype == accumulation_dtype(dtype) and not torch.compiler.is_compiling()
+    return dtype == key.dtype == accumulation_dtype(dtype) and not in_graph()

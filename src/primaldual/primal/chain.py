@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.training_sets import TrainingSet
+from primaldual.primal.training_sets import Kind, TrainingSet
 from primaldual.primal.transforms import Transform
 
 
@@ -45,6 +45,8 @@ class Chain(Transform):
                     f"{transform.spec()} mixes the queries and must come first; got it after {transforms[0].spec()}"
                 )
         self.mixes_queries = transforms[0].mixes_queries
+        self.uses_statistics = any(transform.uses_statistics for transform in transforms)
+        self.repeatable = all(transform.repeatable for transform in transforms)
         self.transforms = nn.ModuleList(transforms)
 
     def steps(self) -> list[Transform]:
@@ -74,22 +76,31 @@ class Chain(Transform):
             training = _changed_keys(transform, training, heads)
         last.observe(training, heads)
 
+    def operations(self, pairs: int, queries: int, head_dim: int) -> int:
+        return sum(transform.operations(pairs, queries, head_dim) for transform in self.steps())
+
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         for transform in self.steps():
             query, keys = transform.dense(query, keys, valid, heads)
         return query, keys
 
-    def into_query(
-        self, query: Tensor, training: TrainingSet, heads: HeadSet
-    ) -> tuple[Tensor, TrainingSet] | None:
-        *former, last = self.steps()
-        changed = _one_by_one(former, query, training, heads)
-        return None if changed is None else last.into_query(*changed, heads) or last.shared(*changed, heads)
+    def shared_refusal(self, kind: Kind) -> str | None:
+        return _first_refusal(self.steps(), kind)
 
-    def shared(
-        self, query: Tensor, training: TrainingSet, heads: HeadSet
-    ) -> tuple[Tensor, TrainingSet] | None:
-        return _one_by_one(self.steps(), query, training, heads)
+    def query_refusal(self, kind: Kind) -> str | None:
+        *former, last = self.steps()
+        return _first_refusal(former, kind) or last.query_refusal(kind)
+
+    def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        for transform in self.steps():
+            query, training = transform.shared(query, training, heads)
+        return query, training
+
+    def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        *former, last = self.steps()
+        for transform in former:
+            query, training = transform.shared(query, training, heads)
+        return last.into_query(query, training, heads)
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
         return self.steps()[0].dense_queries(query, allowed, heads)
@@ -110,15 +121,8 @@ class Chain(Transform):
         return [f"T(x) = {whole}, each on what the one before gives", *each]
 
 
-def _one_by_one(
-    transforms: list[Transform], query: Tensor, training: TrainingSet, heads: HeadSet
-) -> tuple[Tensor, TrainingSet] | None:
-    for transform in transforms:
-        changed = transform.shared(query, training, heads)
-        if changed is None:
-            return None
-        query, training = changed
-    return query, training
+def _first_refusal(transforms: list[Transform], kind: Kind) -> str | None:
+    return next(filter(None, (transform.shared_refusal(kind) for transform in transforms)), None)
 
 
 def _changed_keys(transform: Transform, training: TrainingSet, heads: HeadSet) -> TrainingSet:
@@ -126,9 +130,8 @@ def _changed_keys(transform: Transform, training: TrainingSet, heads: HeadSet) -
     batch, _, length, head_dim = training.key.shape
     members = len(heads.members)
     no_query = training.key.new_empty(batch, members, 0, head_dim)
-    changed = transform.shared(no_query, training, heads)
-    if changed is not None:
-        return changed[1]
+    if transform.shared_refusal(training.kind) is None:
+        return transform.shared(no_query, training, heads)[1]
     training = training.for_query_heads(members)
     valid = training.attendable.matrix(1, length, training.key.device).expand(batch, members, 1, length)
     return training.with_keys(

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from primaldual.kernels import dense
-from primaldual.kernels.masks import read_mask
+from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.masks import Attendable, read_mask
 from primaldual.primal.checks import check_mixing, check_shapes
+from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
 
-if TYPE_CHECKING:
-    from primaldual.primal.problem import PrimalProblem
-
 
 def outputs(
-    problem: PrimalProblem, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+    choices: Choices, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
 ) -> Tensor:
     """See :meth:`PrimalProblem.dense`."""
     check_shapes(query, key, value)
-    groups = _groups(problem, query, key, value, mask, is_causal)
+    groups = _groups(choices, query, key, value, mask, is_causal)
     return _join((heads, dense.weighted_sum(weights, values)) for heads, weights, values, _ in groups)
 
 
 def weights(
-    problem: PrimalProblem, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool
+    choices: Choices, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool
 ) -> Tensor | list[Tensor]:
     """See :meth:`PrimalProblem.weights`."""
     check_shapes(query, key)
-    groups = list(_groups(problem, query, key, key, mask, is_causal))
+    groups = list(_groups(choices, query, key, key, mask, is_causal))
     if len({weights.shape[-1] for _, weights, _, _ in groups}) == 1:
         return _join((heads, weights) for heads, weights, _, _ in groups)
     by_head = {head: weights[:, row] for heads, weights, _, _ in groups for row, head in enumerate(heads)}
@@ -42,12 +40,12 @@ def weights(
 
 
 def attention_map(
-    problem: PrimalProblem, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool
+    choices: Choices, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool
 ) -> Tensor:
     """See :meth:`PrimalProblem.attention_map`."""
     check_shapes(query, key)
     maps = []
-    for heads, weights, _, shares in _groups(problem, query, key, key, mask, is_causal):
+    for heads, weights, _, shares in _groups(choices, query, key, key, mask, is_causal):
         if shares is None:
             spread = weights
         else:
@@ -57,12 +55,12 @@ def attention_map(
 
 
 def weights_of_heads(
-    problem: PrimalProblem, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet
+    choices: Choices, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The definition for heads that pool alike.
 
     Args:
-        problem: the attention.
+        choices: the parts.
         query: (batch, heads of the group, Nq, D), after :meth:`Transform.dense_queries`.
         key: (batch, heads of the group, Nk, D).
         value: (batch, heads of the group, Nk, Dv).
@@ -73,52 +71,64 @@ def weights_of_heads(
         Weights (batch, heads, Nq, Nt); training values (batch, heads, Nq or 1, Nt, Dv); the share of
         each position in each pair (batch, heads, Nq or 1, Nt, Nk), None if pairs are positions.
     """
-    keys, values, valid, shares, log_weight = problem.subset.dense_pairs(key, value, allowed, heads)
-    changed, keys = problem.transform.dense(query, keys, valid, heads)
+    keys, values, valid, shares, log_weight = choices.subset.dense_pairs(key, value, allowed, heads)
+    changed, keys = choices.transform.dense(query, keys, valid, heads)
     if keys.shape[2] == valid.shape[2]:
         keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
-    kernel_matrix = _kernel_matrix(problem, changed, keys, valid, log_weight)
-    denominator = problem.normalizer.denominator(kernel_matrix)
+    kernel_matrix = _kernel_matrix(choices, changed, keys, valid, log_weight)
+    denominator = choices.normalizer.denominator(kernel_matrix)
     return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0), values, shares
 
 
+def early_rows(
+    choices: Choices, query: Tensor, key: Tensor, value: Tensor, attendable: Attendable, heads: HeadSet
+) -> Tensor:
+    """The definition for a few queries and keys, as :func:`weights_of_heads`; keys may have fewer heads."""
+    key, value = for_query_heads(key, query.shape[1]), for_query_heads(value, query.shape[1])
+    allowed = attendable.select(selection(heads.members)).matrix(query.shape[2], key.shape[2], key.device)
+    weights, values, _ = weights_of_heads(choices, query, key, value, allowed, heads)
+    return dense.weighted_sum(weights, values)
+
+
 def _kernel_matrix(
-    problem: PrimalProblem, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None
+    choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None
 ) -> Tensor:
     """kappa(query_i, key_j) by weight, 0 where not valid; rows scaled against overflow where h cancels it."""
     left, right = dense.per_query(query, keys)
-    kernel = problem.feature_map
-    log_kernel = kernel.log_kernel(left, right) if problem.normalizer.cancels_query_factors else None
+    kernel = choices.feature_map
+    log_kernel = kernel.log_kernel(left, right) if choices.normalizer.cancels_query_factors else None
     if log_kernel is None:
-        matrix = kernel.kernel(left, right).reshape(*query.shape[:3], -1)
+        matrix = kernel.kernel(left, right).reshape(*query.shape[:3], keys.shape[-2])
         weighted = matrix if log_weight is None else matrix * log_weight.exp()
         return torch.where(valid, weighted, 0.0)
-    scores = log_kernel.reshape(*query.shape[:3], -1)
+    scores = log_kernel.reshape(*query.shape[:3], keys.shape[-2])
     scores = (scores if log_weight is None else scores + log_weight).masked_fill(~valid, -math.inf)
+    if not scores.shape[-1]:
+        return scores
     largest = scores.detach().amax(-1, keepdim=True)
     return (scores - torch.where(largest.isfinite(), largest, 0.0)).exp()
 
 
 def _groups(
-    problem: PrimalProblem, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+    choices: Choices, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor | None]]:
     """Heads, weights, training values and shares of every group of heads that pool alike."""
     batch, count, query_length, _ = query.shape
     attendable = read_mask(mask, is_causal, batch, count, query_length, key.shape[2])
-    pattern = problem.subset.allowed(query_length, key.shape[2], key.device)
+    pattern = choices.subset.allowed(query_length, key.shape[2], key.device)
     if pattern is not None:
         attendable = restrict(attendable, pattern)
-    check_mixing(problem.transform, attendable, query_length, key.shape[2])
+    check_mixing(choices.transform, attendable, query_length, key.shape[2])
     groups = count // key.shape[1]
-    for heads in problem.subset.head_sets(count):
+    for heads in choices.subset.head_sets(count):
         members = heads.members
         allowed = attendable.select(selection(members)).matrix(query_length, key.shape[2], key.device)
         shared = [head // groups for head in members]
         picked = query[:, members]
-        if problem.transform.mixes_queries:
+        if choices.transform.mixes_queries:
             one_sequence = query_length == key.shape[2]
-            picked = problem.transform.dense_queries(picked, allowed if one_sequence else None, heads)
-        yield members, *weights_of_heads(problem, picked, key[:, shared], value[:, shared], allowed, heads)
+            picked = choices.transform.dense_queries(picked, allowed if one_sequence else None, heads)
+        yield members, *weights_of_heads(choices, picked, key[:, shared], value[:, shared], allowed, heads)
 
 
 def _join(groups: Iterable[tuple[list[int], Tensor]]) -> Tensor:

@@ -14,7 +14,7 @@ from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable, keep_attendable
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import selection
-from primaldual.primal.training_sets import TrainingSet
+from primaldual.primal.training_sets import OWN, PREFIX, Kind, TrainingSet
 from primaldual.primal.transforms import Transform
 
 
@@ -31,6 +31,7 @@ class DepthwiseConvolution(Transform):
 
     dimensions: ClassVar[int]
     causal = False
+    repeatable = True
 
     def __init__(self, kernel_size: int, queries: bool, own: Layout) -> None:
         super().__init__()
@@ -67,17 +68,25 @@ class DepthwiseConvolution(Transform):
         if self.weight is not None:
             self.weight = nn.Parameter(self.weight.detach()[members], self.weight.requires_grad)
 
+    def operations(self, pairs: int, queries: int, head_dim: int) -> int:
+        return 2 * self.taps[0] * self.taps[1] * (pairs + queries * self.queries) * head_dim
+
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         layout = self._layout(heads, keys.shape[-2])
         seen = torch.where(valid.unsqueeze(-1), keys, 0.0)
         weight = self.filters(heads, keys)
         return query, dense.convolution(seen, weight, layout.grid, layout.prefix, self.causal)
 
-    def shared(
-        self, query: Tensor, training: TrainingSet, heads: HeadSet
-    ) -> tuple[Tensor, TrainingSet] | None:
-        if not training.unbroken or (training.attendable.is_causal and not self.causal):
-            return None
+    def shared_refusal(self, kind: Kind) -> str | None:
+        if kind.pooled_late:
+            return f"{self.spec()} mixes pooled keys, and under a causal mask every query pools its own"
+        if kind.seen == OWN:
+            return f"{self.spec()} sees only the keys of a query, which differ from query to query"
+        if kind.seen == PREFIX and not self.causal:
+            return f"{self.spec()} is cut off at every query of a causal mask; causal=true is not"
+        return None
+
+    def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         training = training.for_query_heads(query.shape[1])
         layout = self._layout(heads, training.key.shape[-2])
         seen = keep_attendable(training.key, training.attendable.keys)

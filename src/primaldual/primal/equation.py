@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from primaldual.errors import ArgumentError
-
-if TYPE_CHECKING:
-    from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.choices import Choices
 
 
-def equation(problem: PrimalProblem, style: str) -> str:
+def equation(choices: Choices, style: str) -> str:
     """Primal, parts and dual of a problem in style "text" or "latex".
 
     Raises:
         ArgumentError: another style.
     """
-    lines = [line for part in problem.parts() for line in part.formula(style)]
+    lines = [line for part in choices for line in part.formula(style)]
     if style == "text":
         return _text(lines)
     if style == "latex":

@@ -44,6 +44,11 @@ class FeatureMap(Part):
         del head_dim
         return None
 
+    def operations(self, head_dim: int) -> int:
+        """Operations of the products of matrices in Phi of one query or key."""
+        del head_dim
+        return 0
+
 
 class Exponential(FeatureMap):
     """kappa(x, y) = exp(x . y / sqrt(D)); with the sum of kernels as normaliser this is softmax.

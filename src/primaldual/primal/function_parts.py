@@ -15,7 +15,7 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.normalizers import Normalizer
 from primaldual.primal.parts import Part
 from primaldual.primal.subsets import Subset
-from primaldual.primal.training_sets import TrainingSet
+from primaldual.primal.training_sets import Kind, TrainingSet
 from primaldual.primal.transforms import Transform
 
 Function = Callable[..., Tensor]
@@ -129,11 +129,10 @@ class TransformFunction(FunctionPart, Transform):
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         return self.apply_to(query), self.apply_to(keys)
 
-    def shared(
-        self, query: Tensor, training: TrainingSet, heads: HeadSet
-    ) -> tuple[Tensor, TrainingSet] | None:
-        if training.pools_keys:
-            return None
+    def shared_refusal(self, kind: Kind) -> str | None:
+        return f"{self.spec()} is a function of pooled keys" if kind.pooled_late else None
+
+    def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         keys = keep_attendable(self.apply_to(training.key), training.attendable.keys)
         return self.apply_to(query), training.with_keys(keys)
 

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.masks import Attendable, read_mask
-from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.plan import read
+from primaldual.primal.attention import Attention
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.sources import KeyValueSource, selection
+from primaldual.primal.sources import KeyValueSource, SourceOfHeads, selection
 
 
-class HeadGroups(nn.Module):
+class HeadGroups(Attention):
     """A layer whose heads are divided among problems: multi-head attention is a sum of them anyway.
 
     Args:
@@ -36,7 +35,7 @@ class HeadGroups(nn.Module):
     def __init__(self, groups: Iterable[tuple[PrimalProblem, Sequence[int]]]) -> None:
         super().__init__()
         given = [(problem, sorted(members)) for problem, members in groups if len(members)]
-        self.problems = nn.ModuleList(problem for problem, _ in given)
+        self.groups = nn.ModuleList(problem for problem, _ in given)
         self.members = [members for _, members in given]
         self.count = sum(map(len, self.members))
         named = sorted(head for members in self.members for head in members)
@@ -45,54 +44,58 @@ class HeadGroups(nn.Module):
 
     def spec(self) -> str:
         """The specs of the groups, each with its heads."""
-        return ", ".join(f"{problem.spec()} in heads {members}" for problem, members in self.pairs())
+        return ", ".join(f"{problem.spec()} in heads {members}" for problem, members in self.problems())
 
     def extra_repr(self) -> str:
         return f"heads={self.members}"
 
+    def problems(self, heads: int | None = None) -> Iterable[tuple[PrimalProblem, list[int]]]:
+        if heads not in (None, self.count):
+            raise ArgumentError(f"the groups have {self.count} heads; got {heads}")
+        for problem, members in zip(self.groups, self.members, strict=True):
+            assert isinstance(problem, PrimalProblem)
+            yield problem, members
+
+    def keep_heads(self, members: list[int], heads: int) -> Attention:
+        kept = []
+        for problem, own in self.problems(heads):
+            left = [head for head in own if head in members]
+            if left:
+                problem.keep_heads([own.index(head) for head in left], len(own))
+                kept.append((problem, [members.index(head) for head in left]))
+        return kept[0][0] if len(kept) == 1 else HeadGroups(kept)
+
+    def compute_source(
+        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+    ) -> Tensor:
+        return self._join(
+            problem.compute_source(*_of_heads(members, query, source, attendable), dropout_p)
+            for problem, members in self.problems()
+        )
+
     def forward(
         self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
     ) -> Tensor:
-        """As :meth:`PrimalProblem.forward`."""
         return self._join(
-            problem(
-                query[:, selection(members)],
-                _SomeHeads(source, members),
-                attendable.select(selection(members)),
-                dropout_p,
-            )
-            for problem, members in self.pairs()
+            problem(*_of_heads(members, query, source, attendable), dropout_p)
+            for problem, members in self.problems()
         )
-
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None = None,
-        is_causal: bool = False,
-        dropout_p: float = 0.0,
-    ) -> Tensor:
-        """As :meth:`PrimalProblem.attend`."""
-        outputs: Tensor = self(query, *read(query, key, value, mask, is_causal, dropout_p), dropout_p)
-        return outputs
 
     def attention_map(
         self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
-        """As :meth:`PrimalProblem.attention_map`."""
         batch, heads, query_length, _ = query.shape
         attendable = read_mask(mask, is_causal, batch, heads, query_length, key.shape[2])
         groups = heads // key.shape[1]
         maps = []
-        for problem, members in self.pairs():
+        for problem, members in self.problems():
             merged = attendable.select(selection(members)).matrix(query_length, key.shape[2], key.device)
             shared = key[:, [head // groups for head in members]]
             maps.append(problem.attention_map(query[:, members], shared, merged))
         return self._join(maps)
 
     def init_state(self, *sizes: object, **options: object) -> NoReturn:
-        """Not there: a :class:`DecodingState` is of one problem.
+        """Unsupported: a :class:`DecodingState` belongs to a single problem.
 
         Raises:
             UnsupportedError: always.
@@ -100,30 +103,15 @@ class HeadGroups(nn.Module):
         del sizes, options
         raise UnsupportedError(f"decoding step by step needs one problem for all heads; got {self.spec()}")
 
-    def pairs(self) -> Iterable[tuple[PrimalProblem, list[int]]]:
-        """Every problem with its heads."""
-        for problem, members in zip(self.problems, self.members, strict=True):
-            assert isinstance(problem, PrimalProblem)
-            yield problem, members
-
     def _join(self, parts: Iterable[Tensor]) -> Tensor:
         joined = torch.cat(list(parts), 1)
         order = [head for members in self.members for head in members]
         return joined[:, selection([order.index(head) for head in range(self.count)])]
 
 
-class _SomeHeads:
-    """Some heads of a source, numbered from 0."""
-
-    def __init__(self, source: KeyValueSource, members: list[int]) -> None:
-        self.source = source
-        self.members = members
-        self.length = source.length
-        self.tensors = None
-
-    def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
-        return self.source.take([self.members[head] for head in heads])
-
-    def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        there = [self.members[head] for head in heads.members]
-        return self.source.pooled(HeadSet(there, heads.scale, heads.positions), key_mask)
+def _of_heads(
+    members: list[int], query: Tensor, source: KeyValueSource, attendable: Attendable
+) -> tuple[Tensor, KeyValueSource, Attendable]:
+    """What concerns some heads, numbered from 0."""
+    picked = selection(members)
+    return query[:, picked], SourceOfHeads(source, members), attendable.select(picked)

@@ -23,6 +23,7 @@ class Normalizer(Part):
 class SumOfKernels(Normalizer):
     """h(x) = sum_j kappa(T x, T k_j): weights sum to one; with the exponential kernel, softmax."""
 
+    name = ""
     cancels_query_factors = True
     factored = True
 

@@ -5,15 +5,17 @@ from typing import Self
 
 from torch import nn
 
+from primaldual.errors import UnsupportedError
+
 
 class Part(nn.Module):
     """One of the four choices that make a primal problem.
 
     Attributes:
-        name: the word that names the part in a spec; "" for the default of its kind.
+        name: the word that names the part in a spec, "" for the default of its kind; None = the class name.
     """
 
-    name: str = ""
+    name: str | None = None
 
     def arguments(self) -> tuple[object, ...]:
         """Positional arguments in the spec; named ones are found by comparing with the defaults."""
@@ -27,16 +29,17 @@ class Part(nn.Module):
             >>> BatchNormalization(beta=0.8).spec()
             'bn(beta=0.8)'
         """
-        if not self.name:
+        name = type(self).__name__ if self.name is None else self.name
+        if not name:
             return ""
         given = [_word(value) for value in self.arguments()]
         for parameter in inspect.signature(type(self).__init__).parameters.values():
             if parameter.kind is not parameter.KEYWORD_ONLY:
                 continue
-            value = getattr(self, parameter.name)
+            value = getattr(self, parameter.name, parameter.default)
             if value != parameter.default:
                 given.append(f"{parameter.name}={_word(value)}")
-        return f"{self.name}({','.join(given)})" if given else self.name
+        return f"{name}({','.join(given)})" if given else name
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
@@ -48,8 +51,18 @@ class Part(nn.Module):
         return self
 
     def keep_heads(self, members: list[int], heads: int) -> None:
-        """Forget all of the ``heads`` query heads but these, which are then numbered from 0."""
+        """Forget all of the ``heads`` query heads but these, which are then numbered from 0.
+
+        Raises:
+            UnsupportedError: the part owns tensors, and its class does not say which of their numbers are a head's.
+        """
         del members, heads
+        owned = [name for name, _ in (*self.named_parameters(), *self.named_buffers())]
+        if owned:
+            raise UnsupportedError(
+                f"{self.spec() or type(self).__name__} owns {', '.join(owned)} and does not say what of it belongs to "
+                "which head: its class must define keep_heads"
+            )
 
     def formula(self, style: str) -> list[str]:
         """Lines of the equation that the part adds, for style "text" or "latex"."""

@@ -16,7 +16,7 @@ from primaldual.primal.depthwise import flag
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.subsets import DensePairs, Subset
-from primaldual.primal.training_sets import MaskedPairs, PooledPrefix, TrainingSet
+from primaldual.primal.training_sets import ALL, OWN, PREFIX, Kind, MaskedPairs, PooledPrefix, TrainingSet
 
 
 class PooledHeads(Subset):
@@ -40,7 +40,7 @@ class PooledHeads(Subset):
     """
 
     name = "sh"
-    piecewise = True
+    repeatable = True
 
     def __init__(
         self,
@@ -56,10 +56,6 @@ class PooledHeads(Subset):
         self.scales = scales
         self.lay_out(Layout(grid, prefix, suffix))
         self.weighted = flag("weighted", weighted)
-
-    @property
-    def has_causal_form(self) -> bool:
-        return self.layout == SEQUENCE and not self.weighted
 
     def lay_out(self, layout: Layout) -> None:
         super().lay_out(layout)
@@ -109,18 +105,27 @@ class PooledHeads(Subset):
         members = (plain.shares > 0).sum(-1)
         return plain._replace(log_weight=members.clamp(min=1).to(key.dtype).log())
 
+    def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
+        if heads.scale == 1:
+            return Kind(OWN if pairs else PREFIX if is_causal else ALL)
+        if pairs:
+            return f"{self.spec()} pools for every query the keys that its row of the mask allows"
+        if is_causal and (self.layout != SEQUENCE or self.weighted):
+            return f"{self.spec()} pools causally only plain windows of a sequence"
+        return Kind(PREFIX, pooled_late=True) if is_causal else Kind(ALL)
+
     def training_set(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
-    ) -> TrainingSet | None:
+    ) -> TrainingSet:
         self.layout.check(source.length)
         attendable = attendable.select(selection(heads.members))
         if heads.scale == 1:
             return MaskedPairs(*source.take(heads.members), query_length, attendable)
-        if attendable.pairs is not None or (attendable.is_causal and not self.has_causal_form):
-            return None
         if attendable.is_causal:
-            whole = PooledPrefix(*source.take(heads.members), query_length, attendable, heads.scale)
-            return whole.for_query_heads(len(heads.members))
+            pair = source.take(heads.members)
+            return PooledPrefix(*pair, query_length, attendable, scale=heads.scale).for_query_heads(
+                len(heads.members)
+            )
         key, value, mask = source.pooled(heads, attendable.keys)
         counts = None
         if self.weighted:

@@ -5,25 +5,29 @@ from __future__ import annotations
 from typing import Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.masks import Attendable
-from primaldual.primal import definition, plan
+from primaldual.primal import definition
+from primaldual.primal.attention import Attention
+from primaldual.primal.choices import Choices
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.decoding.step import step
 from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
+from primaldual.primal.forms.choice import run
+from primaldual.primal.forms.explanation import Explanation, explain
 from primaldual.primal.normalizers import Normalizer, SumOfKernels
-from primaldual.primal.observation import RememberedSource, observe
+from primaldual.primal.observation import observe
 from primaldual.primal.parts import Part
-from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.transforms import Identity, Transform
 
 
-class PrimalProblem(nn.Module):
+class PrimalProblem(Attention):
     r"""A support vector regression whose support vector expansion is an attention layer.
 
         primal   f(x) = W Phi(T(x)) / h(x) + b,  eps-insensitive loss on (k_j, y_j), 1/2 ||W||_F^2
@@ -63,69 +67,70 @@ class PrimalProblem(nn.Module):
         self.transform = _part("transform", transform, Identity, Transform)
         self.subset = _part("subset", subset, AllKeys, Subset)
 
-    def parts(self) -> tuple[Part, Part, Part, Part]:
+    def parts(self) -> Choices:
         """The four parts, in the order of a spec: feature map, normaliser, transform, subset."""
-        return self.feature_map, self.normalizer, self.transform, self.subset
+        return Choices(self.feature_map, self.normalizer, self.transform, self.subset)
 
-    def bind(self, heads: int, head_dim: int) -> Self:
-        """Tell the parts the sizes: creates learnable parts, draws random ones, refuses what does not fit.
+    def problems(self, heads: int) -> list[tuple[Self, list[int]]]:
+        return [(self, list(range(heads)))]
 
-        Raises:
-            ArgumentError: for example scales that do not match the heads.
-        """
+    def keep_heads(self, members: list[int], heads: int) -> Self:
         for part in self.parts():
-            part.bind(heads, head_dim)
+            part.keep_heads(members, heads)
         return self
 
     def spec(self) -> str:
         """The problem as a spec that :func:`primaldual.preset` reads."""
-        return "+".join(filter(None, (part.spec() for part in self.parts()))) or "softmax"
-
-    def extra_repr(self) -> str:
-        return self.spec()
+        return self.parts().spec()
 
     def equation(self, style: str = "text") -> str:
         """The primal and the dual, as "text" or "latex"."""
-        return equation(self, style)
+        return equation(self.parts(), style)
 
-    def attend(
+    def explain(
         self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        query_shape: tuple[int, ...],
+        key_shape: tuple[int, ...] | None = None,
         mask: Tensor | None = None,
         is_causal: bool = False,
-        dropout_p: float = 0.0,
-    ) -> Tensor:
-        """The attention, fast: (batch, heads, Nq, Dv). A query without any key gets exactly 0.
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Explanation:
+        """Which form computes the attention of tensors of these sizes, what it costs, and why not another.
 
-        Factored attentions need the weight matrix, and so O(N^2) work, when ``dropout_p`` is above 0.
+        Args:
+            query_shape: (batch, heads, Nq, D).
+            key_shape: (batch, kv heads, Nk, D); default as the queries.
+            mask: as :meth:`attend`; only what it distinguishes matters, not what it holds.
+            is_causal: as :meth:`attend`.
+            dtype: of the tensors.
+            device: of the tensors.
 
         Raises:
-            ShapeError: tensors or mask do not fit together.
-            ArgumentError: a mask that is not boolean, or dropout_p outside [0, 1).
+            ShapeError: shapes or mask that do not fit together.
+
+        Example:
+            >>> print(PrimalProblem().explain((1, 2, 128, 16)))
+            softmax  heads 0-1 of 2: form softmax, 2.10 M operations, 32.8 kB
+              not pieces: gains nothing where one call of a kernel does everything
+              not band: needs a subset that reaches a limited number of positions
         """
-        outputs: Tensor = self(query, *plan.read(query, key, value, mask, is_causal, dropout_p), dropout_p)
-        return outputs
+        return explain(self.parts(), query_shape, key_shape or query_shape, mask, is_causal, dtype, device)
+
+    def compute_source(
+        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+    ) -> Tensor:
+        return run(self.parts(), query, source, attendable, dropout_p)
 
     def forward(
         self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
     ) -> Tensor:
-        """The same for keys and values that may still be unprojected: what every layer calls.
-
-        Forward hooks on a problem therefore see the queries, keys, values and masks of any model that holds it,
-        and may change what its heads give.
-
-        Args:
-            query: (batch, heads, Nq, D).
-            source: keys and values, finite where nobody attends.
-            attendable: the masks.
-            dropout_p: as :meth:`attend`.
-        """
-        if self.transform.observes:
-            source = RememberedSource(source)
-        outputs = plan.attend_source(self, query, source, attendable, dropout_p)
-        observe(self, source, attendable, query)
+        if not self.transform.observes:
+            return run(self.parts(), query, source, attendable, dropout_p)
+        source = RememberedSource(source)
+        outputs = run(self.parts(), query, source, attendable, dropout_p)
+        observe(self.parts(), source, attendable, query)
         return outputs
 
     def init_state(
@@ -194,22 +199,18 @@ class PrimalProblem(nn.Module):
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
         """The definition, term by term, without any fast form: the reference for :meth:`attend`."""
-        return definition.outputs(self, query, key, value, mask, is_causal)
+        return definition.outputs(self.parts(), query, key, value, mask, is_causal)
 
     def weights(
         self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor | list[Tensor]:
         """Kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs."""
-        return definition.weights(self, query, key, mask, is_causal)
+        return definition.weights(self.parts(), query, key, mask, is_causal)
 
     def attention_map(
         self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
-        """Weights on the keys themselves, (batch, heads, Nq, Nk): a pooled pair's weight spread over its members.
-
-        ``attention_map @ value`` is the output of the layer.
-        """
-        return definition.attention_map(self, query, key, mask, is_causal)
+        return definition.attention_map(self.parts(), query, key, mask, is_causal)
 
 
 P = TypeVar("P", bound=Part)

@@ -67,6 +67,12 @@ class RandomFeatures(FeatureMap):
         del head_dim
         return self.num_features
 
+    def operations(self, head_dim: int) -> int:
+        return 2 * self.num_features * head_dim
+
+    def keep_heads(self, members: list[int], heads: int) -> None:
+        """All heads share the directions."""
+
     def _directions(self, inputs: Tensor) -> Tensor:
         if self.directions is None or self.directions.shape[1] != inputs.shape[-1]:
             return _orthogonal_gaussian(self.num_features, inputs.shape[-1], self.seed).to(inputs)

@@ -55,6 +55,50 @@ class TensorSource:
         return pooled_key, pool(value, heads.scale, key_mask, heads.positions)[0], mask
 
 
+class RememberedSource:
+    """A source whose keys and values are computed once, for the attention and for its transform's running statistics."""
+
+    def __init__(self, source: KeyValueSource) -> None:
+        self.source = source
+        self.length = source.length
+        self.tensors = source.tensors
+        self._taken: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._pooled: dict[tuple[int, ...], tuple[Tensor, Tensor, Tensor | None]] = {}
+
+    def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
+        members = tuple(heads)
+        if members not in self._taken:
+            self._taken[members] = self.source.take(heads)
+        return self._taken[members]
+
+    def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        members = tuple(heads.members)
+        if members not in self._pooled:
+            source = self.source
+            if members in self._taken:
+                source = TensorSource(*self._taken[members], len(members))
+            self._pooled[members] = source.pooled(heads, key_mask)
+        return self._pooled[members]
+
+
+class SourceOfHeads:
+    """Some heads of a source, numbered from 0."""
+
+    tensors = None
+
+    def __init__(self, source: KeyValueSource, members: list[int]) -> None:
+        self.source = source
+        self.members = members
+        self.length = source.length
+
+    def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
+        return self.source.take([self.members[head] for head in heads])
+
+    def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        there = [self.members[head] for head in heads.members]
+        return self.source.pooled(HeadSet(there, heads.scale, heads.positions), key_mask)
+
+
 def pick(tensor: Tensor, heads: Sequence[int]) -> Tensor:
     """Some heads of (batch, heads, ...): a view if they are consecutive, else consecutive ones copied together.
 

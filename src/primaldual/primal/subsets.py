@@ -15,7 +15,7 @@ from primaldual.kernels.masks import Attendable, band_mask
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import KeyValueSource, selection
-from primaldual.primal.training_sets import Band, MaskedPairs, TrainingSet
+from primaldual.primal.training_sets import ALL, OWN, PREFIX, Band, Kind, MaskedPairs, TrainingSet
 
 
 class DensePairs(NamedTuple):
@@ -47,13 +47,38 @@ class Subset(Part):
     """
 
     layout: Layout = SEQUENCE
-    piecewise: bool = False
-    """Whether training sets may be formed for some sequences and heads at a time, each with a softmax of its own."""
+    repeatable: bool = False
+    """Pairs follow from keys and values by means alone, so that they may be formed for some sequences and heads at a
+    time, and again in the backward."""
 
     @property
-    def has_causal_form(self) -> bool:
-        """Whether the training sets of a causal attention have a fast form."""
-        return self.layout == SEQUENCE
+    def patterned(self) -> bool:
+        """Whether pairs are left out by position."""
+        return type(self).allowed is not Subset.allowed
+
+    @property
+    def reach(self) -> int | None:
+        """Positions to each side that a query's keys are at most away; None = any."""
+        return None
+
+    def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
+        """How training keys differ from query to query, or why they are given by their definition alone.
+
+        Args:
+            heads: some heads that pool alike.
+            pairs: a mask differs from query to query.
+            is_causal: queries attend no later key.
+        """
+        pooled = (Subset.membership, Subset.dense_pairs)
+        if (
+            type(self).membership,
+            type(self).dense_pairs,
+        ) != pooled and type(self).training_set is Subset.training_set:
+            return f"{self.spec()} defines its pairs by their dense form alone"
+        del heads
+        if pairs or self.patterned:
+            return Kind(OWN)
+        return Kind(PREFIX if is_causal else ALL)
 
     def lay_out(self, layout: Layout) -> None:
         """Say how positions lie."""
@@ -100,8 +125,8 @@ class Subset(Part):
 
     def training_set(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
-    ) -> TrainingSet | None:
-        """The fast form of the training set of some heads; None where only the dense form exists."""
+    ) -> TrainingSet:
+        """The training set of some heads, of the kind that :meth:`training_kind` says."""
         key, value = source.take(heads.members)
         attendable = attendable.select(selection(heads.members))
         allowed = self.allowed(query_length, source.length, key.device)
@@ -113,7 +138,8 @@ class Subset(Part):
 class AllKeys(Subset):
     """Every key that the mask allows."""
 
-    piecewise = True
+    name = ""
+    repeatable = True
 
 
 class Window(Subset):
@@ -134,6 +160,10 @@ class Window(Subset):
             raise ArgumentError(f"radius must be an integer 0 or more; got {radius}")
         self.radius = radius
 
+    @property
+    def reach(self) -> int:
+        return self.radius
+
     def arguments(self) -> tuple[object, ...]:
         return (self.radius,)
 
@@ -142,7 +172,7 @@ class Window(Subset):
 
     def training_set(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
-    ) -> TrainingSet | None:
+    ) -> TrainingSet:
         if attendable.pairs is not None:
             return super().training_set(source, attendable, heads, query_length)
         attendable = attendable.select(selection(heads.members))

@@ -1,9 +1,9 @@
-"""Fast forms of "the training pairs of every query": what each kind can compute without an N x N x D tensor."""
+"""The training pairs of some heads, as tensors: what statistics they have, and their softmax."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -12,12 +12,25 @@ from torch.nn.functional import pad
 from primaldual.kernels import pooling, statistics
 from primaldual.kernels.flash import FlashCall, SoftmaxCall
 from primaldual.kernels.heads import for_query_heads
-from primaldual.kernels.linear import linear_attention
 from primaldual.kernels.masks import Attendable, keep_attendable
 from primaldual.kernels.pooled_prefix import PooledPrefixCall
 from primaldual.kernels.softmax import pooled_prefix_attention, softmax_attention
 from primaldual.kernels.statistics import KeyStatistics
 from primaldual.kernels.window import window_attention, window_statistics
+
+ALL, PREFIX, OWN = "all", "prefix", "own"
+
+
+class Kind(NamedTuple):
+    """How training keys differ from query to query.
+
+    Attributes:
+        seen: ALL (every query has the same), PREFIX (all keys up to its own) or OWN (a window, a pattern).
+        pooled_late: keys are still to be averaged, query by query.
+    """
+
+    seen: str
+    pooled_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,8 @@ class TrainingSet:
         query_length: Nq; queries are the last Nq positions of a causal sequence.
         attendable: which pairs each query may use.
         log_weight: log of what each pair counts, (batch or 1, heads or 1, 1, Nt); None = 1 each.
+        first: the query from which on outputs count; statistics and centres serve those.
+        scale: window length of pairs that are pooled late, 1 otherwise.
     """
 
     key: Tensor
@@ -37,50 +52,62 @@ class TrainingSet:
     query_length: int
     attendable: Attendable
     log_weight: Tensor | None = field(default=None, kw_only=True)
-
-    pools_keys: ClassVar[bool] = False
-    """Whether ``key`` holds positions that are still to be averaged, query by query, into training keys."""
-
-    @property
-    def unbroken(self) -> bool:
-        """Whether a query's training keys are all attendable ones, or with ``is_causal`` all up to its own."""
-        return False
+    first: int = field(default=0, kw_only=True)
+    scale: int = field(default=1, kw_only=True)
 
     @property
-    def shared_by_queries(self) -> bool:
-        """Whether all queries have the same training keys, and so the same statistics."""
-        return self.unbroken and not self.attendable.is_causal
+    def kind(self) -> Kind:
+        """How training keys differ from query to query."""
+        raise NotImplementedError
 
     @property
     def square(self) -> bool:
         """Whether query i has the keys 0..i for its training keys, as many queries as keys."""
-        return self.unbroken and self.attendable.is_causal and self.query_length == self.key.shape[2]
+        return self.kind == (PREFIX, False) and self.query_length == self.key.shape[2]
 
     def centred(self) -> tuple[Self, KeyStatistics]:
-        """The set with one constant vector taken off all keys, and the statistics of the keys as they were."""
+        """The set with one constant vector taken off all keys, in float32 or wider, and the statistics of the keys."""
         raise NotImplementedError
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
         """sum_j softmax_j(scale q . k_j) v_j: (batch, heads, Nq, Dv)."""
         raise NotImplementedError
 
-    def softmax_call(self, scale: float) -> SoftmaxCall | None:
-        """The same as a call that saves nothing by itself, or None where it has no such form."""
-        del scale
-        return None
-
-    def factored(self, query_features: Tensor, key_features: Tensor, normalize: bool) -> Tensor | None:
-        """The weighted sum from features of queries and keys, or None where no factored form exists."""
-        del query_features, key_features, normalize
-        return None
+    def softmax_call(self, scale: float) -> SoftmaxCall:
+        """The same as a call that saves nothing by itself, for as many queries as keys."""
+        raise NotImplementedError
 
     def with_keys(self, key: Tensor) -> Self:
         """The same set with other keys."""
         return replace(self, key=key)
 
-    def part(self, batch: slice, heads: slice, key: Tensor, value: Tensor) -> Self:
-        """The set of some sequences and heads, given their keys and values."""
-        attendable = self.attendable.of_sequences(batch).select(heads)
+    def double(self) -> Self:
+        """The same set in float64."""
+        return replace(self, key=self.key.double(), value=self.value.double())
+
+    def row_blocks(self) -> list[slice]:
+        """Blocks of queries that share a centre of keys without loss, the last first."""
+        if self.kind.seen != PREFIX:
+            return [slice(0, self.query_length)]
+        return statistics.row_blocks(self.query_length, self.key.shape[2], self.scale)
+
+    def rows(self, block: slice) -> Self:
+        """The set of the queries before ``block.stop``, for outputs from ``block.start`` on."""
+        if block.stop == self.query_length:
+            return replace(self, first=block.start)
+        last = self.key.shape[2] - self.query_length + block.stop
+        return replace(
+            self,
+            key=self.key[:, :, :last],
+            value=self.value[:, :, :last],
+            query_length=block.stop,
+            attendable=self.attendable.between(0, last),
+            first=block.start,
+        )
+
+    def part(self, batch: slice, heads: slice, begin: int, key: Tensor, value: Tensor) -> Self:
+        """The set of some sequences and heads, given their keys and values from ``begin`` on, maybe not to the end."""
+        attendable = self.attendable.of_sequences(batch).select(heads).between(begin, begin + key.shape[2])
         weight = Attendable(self.log_weight).of_sequences(batch).select(heads).keys
         return replace(self, key=key, value=value, attendable=attendable, log_weight=weight)
 
@@ -95,45 +122,36 @@ class MaskedPairs(TrainingSet):
     """All pairs under a mask, or every prefix of them."""
 
     @property
-    def unbroken(self) -> bool:
-        return self.attendable.pairs is None
+    def kind(self) -> Kind:
+        if self.attendable.pairs is not None:
+            return Kind(OWN)
+        return Kind(PREFIX if self.attendable.is_causal else ALL)
 
     def centred(self) -> tuple[Self, KeyStatistics]:
-        keys, pairs, is_causal = self.attendable.keys, self.attendable.pairs, self.attendable.is_causal
+        keys, length = self.attendable.keys, self.key.shape[2]
+        if self.kind.seen == PREFIX:
+            offset = length - self.query_length
+            centre = statistics.seen_centre(self.key, keys, max(self.first + offset, 1))
+            shifted = keep_attendable(self.key - centre, keys)
+            return self.with_keys(shifted), _last_rows(
+                statistics.prefix_statistics(centre, shifted, keys), self.query_length
+            )
         mean, shifted = statistics.centre(self.key, keys)
-        moved = self.with_keys(shifted.to(self.value.dtype))
-        if pairs is not None:
-            allowed = self.attendable.matrix(self.query_length, self.key.shape[2], self.key.device)
-            return moved, statistics.pairwise_statistics(mean, shifted, allowed)
-        if is_causal:
-            return moved, _last_rows(statistics.prefix_statistics(mean, shifted, keys), self.query_length)
-        return moved, statistics.shared_statistics(mean, shifted, keys)
+        moved = self.with_keys(shifted)
+        if self.kind.seen == ALL:
+            return moved, statistics.shared_statistics(mean, shifted, keys)
+        allowed = self.attendable.matrix(self.query_length, length, self.key.device)
+        return moved, statistics.pairwise_statistics(mean, shifted, allowed)
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
         return softmax_attention(
             query, self.key.to(query.dtype), self.value, self.attendable, scale, dropout_p, self.log_weight
         )
 
-    def softmax_call(self, scale: float) -> SoftmaxCall | None:
-        keys, pairs, is_causal = self.attendable.keys, self.attendable.pairs, self.attendable.is_causal
-        if pairs is not None or (is_causal and self.query_length != self.key.shape[2]):
-            return None
+    def softmax_call(self, scale: float) -> SoftmaxCall:
         key = self.key.to(self.value.dtype)
+        keys, is_causal = self.attendable.keys, self.attendable.is_causal
         return FlashCall(key, self.value, scale, keys, is_causal, self.log_weight)
-
-    def factored(self, query_features: Tensor, key_features: Tensor, normalize: bool) -> Tensor | None:
-        if self.attendable.pairs is not None:
-            return None
-        if self.log_weight is not None:
-            key_features = key_features * self.log_weight.transpose(-2, -1).exp().to(key_features.dtype)
-        return linear_attention(
-            query_features,
-            key_features,
-            self.value,
-            key_mask=self.attendable.keys,
-            is_causal=self.attendable.is_causal,
-            normalize=normalize,
-        )
 
 
 @dataclass(frozen=True)
@@ -141,6 +159,10 @@ class Band(TrainingSet):
     """The pairs at most ``radius`` positions from the query, under a key mask, causal or not."""
 
     radius: int
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(OWN)
 
     def centred(self) -> tuple[Self, KeyStatistics]:
         mean, variance = window_statistics(
@@ -151,12 +173,12 @@ class Band(TrainingSet):
             is_causal=self.attendable.is_causal,
         )
         shifted = statistics.centre(self.key, self.attendable.keys)[1]
-        return self.with_keys(shifted.to(self.key.dtype)), KeyStatistics(mean, variance)
+        return self.with_keys(shifted), KeyStatistics(mean, variance)
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
         return window_attention(
             query,
-            self.key,
+            self.key.to(query.dtype),
             self.value,
             self.radius,
             key_mask=self.attendable.keys,
@@ -166,29 +188,31 @@ class Band(TrainingSet):
         )
 
 
-@dataclass(frozen=True)
 class PooledPrefix(TrainingSet):
-    """Causal pooled pairs: the complete windows before the query's, and its own window so far.
+    """Causal pooled pairs: the complete windows of ``scale`` before the query's, and its own window so far.
 
     ``key`` and ``value`` are the unpooled sequences.
     """
 
-    pools_keys: ClassVar[bool] = True
-    window_scale: int
+    @property
+    def kind(self) -> Kind:
+        return Kind(PREFIX, pooled_late=True)
 
     def centred(self) -> tuple[Self, KeyStatistics]:
-        mean, shifted = statistics.centre(self.key, self.attendable.keys)
+        keys = self.attendable.keys
+        centre = statistics.seen_centre(self.key, keys, max(self.first, self.scale))
+        shifted = keep_attendable(self.key - centre, keys)
         pools, kept = self._pools(shifted)
-        partial, present = pooling.prefix_means(shifted, self.window_scale, self.attendable.keys)
-        found = statistics.partial_window_statistics(mean, pools, kept, partial, present, self.window_scale)
-        return self.with_keys(shifted.to(self.key.dtype)), _last_rows(found, self.query_length)
+        partial, present = pooling.prefix_means(shifted, self.scale, keys)
+        found = statistics.partial_window_statistics(centre, pools, kept, partial, present, self.scale)
+        return self.with_keys(shifted), _last_rows(found, self.query_length)
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
-        keys = self.attendable.keys
-        key_pools, kept = self._pools(self.key)
+        keys, key = self.attendable.keys, self.key.to(query.dtype)
+        key_pools, kept = self._pools(key)
         value_pools, _ = self._pools(self.value)
-        partial_key, present = pooling.prefix_means(self.key, self.window_scale, keys)
-        partial_value, _ = pooling.prefix_means(self.value, self.window_scale, keys)
+        partial_key, present = pooling.prefix_means(key, self.scale, keys)
+        partial_value, _ = pooling.prefix_means(self.value, self.scale, keys)
         positions = (
             torch.arange(self.query_length, device=query.device) + self.key.shape[2] - self.query_length
         )
@@ -198,20 +222,18 @@ class PooledPrefix(TrainingSet):
             (_last(partial_key, self.query_length), _last(partial_value, self.query_length)),
             kept,
             _last(present, self.query_length),
-            positions // self.window_scale,
+            positions // self.scale,
             scale,
             dropout_p,
         )
 
-    def softmax_call(self, scale: float) -> SoftmaxCall | None:
-        if self.query_length != self.key.shape[2]:
-            return None
+    def softmax_call(self, scale: float) -> SoftmaxCall:
         keys = self.attendable.keys
         key, value = keep_attendable(self.key, keys), keep_attendable(self.value, keys)
-        return PooledPrefixCall(key, value, scale, self.window_scale, keys)
+        return PooledPrefixCall(key.to(value.dtype), value, scale, self.scale, keys)
 
     def _pools(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
-        pools, mask = pooling.pool(tensor, self.window_scale, self.attendable.keys)
+        pools, mask = pooling.pool(tensor, self.scale, self.attendable.keys)
         if mask is None:
             mask = torch.ones(1, 1, 1, pools.shape[-2], dtype=torch.bool, device=pools.device)
         return pools, mask.transpose(-2, -1)
@@ -224,4 +246,4 @@ def _last(rows: Tensor, count: int) -> Tensor:
 
 
 def _last_rows(found: KeyStatistics, count: int) -> KeyStatistics:
-    return KeyStatistics(_last(found.mean, count), _last(found.variance, count))
+    return KeyStatistics(*(_last(part, count) for part in found if isinstance(part, Tensor)))

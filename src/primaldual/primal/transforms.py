@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
-
-if TYPE_CHECKING:
-    from primaldual.primal.training_sets import TrainingSet
+from primaldual.primal.training_sets import Kind, TrainingSet
 
 
 class Transform(Part):
-    """An input transform; a subclass states ``dense``, and the fast forms that it has.
+    """An input transform; a subclass states ``dense``, which is enough, and how T is computed faster.
 
     Attributes:
-        mixes_queries: whether T of a query depends on the other queries too, which must then all be given. A
-            subclass that says so states ``dense_queries`` and ``mix_queries``, which come before the other forms.
+        mixes_queries: T of a query depends on the other queries too, which must then all be given. A subclass
+            that says so defines ``dense_queries`` and ``mix_queries``, which come before everything else.
+        uses_statistics: T depends on the mean or variance of a query's training keys.
+        repeatable: T follows from its arguments, parameters and buffers alone, so that it may be computed for some
+            sequences and heads at a time, and again in the backward.
     """
 
     mixes_queries: bool = False
-    piecewise: bool = False
-    """Whether ``into_query`` always has an answer, for some sequences and heads at a time and repeatedly."""
+    uses_statistics: bool = False
+    repeatable: bool = False
 
     @property
     def observes(self) -> bool:
@@ -40,6 +39,11 @@ class Transform(Part):
         """
         del training, heads
 
+    def operations(self, pairs: int, queries: int, head_dim: int) -> int:
+        """Operations of the products of matrices and convolutions in T, for one head of one sequence."""
+        del pairs, queries, head_dim
+        return 0
+
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         """The definition: T of the queries and of every query's training keys.
 
@@ -51,22 +55,22 @@ class Transform(Part):
         """
         raise NotImplementedError
 
-    def into_query(
-        self, query: Tensor, training: TrainingSet, heads: HeadSet
-    ) -> tuple[Tensor, TrainingSet] | None:
-        """A change of the queries that gives the same x . k up to a constant in j, or None.
+    def shared_refusal(self, kind: Kind) -> str | None:
+        """Why one set of transformed keys cannot serve all queries, None where :meth:`shared` gives it."""
+        del kind
+        return f"{self.spec()} defines T by its dense form alone"
 
-        The keys may be replaced by keys that differ from them in one constant vector.
-        """
-        del query, training, heads
-        return None
+    def query_refusal(self, kind: Kind) -> str | None:
+        """Why the queries cannot take over what T does to keys, None where :meth:`into_query` does it."""
+        return self.shared_refusal(kind)
 
-    def shared(
-        self, query: Tensor, training: TrainingSet, heads: HeadSet
-    ) -> tuple[Tensor, TrainingSet] | None:
-        """T of queries and keys where one set of transformed keys serves all queries, else None."""
-        del query, training, heads
-        return None
+    def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        """T of queries and keys, one set of keys for all queries."""
+        raise NotImplementedError
+
+    def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        """Queries and keys whose products are T(x) . T(k) up to a constant in k, which softmax ignores."""
+        return self.shared(query, training, heads)
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
         """The definition of what queries take from one another.
@@ -89,13 +93,14 @@ class Transform(Part):
 class Identity(Transform):
     """T(x) = x."""
 
-    piecewise = True
+    name = ""
+    repeatable = True
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         return query, keys
 
-    def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
-        return query, training
+    def shared_refusal(self, kind: Kind) -> None:
+        del kind
 
     def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         return query, training

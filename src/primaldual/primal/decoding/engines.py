@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ShapeError, UnsupportedError
-from primaldual.primal import plan
 from primaldual.primal.decoding.arrival import Arrival, Windows
 from primaldual.primal.decoding.features import MOST_FEATURES, FeatureSums
 from primaldual.primal.decoding.history import History
@@ -134,7 +133,7 @@ def _try_lengths(problem: PrimalProblem, heads: int, kv_heads: int, head_dim: in
     for length in (1, 2):
         query = torch.zeros(1, heads, length, head_dim, dtype=parameter.dtype, device=parameter.device)
         try:
-            plan.attend(problem, query, query[:, :kv_heads], query[:, :kv_heads], None, True, 0.0)
+            problem.compute(query, query[:, :kv_heads], query[:, :kv_heads], None, True, 0.0)
         except ShapeError as error:
             raise UnsupportedError(
                 f"{problem.spec()} has positions of a fixed number, and no meaning for the first tokens of a sequence "

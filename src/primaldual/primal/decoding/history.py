@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from primaldual.primal import plan
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution
@@ -105,7 +104,7 @@ class History:
         count = query.shape[2]
         problem = self.within_reach if count == 1 else self.problem
         whole = queries[0] if queries else query
-        return plan.attend(problem, whole, key, value, None, True, 0.0)[:, :, -count:]
+        return problem.compute(whole, key, value, None, True, 0.0)[:, :, -count:]
 
     def _drop(self, memory: Memory, held: list[int], lengths: list[int]) -> list[int]:
         """Bring the tokens that a window still reaches to the front of every row; how many they are."""

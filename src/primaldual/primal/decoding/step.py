@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.precision import own_precision
-from primaldual.primal import plan
 from primaldual.primal.decoding.arrival import Arrival
 from primaldual.primal.decoding.engines import Group
 from primaldual.primal.decoding.history import History
@@ -70,7 +69,7 @@ def _many(
         return query.new_zeros(batch, query.shape[1], 0, value.shape[3])
     history = isinstance(groups[0].engine, History)
     if not any(starts) and length > 1 and not history:
-        out = plan.attend(problem, query, key, value, None, True, 0.0)
+        out = problem.compute(query, key, value, None, True, 0.0)
         arrival = Arrival(starts, counts, length, query.device)
         for group, memory in zip(groups, state.memories, strict=True):
             group.engine.absorb(group.keys(key), group.keys(value), memory, arrival)

@@ -7,7 +7,8 @@ from torch.testing import assert_close
 
 from primaldual import MultiheadAttention, preset
 from primaldual.kernels import pieces
-from primaldual.primal import piecewise
+from primaldual.primal.forms import choice
+from primaldual.primal.forms import pieces as form
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +21,13 @@ def _small_pieces(monkeypatch):
 
 def count_pieces(monkeypatch):
     found = []
-    former = piecewise.attend_in_pieces
+    former = form.attend_in_pieces
 
     def counting(prepare, parts, *rest):
         found.append(len(parts))
         return former(prepare, parts, *rest)
 
-    monkeypatch.setattr(piecewise, "attend_in_pieces", counting)
+    monkeypatch.setattr(form, "attend_in_pieces", counting)
     return found
 
 
@@ -61,8 +62,8 @@ def test_layer_by_pieces_equals_layer_at_once(monkeypatch, is_causal):
     inputs = torch.randn(3, 9, 24, dtype=torch.float64)
     padding = torch.arange(9) >= torch.tensor([[9], [6], [4]])
     results = []
-    for form in (piecewise.attend_piecewise, lambda *_: None):
-        monkeypatch.setattr("primaldual.primal.plan.attend_piecewise", form)
+    for forms in (choice.FORMS, choice.FORMS[1:]):
+        monkeypatch.setattr(choice, "FORMS", forms)
         out = layer(inputs, inputs, inputs, padding, need_weights=False, is_causal=is_causal)[0]
         results.append((out, *torch.autograd.grad(out.square().sum(), list(layer.parameters()))))
     for found, wanted in zip(*results, strict=True):

@@ -1,0 +1,107 @@
+"""What every attention offers, whether its heads solve one problem or several."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.reading import read
+from primaldual.primal.sources import KeyValueSource
+
+
+class Attention(nn.Module, ABC):
+    """An attention of several heads; :class:`PrimalProblem` and :class:`HeadGroups` are the two kinds."""
+
+    @abstractmethod
+    def spec(self) -> str:
+        """The attention as text."""
+
+    @abstractmethod
+    def problems(self, heads: int) -> Iterable[tuple[Any, list[int]]]:
+        """Every :class:`PrimalProblem` that is solved, with those of the ``heads`` heads that are its own."""
+
+    @abstractmethod
+    def keep_heads(self, members: list[int], heads: int) -> Attention:
+        """Forget all of the ``heads`` query heads but these, in place; the attention of those that are left."""
+
+    @abstractmethod
+    def compute_source(
+        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+    ) -> Tensor:
+        """The attention on keys and values that may still be unprojected, bypassing running statistics."""
+
+    @abstractmethod
+    def forward(
+        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+    ) -> Tensor:
+        """The same, followed by running statistics: what every layer calls.
+
+        Forward hooks therefore see the queries, keys, values and masks of any model that holds the attention,
+        and may change what its heads give.
+
+        Args:
+            query: (batch, heads, Nq, D).
+            source: keys and values, finite where nobody attends.
+            attendable: the masks.
+            dropout_p: as :meth:`attend`.
+        """
+
+    @abstractmethod
+    def attention_map(
+        self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """Weights on the keys themselves, (batch, heads, Nq, Nk): a pooled pair's weight spread over its members.
+
+        ``attention_map @ value`` is the output of the layer.
+        """
+
+    def bind(self, heads: int, head_dim: int) -> Self:
+        """Tell the parts the sizes: creates learnable parts, draws random ones, refuses what does not fit.
+
+        Raises:
+            ArgumentError: for example scales that do not match the heads.
+        """
+        for problem, members in self.problems(heads):
+            for part in problem.parts():
+                part.bind(len(members), head_dim)
+        return self
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        dropout_p: float = 0.0,
+    ) -> Tensor:
+        """The attention, fast: (batch, heads, Nq, Dv). A query without any key gets exactly 0.
+
+        :meth:`PrimalProblem.explain` tells which form computes it. Under torch.func and forward-mode differentiation
+        that is the definition; second derivatives of the other forms raise.
+
+        Raises:
+            ShapeError: tensors or mask do not fit together.
+            ArgumentError: a mask that is not boolean, or dropout_p outside [0, 1).
+        """
+        outputs: Tensor = self(query, *read(query, key, value, mask, is_causal, dropout_p), dropout_p)
+        return outputs
+
+    def compute(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        dropout_p: float = 0.0,
+    ) -> Tensor:
+        """The attention as :meth:`attend` gives it, bypassing forward hooks and running statistics."""
+        return self.compute_source(query, *read(query, key, value, mask, is_causal, dropout_p), dropout_p)
+
+    def extra_repr(self) -> str:
+        return self.spec()

@@ -1,0 +1,104 @@
+"""Which form computes an attention: the first of a table that does not refuse."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from primaldual.kernels.masks import Attendable
+from primaldual.kernels.modes import in_graph, in_transform
+from primaldual.primal.checks import check_mixing
+from primaldual.primal.choices import Choices
+from primaldual.primal.forms.dense import Dense
+from primaldual.primal.forms.factored import Factored
+from primaldual.primal.forms.form import Form
+from primaldual.primal.forms.pieces import Pieces
+from primaldual.primal.forms.softmax import Band, Softmax
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
+from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.subsets import restrict
+
+FORMS: tuple[Form, ...] = (Pieces(), Band(), Softmax(), Factored(), Dense())
+"""The forms, the preferred ones first; the last refuses nothing."""
+
+
+def choose(choices: Choices, sets: list[HeadSet], question: Question) -> list[Form]:
+    """For every set of heads the first form that serves it."""
+    for form in FORMS:
+        if all(form.refusal(choices, heads, question) is None for heads in sets):
+            return [form] * len(sets)
+    alone = [form for form in FORMS if not form.joint]
+    return [next(form for form in alone if form.refusal(choices, heads, question) is None) for heads in sets]
+
+
+def run(
+    choices: Choices, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float
+) -> Tensor:
+    """The attention by the forms that serve it: (batch, heads, Nq, Dv).
+
+    Args:
+        choices: the parts.
+        query: (batch, heads, Nq, D).
+        source: keys and values, finite where nobody attends.
+        attendable: the masks.
+        dropout_p: probability of dropping a weight.
+    """
+    batch, heads, length, head_dim = query.shape
+    sets = choices.subset.head_sets(heads)
+    if choices.transform.mixes_queries:
+        query = _mixed(choices, sets, query, source, attendable)
+    if length == 1 and attendable.is_causal:
+        attendable = Attendable(attendable.keys, attendable.pairs)
+    key, value = source.tensors or (query, query)
+    question = Question(
+        batch, heads, key.shape[1], length, source.length, head_dim, value.shape[3], len(sets),
+        attendable.keys is not None, attendable.pairs is not None, attendable.is_causal, dropout_p > 0,
+        query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
+    )  # fmt: skip
+    chosen = choose(choices, sets, question)
+    outputs: list[Tensor] = []
+    for form in dict.fromkeys(chosen):
+        served = [alike for alike, other in zip(sets, chosen, strict=True) if other is form]
+        outputs += form.run(choices, served, query, source, attendable, dropout_p)
+    if len(outputs) == 1:
+        return outputs[0]
+    order = [
+        alike
+        for form in dict.fromkeys(chosen)
+        for alike, other in zip(sets, chosen, strict=True)
+        if other is form
+    ]
+    return in_order(outputs, [alike.members for alike in order])
+
+
+def in_order(outputs: list[Tensor], members: list[list[int]]) -> Tensor:
+    """The outputs of groups of heads as one, heads last in memory, each copied once."""
+    place = {head: (group, local) for group, heads in enumerate(members) for local, head in enumerate(heads)}
+    runs: list[list[int]] = []
+    for head in range(len(place)):
+        group, local = place[head]
+        if runs and runs[-1][0] == group and runs[-1][2] == local:
+            runs[-1][2] += 1
+        else:
+            runs.append([group, local, local + 1])
+    return torch.cat(
+        [outputs[group].transpose(1, 2)[:, :, start:stop] for group, start, stop in runs], 2
+    ).transpose(1, 2)
+
+
+def _mixed(
+    choices: Choices, sets: list[HeadSet], query: Tensor, source: KeyValueSource, attendable: Attendable
+) -> Tensor:
+    """The queries after what they take from one another, if they stand where the keys do."""
+    pattern = choices.subset.allowed(query.shape[2], source.length, query.device)
+    if pattern is not None:
+        attendable = restrict(attendable, pattern)
+    check_mixing(choices.transform, attendable, query.shape[2], source.length)
+    if query.shape[2] != source.length:
+        attendable = Attendable()
+    mixed = [
+        choices.transform.mix_queries(query[:, alike.members], attendable.select(alike.members), alike)
+        for alike in sets
+    ]
+    return in_order(mixed, [alike.members for alike in sets])

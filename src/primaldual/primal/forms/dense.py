@@ -1,0 +1,87 @@
+"""The definition itself, a few queries at a time: what every problem has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout
+
+from primaldual.kernels.dense import weighted_sum
+from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.masks import Attendable
+from primaldual.kernels.modes import in_graph
+from primaldual.kernels.precision import own_precision
+from primaldual.primal.choices import Choices
+from primaldual.primal.definition import weights_of_heads
+from primaldual.primal.forms.form import Cost, Form, transform_operations
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import Question
+from primaldual.primal.sources import KeyValueSource, pick, selection
+from primaldual.primal.subsets import restrict
+
+DENSE_ELEMENTS = 2**24
+"""Largest intermediate of the dense form, in numbers; more queries are taken in chunks."""
+
+
+class Dense(Form):
+    """Training pairs of every query, kernel matrix, normaliser, weighted sum."""
+
+    name = "dense"
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> None:
+        del choices, heads, question
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        pairs, queries = heads.pairs(question.key_length), question.query_length
+        count, width = question.batch * len(heads.members), question.head_dim + question.value_dim
+        alike = not (question.is_causal or question.pairs or choices.subset.patterned)
+        operations = 2 * queries * pairs * width
+        numbers = queries * pairs
+        if not alike and (heads.scale > 1 or choices.transform.uses_statistics):
+            numbers = min(queries * pairs * question.head_dim, DENSE_ELEMENTS)
+        if not alike and heads.scale > 1:
+            operations += 2 * queries * pairs * question.key_length * width
+        steps = 1 if alike else queries
+        operations += steps * transform_operations(choices, heads, question)
+        return Cost(count * operations, count * numbers)
+
+    def run(
+        self,
+        choices: Choices,
+        sets: list[HeadSet],
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float,
+    ) -> list[Tensor]:
+        with own_precision(query.device):
+            return [_attend(choices, heads, query, source, attendable, dropout_p) for heads in sets]
+
+
+def _attend(
+    choices: Choices,
+    heads: HeadSet,
+    query: Tensor,
+    source: KeyValueSource,
+    attendable: Attendable,
+    dropout_p: float,
+) -> Tensor:
+    members = heads.members
+    query = pick(query, members)
+    key, value = (for_query_heads(part, len(members)) for part in source.take(members))
+    attendable = attendable.select(selection(members))
+    pattern = choices.subset.allowed(query.shape[2], key.shape[2], query.device)
+    if pattern is not None:
+        attendable = restrict(attendable, pattern)
+    allowed = attendable.matrix(query.shape[2], key.shape[2], query.device)
+
+    def rows_of(part: Tensor, allowed: Tensor) -> Tensor:
+        weights, values, _ = weights_of_heads(choices, part, key, value, allowed, heads)
+        return weighted_sum(dropout(weights, dropout_p) if dropout_p else weights, values)
+
+    if in_graph() or query.numel() == 0 or key.numel() == 0:
+        return rows_of(query, allowed)
+    rows = max(1, DENSE_ELEMENTS // key.numel())
+    parts = query.split(rows, 2)
+    patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)
+    return torch.cat([rows_of(part, pattern) for part, pattern in zip(parts, patterns, strict=True)], 2)

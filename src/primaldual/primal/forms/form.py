@@ -1,0 +1,99 @@
+"""What a form of an attention is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.choices import Choices
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import TRANSFORM, Question
+from primaldual.primal.sources import KeyValueSource
+
+
+class Cost(NamedTuple):
+    """What a form takes for a set of heads.
+
+    Attributes:
+        operations: 2 for each multiply-add of products of matrices and of convolutions.
+        numbers: numbers of the largest intermediate results beyond queries, keys, values and output.
+    """
+
+    operations: int
+    numbers: int
+
+
+class Form(ABC):
+    """A way to compute attentions.
+
+    Attributes:
+        name: what it is called.
+        joint: it runs all sets of heads together, or none.
+    """
+
+    name: ClassVar[str]
+    joint: ClassVar[bool] = False
+
+    @abstractmethod
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        """Why the form does not serve these heads, in one sentence; None if it does."""
+
+    @abstractmethod
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        """What it takes for these heads."""
+
+    @abstractmethod
+    def run(
+        self,
+        choices: Choices,
+        sets: list[HeadSet],
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float,
+    ) -> list[Tensor]:
+        """The output of every set of heads, or one output of all heads of a form that is joint.
+
+        Args:
+            choices: the parts.
+            sets: heads that pool alike, which the form serves.
+            query: (batch, heads, Nq, D) of all heads, mixed where T mixes queries.
+            source: keys and values.
+            attendable: the masks.
+            dropout_p: probability of dropping a weight.
+        """
+
+
+def softmax_refusal(choices: Choices, question: Question) -> str | None:
+    """Why no kernel of softmax attention serves, whatever the training pairs are."""
+    if choices.softmax_scale(question.head_dim) is None:
+        return "needs the exponential kernel, normalised by its sum"
+    if question.empty:
+        return "needs a query and a key"
+    if question.mode == TRANSFORM:
+        return "has no rules for torch.func and forward-mode differentiation"
+    return None
+
+
+def pairs_scored(choices: Choices, heads: HeadSet, question: Question) -> int:
+    """Pairs of query and training key that get a score, in one head of one sequence."""
+    pairs, queries, reach = heads.pairs(question.key_length), question.query_length, choices.subset.reach
+    offset = question.key_length - queries
+    if reach is None and not question.is_causal:
+        return queries * pairs
+    if reach is None:
+        return sum(heads.pairs(max(0, row + offset + 1)) for row in range(queries))
+    ahead = 0 if question.is_causal else reach
+    return sum(
+        max(0, min(question.key_length, row + offset + ahead + 1) - max(0, row + offset - reach))
+        for row in range(queries)
+    )
+
+
+def transform_operations(choices: Choices, heads: HeadSet, question: Question) -> int:
+    """Operations of the transform, in one head of one sequence."""
+    pairs = heads.pairs(question.key_length)
+    return choices.transform.operations(pairs, question.query_length, question.head_dim)

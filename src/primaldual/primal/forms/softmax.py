@@ -1,0 +1,91 @@
+"""Softmax of scores over all keys, or a prefix of them, by scaled_dot_product_attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from primaldual.kernels.masks import Attendable
+from primaldual.kernels.precision import own_precision
+from primaldual.primal.choices import Choices
+from primaldual.primal.forms.form import Cost, Form, pairs_scored, softmax_refusal, transform_operations
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import Question
+from primaldual.primal.sources import KeyValueSource, pick
+
+
+class Softmax(Form):
+    """sum_j softmax_j(c q' . k'_j) v_j with queries that carry the transform, for each set of heads."""
+
+    name = "softmax"
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if refused := softmax_refusal(choices, question):
+            return refused
+        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
+        return kind if isinstance(kind, str) else choices.transform.query_refusal(kind)
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        scored, pairs = pairs_scored(choices, heads, question), heads.pairs(question.key_length)
+        count = question.batch * len(heads.members)
+        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
+        numbers = 2 * pairs * question.head_dim
+        late = question.is_causal and heads.scale > 1
+        if late or question.pairs or choices.subset.patterned:
+            numbers += question.query_length * pairs
+        return Cost(count * operations, count * numbers)
+
+    def run(
+        self,
+        choices: Choices,
+        sets: list[HeadSet],
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float,
+    ) -> list[Tensor]:
+        scale = choices.softmax_scale(query.shape[-1])
+        assert scale is not None
+        return [_attend(choices, heads, query, source, attendable, scale, dropout_p) for heads in sets]
+
+
+def _attend(
+    choices: Choices,
+    heads: HeadSet,
+    query: Tensor,
+    source: KeyValueSource,
+    attendable: Attendable,
+    scale: float,
+    dropout_p: float,
+) -> Tensor:
+    training = choices.subset.training_set(source, attendable, heads, query.shape[2])
+    query = query if len(heads.members) == query.shape[1] else pick(query, heads.members)
+    blocks = training.row_blocks() if choices.transform.uses_statistics else []
+    with own_precision(query.device):
+        if len(blocks) < 2:
+            changed, training = choices.transform.into_query(query, training, heads)
+            return training.softmax(changed, scale, dropout_p).to(query.dtype)
+        parts = []
+        for block in reversed(blocks):
+            rows, seen = query[:, :, : block.stop], training.rows(block)
+            changed, seen = choices.transform.into_query(rows, seen, heads)
+            parts.append(seen.softmax(changed, scale, dropout_p)[:, :, block.start :])
+        return torch.cat(parts, 2)
+
+
+class Band(Softmax):
+    """The same over a window around every query, block by block of queries: O(N w)."""
+
+    name = "band"
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if choices.subset.reach is None:
+            return "needs a subset that reaches a limited number of positions"
+        if question.pairs:
+            return "needs the same mask for every query"
+        return super().refusal(choices, heads, question)
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
+        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
+        return Cost(count * operations, count * 2 * question.key_length * question.head_dim)
