@@ -37,8 +37,7 @@ BELOW = {
         "analysis",
         "data",
     },
-    "bench": {"errors", "kernels", "primal", "nn", "analysis", "experiments"},
-    "cli": {"errors", "primal", "svr", "training", "estimators", "analysis", "data", "experiments", "bench"},
+    "cli": {"errors", "primal", "svr", "training", "estimators", "analysis", "data", "experiments"},
 }
 """What each package may import of the others."""
 
