@@ -25,7 +25,7 @@ from torch.nn.functional import softplus
 from primaldual import MultiheadAttention
 from primaldual.analysis import head_matrix, margin_alignment, max_margin_direction
 from primaldual.errors import ArgumentError
-from primaldual.experiments.drawing import svg
+from primaldual.reporting.drawing import svg
 
 
 @dataclass(frozen=True)

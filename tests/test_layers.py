@@ -13,18 +13,19 @@ ROOT = Path(primaldual.__file__).parent
 
 BELOW = {
     "errors": set(),
+    "reporting": {"errors"},
     "kernels": {"errors"},
     "primal": {"errors", "kernels"},
     "testing": {"errors", "kernels", "primal"},
-    "svr": {"errors", "kernels", "primal"},
+    "svr": {"errors", "kernels", "primal", "reporting"},
     "nn": {"errors", "kernels", "primal"},
     "models": {"errors", "kernels", "primal", "nn"},
     "training": {"errors", "models"},
-    "data": {"errors"},
-    "estimators": {"errors", "primal", "svr", "nn", "models", "training"},
+    "data": {"errors", "reporting"},
+    "estimators": {"errors", "primal", "svr", "nn", "models", "training", "reporting"},
     "integrations": {"errors", "kernels", "primal", "nn"},
     "analysis": {"errors", "kernels", "primal", "svr", "nn", "models", "integrations"},
-    "compression": {"errors", "kernels", "primal", "nn", "integrations", "analysis", "experiments"},
+    "compression": {"errors", "kernels", "primal", "nn", "integrations", "analysis", "reporting"},
     "experiments": {
         "errors",
         "primal",
@@ -36,13 +37,25 @@ BELOW = {
         "integrations",
         "analysis",
         "data",
+        "reporting",
     },
-    "cli": {"errors", "primal", "svr", "training", "estimators", "analysis", "data", "experiments"},
+    "cli": {
+        "errors",
+        "primal",
+        "svr",
+        "training",
+        "estimators",
+        "analysis",
+        "data",
+        "experiments",
+        "reporting",
+    },
 }
 """What each package may import of the others."""
 
 OUTSIDE = {
     "errors": set(),
+    "reporting": {"matplotlib"},
     "kernels": {"torch"},
     "primal": {"torch"},
     "testing": {"torch"},

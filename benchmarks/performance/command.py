@@ -21,7 +21,7 @@ from benchmarks.performance.run import Runner
 from benchmarks.performance.view import BenchProgress, show, write_page
 from primaldual.cli import options, run
 from primaldual.errors import ArgumentError
-from primaldual.experiments.store import check_writable
+from primaldual.reporting.files import check_writable
 
 PROGRAM = "python -m benchmarks.performance"
 

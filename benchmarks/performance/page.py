@@ -9,7 +9,6 @@ from benchmarks.performance.goals import SCALES
 from benchmarks.performance.machine import PEAK_SIDE
 from benchmarks.performance.plots import figures
 from benchmarks.performance.results import Results
-from benchmarks.performance.sizes import amount
 from benchmarks.performance.tables import (
     TextTable,
     footprint_table,
@@ -20,6 +19,7 @@ from benchmarks.performance.tables import (
     sweep_tables,
 )
 from benchmarks.performance.verdicts import count_reached
+from primaldual.reporting.numbers import bytes_text
 
 MARK = (
     "<!-- Written by docs/make_performance.py from benchmarks/results/performance.json: run `make docs`. -->"
@@ -101,7 +101,7 @@ def _machine(results: Results) -> list[str]:
     facts = (
         ("processor", f"{machine.get('cpu')}, {machine.get('cores')} cores, {machine.get('simd')}"),
         ("threads", str(machine.get("threads"))),
-        ("memory", amount(machine.get("ram", 0))),
+        ("memory", bytes_text(machine.get("ram", 0))),
         ("load before the run", str(machine.get("load"))),
         ("system", f"{machine.get('system')}, Python {machine.get('python')}"),
         ("versions", packages),

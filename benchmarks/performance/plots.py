@@ -12,8 +12,8 @@ from benchmarks.performance.programs import BOTH, FORWARD
 from benchmarks.performance.results import Results, SweepRow
 from benchmarks.performance.settings import Setting
 from benchmarks.performance.wording import sizes_text
-from primaldual.experiments.drawing import svg
-from primaldual.experiments.palette import looks
+from primaldual.reporting.drawing import svg
+from primaldual.reporting.palette import looks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -15,6 +14,7 @@ from benchmarks.performance.gate import Check
 from benchmarks.performance.settings import Setting
 from benchmarks.performance.timing import Spread
 from primaldual.errors import DataError
+from primaldual.reporting.files import write_text
 
 SCHEMA = 1
 
@@ -172,10 +172,7 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write the file in one move, so that a stop leaves the former one or this one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".partial")
-        draft.write_text(self.to_json())
-        os.replace(draft, path)
+        write_text(path, self.to_json())
 
 
 def _rounded(value: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.performance.families import Contender
 from benchmarks.performance.settings import Setting
 from primaldual.errors import ArgumentError
+from primaldual.reporting.numbers import bytes_text
 
 SHARE = 0.8
 """Part of the available memory that a measurement may take."""
@@ -29,25 +30,12 @@ def available_bytes() -> int:
     return min(free, max(0, limit - used))
 
 
-def amount(count: float) -> str:
-    """Bytes in words.
-
-    Example:
-        >>> amount(3 * 2**30), amount(1536), amount(12)
-        ('3.0 GiB', '1.5 KiB', '12 B')
-    """
-    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
 def does_not_fit(one: Contender, setting: Setting, backward: bool, available: int) -> str | None:
     """Why a measurement is left out, None if it fits."""
     needed = one.needs(setting, backward)
     if needed <= SHARE * available:
         return None
-    return f"needs about {amount(needed)}; {amount(SHARE * available)} of {amount(available)} may be used"
+    return f"needs about {bytes_text(needed)}; {bytes_text(SHARE * available)} of {bytes_text(available)} may be used"
 
 
 def longest(one: Contender, setting: Setting, backward: bool, available: int) -> int:

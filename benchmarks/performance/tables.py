@@ -9,20 +9,19 @@ from functools import partial
 from benchmarks.performance.machine import PEAK_SIDE
 from benchmarks.performance.programs import FORWARD
 from benchmarks.performance.results import Results, SweepRow
-from benchmarks.performance.sizes import amount
 from benchmarks.performance.wording import (
     against_text,
     bound_text,
     case_name,
     cost_text,
     rate_text,
-    seconds_text,
     sizes_text,
     spread_text,
     value_text,
     verdict,
     what_text,
 )
+from primaldual.reporting.numbers import bytes_text, seconds_text
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ def footprint_table(results: Results) -> TextTable:
             row.case.contender,
             str(row.case.setting.length),
             row.case.direction,
-            amount(row.memory),
+            bytes_text(row.memory),
             seconds_text(row.first_call),
         )
         for row in results.footprints

@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks.performance import Results, figures, page
 from benchmarks.performance.tables import TextTable, tables
 from benchmarks.performance.verdicts import count_reached, missed
+from primaldual.reporting.files import write_text
 
 
 class BenchProgress:
@@ -79,6 +80,6 @@ def rich_table(table: TextTable) -> Table:
 
 def write_page(results: Results, folder: Path) -> None:
     """The page and its figures."""
-    (folder / "performance.md").write_text(page(results, ""), encoding="utf-8")
+    write_text(folder / "performance.md", page(results, ""))
     for name, drawing in figures(results).items():
-        (folder / name).write_text(drawing, encoding="utf-8")
+        write_text(folder / name, drawing)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from benchmarks.performance.cases import TIME, Duel
 from benchmarks.performance.results import DuelRow
 from benchmarks.performance.settings import Setting
-from benchmarks.performance.sizes import amount
 from benchmarks.performance.timing import Spread
+from primaldual.reporting.numbers import bytes_text, seconds_text
 
 
 def case_name(case: Duel) -> str:
@@ -37,7 +37,7 @@ def cost_text(measure: str, cost: float) -> str:
         >>> cost_text("time", 0.5), cost_text("peak memory", 2048)
         ('500 ms', '2.0 KiB')
     """
-    return seconds_text(cost) if measure == TIME else amount(cost)
+    return seconds_text(cost) if measure == TIME else bytes_text(cost)
 
 
 def times(case: Duel) -> str:
@@ -84,20 +84,6 @@ def against_text(spread: Spread) -> str:
         '1'
     """
     return "1" if spread.lower == spread.upper == 1 else spread_text(spread)
-
-
-def seconds_text(seconds: float) -> str:
-    """Three digits with a unit.
-
-    Example:
-        >>> seconds_text(0.00123), seconds_text(2.5), seconds_text(4.2e-05)
-        ('1.23 ms', '2.5 s', '42 µs')
-    """
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size or unit == "µs":
-            number = seconds / size
-            return f"{number:.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
-    return ""
 
 
 def rate_text(gflops: float | None, peak: float | None) -> str:

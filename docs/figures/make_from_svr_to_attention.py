@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import primaldual as pdl
-from primaldual.experiments.drawing import svg
+from primaldual.reporting.drawing import svg
 
 TARGET = Path(__file__).with_suffix("").name.removeprefix("make_") + ".svg"
 LABEL = (

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from primaldual.experiments import Comparison, Settings
 from primaldual.experiments.summary import Summary
-from primaldual.experiments.wording import amount, seconds_text, signed
+from primaldual.reporting.numbers import count_text, seconds_text, signed
 
 
 def comparison_table(settings: Settings, summaries: Sequence[Summary], width: int) -> Table:
@@ -40,7 +40,7 @@ def _cells(summary: Summary) -> list[str]:
         _difference(summary),
         "" if summary.epoch_seconds is None else seconds_text(summary.epoch_seconds),
         "" if profile is None else seconds_text(profile.latency[0]),
-        "" if profile is None else amount(profile.total_flops),
+        "" if profile is None else count_text(profile.total_flops),
     ]
 
 

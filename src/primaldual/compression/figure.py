@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from primaldual.compression.result import Compression
 from primaldual.errors import ArgumentError
-from primaldual.experiments.drawing import svg
+from primaldual.reporting.drawing import svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

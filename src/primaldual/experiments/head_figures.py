@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from primaldual.experiments.drawing import legend_below, svg
-from primaldual.experiments.palette import Look
 from primaldual.experiments.summary import Summary
+from primaldual.reporting.drawing import legend_below, svg
+from primaldual.reporting.palette import Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

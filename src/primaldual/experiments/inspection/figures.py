@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from primaldual.analysis import LayerHeads
-from primaldual.experiments.drawing import svg
-from primaldual.experiments.inspection.findings import percent
 from primaldual.experiments.inspection.measuring import Inspection
+from primaldual.reporting.drawing import svg
+from primaldual.reporting.numbers import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
