@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from primaldual.reporting.palette import GREY
+
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 _STYLE: dict[str, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10,
     "axes.labelsize": 9.5,
-    "axes.edgecolor": "#8a8f98",
+    "axes.edgecolor": GREY,
     "axes.labelcolor": "#333a45",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -60,6 +63,24 @@ def svg(draw: Callable[[Figure], None], width: float, height: float, label: str)
     attributes = f'{viewbox.group()} role="img" aria-label="{escape(label, quote=True)}"'
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return f"<svg {attributes} {names}>{_own_ids(body, salt[:6])}"
+
+
+def on_white(drawing: str) -> str:
+    r"""The same drawing on white, as a file of its own that is read on dark pages too.
+
+    Example:
+        >>> on_white("<svg><path/></svg>")
+        '<svg><rect width="100%" height="100%" fill="#ffffff"/><path/></svg>\n'
+    """
+    start = drawing.index(">") + 1
+    return f'{drawing[:start]}<rect width="100%" height="100%" fill="#ffffff"/>{drawing[start:]}\n'
+
+
+def shades(color: str) -> Colormap:
+    """Colours from white to ``color``, for values from small to large."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shades", ["#ffffff", color])
 
 
 def wrapped(name: str, width: int = 14) -> str:

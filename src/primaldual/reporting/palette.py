@@ -1,4 +1,4 @@
-"""One look per attention, the same in every figure and table."""
+"""Colours, and one look per attention, the same in every figure and table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Okabe and Ito's colours, told apart with every common colour vision; yellow is left out: too pale on white.
-_COLORS = ("#3b3b3b", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07900", "#2f9fd8", "#7b4ea3", "#7a4a2b")
+INK, BLUE, ORANGE, GREEN, PINK, OCHRE = "#3b3b3b", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07900"
+GREY = "#8a8f98"
+"""For axes and reference lines."""
+
+_COLORS = (INK, BLUE, ORANGE, GREEN, PINK, OCHRE, "#2f9fd8", "#7b4ea3", "#7a4a2b")
 _MARKERS = "osD^vPX<>"
 _DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0, ()),
