@@ -99,6 +99,13 @@ def test_every_package_has_its_place():
     assert {package(path) for path in FILES} == set(BELOW)
 
 
+def test_the_documentation_says_what_every_package_is_for():
+    page = (Path(__file__).parents[1] / "docs" / "all_of_primaldual.md").read_text(encoding="utf-8")
+    table = page[page.index("| package |") :].partition("\n\n")[0]
+    named = {line.split("`")[1] for line in table.splitlines()[2:]}
+    assert named == {path.parent.name for path in ROOT.glob("*/__init__.py")}
+
+
 def test_import_is_light():
     """Only torch comes with the package; what serves data sets, plots and models loads when asked for."""
     heavy = ["aeon", "sklearn", "matplotlib", "timm", "transformers", "accelerate", "jinja2", "typer", "rich"]

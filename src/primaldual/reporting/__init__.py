@@ -1,1 +1,1 @@
-"""What every report needs: figures as SVG, one look per attention, numbers in words, files written whole."""
+"""Figures as SVG, one look per attention, numbers in words, files written whole or not at all."""
