@@ -35,7 +35,7 @@ def replacing(target: Path) -> Iterator[Path]:
         fresh, former = Path(scratch) / target.name, Path(scratch) / f"former-{target.name}"
         yield fresh
         # A file replaces a file in one step; a folder only takes a place that is free.
-        if fresh.is_dir() and target.exists():
+        if fresh.is_dir() and target.is_dir():
             os.replace(target, former)
         try:
             os.replace(fresh, target)
