@@ -23,11 +23,11 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
-	$(BIN)/primaldual bench --out benchmarks/results
+	$(BIN)/python -m benchmarks.performance --out benchmarks/results
 
 docs: $(READY)
 	$(BIN)/python docs/build.py
-	$(BIN)/python docs/make_performance.py
+	$(BIN)/python -m docs.make_performance
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
 
 $(READY): pyproject.toml constraints.txt

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from benchmarks.text_data import texts
 from torch import Tensor, nn
 
+from benchmarks.text_data import texts
 from primaldual.analysis.latency import interleaved_latency
 from primaldual.compression.compress import compress
 from primaldual.compression.readout import default_readout, similarity

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.performance.timing import Budget, Spread, interleaved, ratio
 from primaldual.analysis.flops import mixing_flops
-from primaldual.bench.timing import Budget, Spread, interleaved, ratio
 from primaldual.integrations.conversion import convert
 from primaldual.integrations.timm_attention import PrimalDualAttention
 from primaldual.primal.problem import PrimalProblem

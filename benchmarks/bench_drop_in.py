@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from primaldual.bench.timing import Budget, interleaved, ratio
+from benchmarks.performance.timing import Budget, interleaved, ratio
 from primaldual.integrations.conversion import convert
 
 RESULTS = Path(__file__).parent / "results" / "drop_in.json"

@@ -1,4 +1,4 @@
-"""What PyTorch's own operators leave possible, beside the goals of `primaldual bench` that were missed.
+"""What PyTorch's own operators leave possible, beside the goals of `benchmarks.performance` that were missed.
 
 Interleaved ratios in one process, median and quartiles, 8 heads of 64, 4096 tokens, fp32. Run:
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from primaldual.bench.timing import Budget, interleaved, ratio
+from benchmarks.performance.timing import Budget, interleaved, ratio
 
 SCALES = (1, 2, 4, 8)
 

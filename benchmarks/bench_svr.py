@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from sklearn.svm import SVR
 
 import primaldual as pdl
-from primaldual.bench.timing import Budget, interleaved, ratio
+from benchmarks.performance.timing import Budget, interleaved, ratio
 from primaldual.svr.objective import Regression, certify
 
 EPSILON = 0.1

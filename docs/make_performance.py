@@ -1,13 +1,13 @@
 """Write docs/performance.md and docs/figures/performance_*.svg from benchmarks/results/performance.json.
 
-python docs/make_performance.py
+python -m docs.make_performance
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from primaldual.bench import Results, figures, page
+from benchmarks.performance import Results, figures, page
 
 DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "benchmarks" / "results" / "performance.json"

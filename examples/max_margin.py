@@ -25,7 +25,9 @@ from torch.nn.functional import softplus
 from primaldual import MultiheadAttention
 from primaldual.analysis import head_matrix, margin_alignment, max_margin_direction
 from primaldual.errors import ArgumentError
-from primaldual.experiments.drawing import svg
+from primaldual.reporting.drawing import on_white, svg
+from primaldual.reporting.files import write_text
+from primaldual.reporting.palette import BLUE, GREEN, INK, ORANGE, PINK
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def draw(figure: Any, results: dict[int, list[Curves]]) -> None:
     """Alignment in a panel for each number of features; below, norm and attention of both."""
     panels = figure.subplots(2, 2, sharex=True)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
-    blue, orange, green, grey = ("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-"), ("#3b3b3b", ":")
+    blue, orange, green, grey = (BLUE, "-"), (ORANGE, "--"), (GREEN, "-"), (INK, ":")
 
     def lines(axes: Any, curves: list[Curves], name: str, look: tuple[str, str], label: str) -> None:
         for place, run in enumerate(curves):
@@ -141,7 +143,7 @@ def draw(figure: Any, results: dict[int, list[Curves]]) -> None:
         lines(axes, curves, "average", grey, "average difference")
         lines(axes, curves, "best", blue, "max-margin direction of the best tokens")
         lines(axes, curves, "chosen", orange, "max-margin direction of the chosen tokens")
-        axes.axhline(random_alignment(features), color="#cc79a7", ls="-.", label="random direction")
+        axes.axhline(random_alignment(features), color=PINK, ls="-.", label="random direction")
         axes.set(title=f"{features} features", ylim=(0, 1.03), ylabel="alignment of W (cosine)")
     names = (("norm", "norm of W"), ("attention", "attention on the best tokens"))
     for axes, (name, label) in zip(panels[1], names, strict=True):
@@ -200,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out:
         label = "Alignment with max-margin directions, norm and attention over the steps of gradient descent"
         drawing = svg(lambda figure: draw(figure, results), 7.5, 5.8, label)
-        options.out.write_text(drawing.replace("<svg ", '<svg style="background:#fff" ', 1) + "\n")
+        write_text(options.out, on_white(drawing))
         print(f"\nfigure: {options.out}")
 
 

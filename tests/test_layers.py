@@ -13,18 +13,19 @@ ROOT = Path(primaldual.__file__).parent
 
 BELOW = {
     "errors": set(),
+    "reporting": {"errors"},
     "kernels": {"errors"},
     "primal": {"errors", "kernels"},
     "testing": {"errors", "kernels", "primal"},
-    "svr": {"errors", "kernels", "primal"},
+    "svr": {"errors", "kernels", "primal", "reporting"},
     "nn": {"errors", "kernels", "primal"},
     "models": {"errors", "kernels", "primal", "nn"},
     "training": {"errors", "models"},
-    "data": {"errors"},
-    "estimators": {"errors", "primal", "svr", "nn", "models", "training"},
+    "data": {"errors", "reporting"},
+    "estimators": {"errors", "primal", "svr", "nn", "models", "training", "reporting"},
     "integrations": {"errors", "kernels", "primal", "nn"},
     "analysis": {"errors", "kernels", "primal", "svr", "nn", "models", "integrations"},
-    "compression": {"errors", "kernels", "primal", "nn", "integrations", "analysis", "experiments"},
+    "compression": {"errors", "kernels", "primal", "nn", "integrations", "analysis", "reporting"},
     "experiments": {
         "errors",
         "primal",
@@ -36,14 +37,25 @@ BELOW = {
         "integrations",
         "analysis",
         "data",
+        "reporting",
     },
-    "bench": {"errors", "kernels", "primal", "nn", "analysis", "experiments"},
-    "cli": {"errors", "primal", "svr", "training", "estimators", "analysis", "data", "experiments", "bench"},
+    "cli": {
+        "errors",
+        "primal",
+        "svr",
+        "training",
+        "estimators",
+        "analysis",
+        "data",
+        "experiments",
+        "reporting",
+    },
 }
 """What each package may import of the others."""
 
 OUTSIDE = {
     "errors": set(),
+    "reporting": {"matplotlib"},
     "kernels": {"torch"},
     "primal": {"torch"},
     "testing": {"torch"},
@@ -85,6 +97,13 @@ def test_imports_run_one_way(path):
 
 def test_every_package_has_its_place():
     assert {package(path) for path in FILES} == set(BELOW)
+
+
+def test_the_documentation_says_what_every_package_is_for():
+    page = (Path(__file__).parents[1] / "docs" / "all_of_primaldual.md").read_text(encoding="utf-8")
+    table = page[page.index("| package |") :].partition("\n\n")[0]
+    named = {line.split("`")[1] for line in table.splitlines()[2:]}
+    assert named == {path.parent.name for path in ROOT.glob("*/__init__.py")}
 
 
 def test_import_is_light():

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 import primaldual as pdl
-from primaldual.experiments.drawing import svg
+from primaldual.reporting.drawing import on_white, svg
+from primaldual.reporting.files import write_text
+from primaldual.reporting.palette import BLUE, GREEN, GREY, INK, OCHRE, ORANGE
 
 TARGET = Path(__file__).with_suffix("").name.removeprefix("make_") + ".svg"
 LABEL = (
@@ -21,8 +23,7 @@ LABEL = (
     "11 and 19 hours over the 40 keys, three bumps around those hours."
 )
 QUERIES = (4, 11, 19)
-COLORS = ("#0072b2", "#009e73", "#b07900")
-INK, FIT, BOUND = "#3b3b3b", "#3b3b3b", "#d55e00"
+COLORS = (BLUE, GREEN, OCHRE)
 
 
 def on_a_circle(hours: Tensor) -> Tensor:
@@ -57,11 +58,11 @@ def draw(figure: Any) -> None:
     above.fill_between(
         fine, fitted - 0.25, fitted + 0.25, color="#e3e9f1", linewidth=0, label="tube, f ± ε", zorder=1
     )
-    above.plot(fine, fitted, color=FIT, linewidth=1.8, label="f, the attention's output", zorder=2)
+    above.plot(fine, fitted, color=INK, linewidth=1.8, label="f, the attention's output", zorder=2)
     looks = (
-        (inside, "o", "none", "#8a8f98", "inside the tube: coefficient 0"),
+        (inside, "o", "none", GREY, "inside the tube: coefficient 0"),
         (free, "o", INK, INK, "support vector on the edge"),
-        (at_bound, "D", BOUND, BOUND, "support vector at the bound C"),
+        (at_bound, "D", ORANGE, ORANGE, "support vector at the bound C"),
     )
     for chosen, marker, face, edge, name in looks:
         above.scatter(
@@ -101,7 +102,4 @@ def draw(figure: Any) -> None:
 
 
 if __name__ == "__main__":
-    drawing = svg(draw, 8.6, 5.2, LABEL)
-    start = drawing.index(">") + 1
-    background = '<rect width="100%" height="100%" fill="#ffffff"/>'  # readable on a dark page too
-    Path(__file__).with_name(TARGET).write_text(drawing[:start] + background + drawing[start:] + "\n")
+    write_text(Path(__file__).with_name(TARGET), on_white(svg(draw, 8.6, 5.2, LABEL)))

@@ -11,7 +11,7 @@ from tests.experiments.fakes import FakeClassifier
 from primaldual.errors import ArgumentError
 from primaldual.experiments import Settings, open_comparison
 from primaldual.experiments.profile import Profile
-from primaldual.experiments.report import render, write_atomically, write_report
+from primaldual.experiments.report import render, write_report
 from primaldual.experiments.summary import summarise
 from primaldual.primal.presets import preset
 
@@ -150,7 +150,7 @@ def test_report_is_written_whole_or_not_at_all(material, monkeypatch):
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(ArgumentError, match="No space left"):
-        write_atomically(path, "half")
+        write_report(comparison, summaries, "another command")
     assert path.read_text() == before
     assert sorted(one.name for one in path.parent.iterdir()) == ["models", "report.html", "results.sqlite"]
 

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 
 import pytest
 
 from primaldual.errors import ArgumentError, DataError
 from primaldual.experiments.results import Result
 from primaldual.experiments.settings import Run
-from primaldual.experiments.store import FILE_NAME, Store, check_writable, discard
+from primaldual.experiments.store import FILE_NAME, Store, discard
 
 RUN = Run("bn+sh", 1)
 RESULT = Result(RUN, 0.9, 0.8, 1.5, 3, [{"epoch": 1, "train_loss": 0.25, "validation_loss": None}])
@@ -68,26 +67,6 @@ def test_another_schema_version_is_refused(tmp_path):
     connection.close()
     with pytest.raises(DataError, match="version 99; 1 is accepted"):
         Store(tmp_path, {})
-
-
-def test_a_file_in_the_way_of_the_folder_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("x")
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ArgumentError, match="cannot be written"):
-            check_writable(folder)
-
-
-def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
-    """The refusal is played, because root may write anywhere."""
-
-    def refuse(dir):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.raises(
-        ArgumentError, match=r"cannot be written \(Permission denied\); give a writable folder"
-    ):
-        check_writable(tmp_path)
 
 
 def test_discard_removes_what_a_comparison_wrote_and_nothing_else(tmp_path):

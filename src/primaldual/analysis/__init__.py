@@ -1,4 +1,4 @@
-"""Looking inside trained attention and at what it costs: maps, redundancy, margins, operations, time, memory."""
+"""Look inside trained attention and at its cost: maps, redundancy, margins, operations, time, memory."""
 
 from primaldual.analysis.attention_maps import LayerMaps, capture_attention, head_distances
 from primaldual.analysis.flops import AttentionFlops, ModelFlops, layer_flops, mixing_flops, model_flops

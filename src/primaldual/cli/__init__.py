@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from primaldual.errors import PrimalDualError
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from typer import Typer
+
+__all__ = ["main", "run"]
 
 INTERRUPTED = 130
 REFUSED = 2
@@ -22,9 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     from primaldual.cli.app import app
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    run(app, "primaldual", list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
+
+
+def run(app: Typer, program: str, arguments: Sequence[str]) -> None:
+    """Run a typer application; bad input ends with one line on stderr and exit code 2.
+
+    Args:
+        app: the commands.
+        program: the program's name in its help.
+        arguments: the words after that name.
+    """
     try:
-        code = app(args=words or ["--help"], prog_name="primaldual", standalone_mode=False)
+        code = app(args=list(arguments), prog_name=program, standalone_mode=False)
     except PrimalDualError as error:
         _refuse(str(error))
     except KeyboardInterrupt:

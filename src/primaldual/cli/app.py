@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from primaldual.cli.bench import bench
 from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
 from primaldual.cli.describe import equation, presets
@@ -46,5 +45,5 @@ def front(
     del version
 
 
-for command in (compare, train, predict, evaluate, inspect, certify, bench, equation, presets):
+for command in (compare, train, predict, evaluate, inspect, certify, equation, presets):
     app.command()(command)

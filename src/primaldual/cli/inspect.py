@@ -65,7 +65,8 @@ def inspect(
     from primaldual.errors import ArgumentError
     from primaldual.experiments.inspection import inspect_heads, open_subject
     from primaldual.experiments.inspection.page import numbers_of, write_inspection
-    from primaldual.experiments.store import FILE_NAME, check_writable
+    from primaldual.experiments.store import FILE_NAME
+    from primaldual.reporting.files import check_writable
 
     chosen = layer_list(layers)
     check_writable(out)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from primaldual.analysis import LayerHeads
 from primaldual.experiments.inspection import Inspection
-from primaldual.experiments.inspection.findings import findings, percent
+from primaldual.experiments.inspection.findings import findings
 from primaldual.experiments.inspection.measuring import nearest
+from primaldual.reporting.numbers import percent
 
 _LABEL = 15
 _CELL = 5

@@ -103,7 +103,7 @@ def predict(
     """
     from primaldual.cli.saving import WRITERS, check_target
     from primaldual.experiments.inspection.classifiers import classifier_and_data
-    from primaldual.experiments.report import write_atomically
+    from primaldual.reporting.files import write_text
 
     writer = check_target(out, as_json)
     classifier, part = classifier_and_data(model, data, split, data_dir)
@@ -117,7 +117,7 @@ def predict(
     if out is None:
         print(text, end="")
     else:
-        write_atomically(out, text)
+        write_text(out, text)
         print(f"{len(rows)} predictions: {out}")
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from primaldual.svr import SupportVectorExpansion
 from primaldual.svr.objective import Regression, certify, feasible
-from primaldual.svr.operators import DenseKernel
 from primaldual.svr.training_kernel import TrainingKernel
 
 PEER_TOLERANCE = 1e-9
@@ -60,10 +59,7 @@ class Pairs:
 
     def kernel(self) -> Tensor:
         """K, (pairs, pairs)."""
-        if isinstance(self._part.kernel, DenseKernel):
-            return self._part.kernel.matrix[0, 0]
-        features = self._part.kernel.features[0, 0]
-        return features @ features.mT
+        return self._part.kernel.dense().matrix[0, 0]
 
 
 def why_not(intercept: bool, pairs: int) -> str | None:

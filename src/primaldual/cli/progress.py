@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -21,7 +23,33 @@ from primaldual.experiments.results import Result
 from primaldual.experiments.settings import Run
 
 
-class GridProgress:
+class Bars:
+    """Progress bars that a ``with`` statement shows and takes away.
+
+    Args:
+        columns: of each bar.
+        console: where to write.
+        options: of rich's ``Progress``.
+    """
+
+    def __init__(self, *columns: ProgressColumn, console: Console, **options: Any) -> None:
+        self._bars = Progress(*columns, console=console, transient=True, **options)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bars away."""
+        self._bars.stop()
+
+
+class GridProgress(Bars):
     """A bar over the runs and one over the epochs of each run at work; plain lines without a terminal.
 
     Args:
@@ -34,27 +62,17 @@ class GridProgress:
         self._console = console
         self._epochs = epochs
         self._done, self._runs, self._start = 0, runs, time.monotonic()
-        self._bars = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
             console=console,
-            transient=True,
             expand=True,
         )
         self._all = self._bars.add_task("all runs", total=runs, unit="runs  ")
         self._active: dict[Run, TaskID] = {}
-
-    def __enter__(self) -> GridProgress:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
 
     def __call__(self, event: Event) -> None:
         """Show an epoch or a result."""
@@ -81,7 +99,7 @@ class GridProgress:
         )
 
 
-class RunProgress:
+class RunProgress(Bars):
     """A bar over so many equal steps, with the time that is left; nothing without a terminal.
 
     Args:
@@ -90,27 +108,17 @@ class RunProgress:
     """
 
     def __init__(self, console: Console, words: str) -> None:
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=console,
-            transient=True,
             expand=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(words, total=None)
-
-    def __enter__(self) -> RunProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self._task = self._bars.add_task(words, total=None)
 
     def __call__(self, done: int, total: int) -> None:
         """Show how far it is."""
-        self._bar.update(self._task, completed=done, total=total)
+        self._bars.update(self._task, completed=done, total=total)

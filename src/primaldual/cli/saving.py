@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from primaldual.errors import ArgumentError
-from primaldual.experiments.store import check_writable
+from primaldual.reporting.files import check_writable
 
 Rows = Sequence[Mapping[str, Any]]
 

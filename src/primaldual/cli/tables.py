@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
+from rich.markup import escape
 from rich.table import Table
 
 from primaldual.experiments import Comparison, Settings
 from primaldual.experiments.summary import Summary
-from primaldual.experiments.wording import amount, seconds_text, signed
+from primaldual.reporting.numbers import count_text, seconds_text, signed
 
 
 def comparison_table(settings: Settings, summaries: Sequence[Summary], width: int) -> Table:
@@ -23,12 +25,27 @@ def comparison_table(settings: Settings, summaries: Sequence[Summary], width: in
     widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
     shown = next(count for count in range(len(headings), 0, -1) if sum(widths[:count]) <= width or count == 3)
     title = f"{Path(settings.source).stem}: test accuracy over {seeds} seed{'s'[: seeds != 1]}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(headings[0], style="bold", overflow="fold")
-    for heading in headings[1:shown]:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows[1:]:
-        table.add_row(*row[:shown])
+    return table_of(title, headings[:shown], [row[:shown] for row in rows[1:]])
+
+
+def table_of(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: bool = True
+) -> Table:
+    """A table of plain text; names in the first column.
+
+    Args:
+        title: above the table.
+        headings: of the columns.
+        rows: the cells.
+        numeric: the other columns hold numbers: to the right, never wrapped.
+    """
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(escape(headings[0]), style="bold", overflow="fold")
+    for heading in headings[1:]:
+        justify: JustifyMethod = "right" if numeric else "left"
+        table.add_column(escape(heading), justify=justify, no_wrap=numeric)
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -40,7 +57,7 @@ def _cells(summary: Summary) -> list[str]:
         _difference(summary),
         "" if summary.epoch_seconds is None else seconds_text(summary.epoch_seconds),
         "" if profile is None else seconds_text(profile.latency[0]),
-        "" if profile is None else amount(profile.total_flops),
+        "" if profile is None else count_text(profile.total_flops),
     ]
 
 

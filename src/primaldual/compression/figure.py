@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from primaldual.compression.result import Compression
 from primaldual.errors import ArgumentError
-from primaldual.experiments.drawing import svg
+from primaldual.reporting.drawing import svg
+from primaldual.reporting.palette import BLUE, GREY, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,10 +32,10 @@ def pareto_figure(found: Compression) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(rows), squeeze=False)[0]
         for place, (label, values, original) in enumerate(rows):
-            axes[place].plot(works, values, color="#2b6cb0", marker="o", ms=5, lw=1.6)
+            axes[place].plot(works, values, color=BLUE, marker="o", ms=5, lw=1.6)
             if original is not None:
-                axes[place].axhline(original, color="#8a8f98", lw=0.9, ls="--")
-                axes[place].plot([found.work], [found.similarity], "D", color="#c05621", ms=8, label="chosen")
+                axes[place].axhline(original, color=GREY, lw=0.9, ls="--")
+                axes[place].plot([found.work], [found.similarity], "D", color=ORANGE, ms=8, label="chosen")
                 axes[place].legend(loc="lower right")
             axes[place].set_xlim(0, 1.02)
             axes[place].set_xlabel("attention work, share of the original's")

@@ -88,8 +88,8 @@ class Compression:
             ArgumentError: no curve was measured, or the file cannot be written.
         """
         from primaldual.compression.figure import pareto_figure
-        from primaldual.experiments.report import write_atomically
+        from primaldual.reporting.files import write_text
 
         target = Path(path)
-        write_atomically(target, pareto_figure(self))
+        write_text(target, pareto_figure(self))
         return target

@@ -1,4 +1,4 @@
-"""Real time series: by name of the aeon archive, or from a ``.ts``, ``.npz`` or ``.csv`` file; tables of numbers."""
+"""Read time series by a name of the aeon archive or from ``.ts``, ``.npz`` and ``.csv`` files, and tables of numbers."""
 
 from primaldual.data.dataset import Dataset
 from primaldual.data.loading import load, load_pair

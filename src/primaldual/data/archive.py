@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
-import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 from primaldual.data.pair import Parts, one_line
 from primaldual.data.ts_file import read_ts
 from primaldual.errors import DataError
+from primaldual.reporting.files import replacing
 
 
 def read_archive(name: str, data_dir: Path | None = None) -> Parts:
@@ -52,13 +50,8 @@ def _download(name: str, folder: Path) -> Path:
             "Accepted: a name such as JapaneseVowels, or a path to a .ts, .npz or .csv file"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
-            load_classification(name, extract_path=scratch)
-            target = folder / name
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(Path(scratch) / name, target)
+        with replacing(folder / name) as fresh:
+            load_classification(name, extract_path=str(fresh.parent))
     except (OSError, ValueError) as error:
         raise DataError(
             f"data set {name!r} is not on disk and could not be downloaded ({one_line(error, 120)}); "

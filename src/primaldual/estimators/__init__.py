@@ -1,4 +1,4 @@
-"""Estimators for aeon and scikit-learn."""
+"""Classifiers and regressors behind the interface of aeon and scikit-learn."""
 
 from primaldual.estimators.attention_svr import AttentionSVR
 from primaldual.estimators.classifier import AttentionClassifier

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from primaldual.errors import CheckpointError
 from primaldual.estimators.description import describe
+from primaldual.reporting.files import replacing
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -24,16 +24,11 @@ def write(estimator: Any, path: str | os.PathLike[str]) -> None:
     description = {"format": FORMAT, "estimator": type(estimator).__name__, **describe(estimator)}
     weights = {name: tensor.cpu().contiguous() for name, tensor in estimator.model_.state_dict().items()}
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            fresh, replaced = Path(scratch) / "fresh", Path(scratch) / "replaced"
+        with replacing(target) as fresh:
             fresh.mkdir()
             save_file(weights, fresh / WEIGHTS)
             text = json.dumps(description, indent=2, allow_nan=False)
             (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
-            if target.exists():
-                os.replace(target, replaced)
-            os.replace(fresh, target)
     except OSError as error:
         raise CheckpointError(f"path {str(target)!r} cannot be written: {error.strerror or error}") from error
 

@@ -1,4 +1,4 @@
-"""Comparing attentions on real data: the grid of runs, its results on disk, its report."""
+"""Compare attentions on real data: run a grid, keep its results, write a report."""
 
 from primaldual.experiments.comparison import Comparison, open_comparison
 from primaldual.experiments.settings import DEFAULT_ATTENTIONS, Run, Settings

@@ -14,9 +14,10 @@ from primaldual.experiments.grid import Event, Work, run_grid
 from primaldual.experiments.profile import profiles
 from primaldual.experiments.results import Result
 from primaldual.experiments.settings import ClassifierFactory, Run, Settings, attention_classifier
-from primaldual.experiments.store import Store, check_writable, discard
+from primaldual.experiments.store import Store, discard
 from primaldual.experiments.summary import Summary, summarise
 from primaldual.models import TimeSeriesTransformer
+from primaldual.reporting.files import check_writable
 from primaldual.training import TrainingSettings
 
 _PER_RUN = {"attention", "random_state", "callbacks", "verbose", "checkpoint_dir"}

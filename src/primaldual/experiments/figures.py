@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from primaldual.experiments.drawing import legend_below, svg, wrapped
-from primaldual.experiments.palette import Look
 from primaldual.experiments.summary import Summary
+from primaldual.reporting.drawing import legend_below, svg, wrapped
+from primaldual.reporting.palette import GREY, INK, Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def difference_figure(summaries: Sequence[Summary], looks: Looks, baseline: str)
 
     def draw(figure: Figure) -> None:
         axes = _rows(figure, [summary.attention for summary, _ in compared])
-        axes.axvline(0, color="#3b3b3b", lw=1.2, zorder=1)
+        axes.axvline(0, color=INK, lw=1.2, zorder=1)
         for row, (summary, difference) in enumerate(compared):
             assert difference is not None
             look = looks[summary.attention]
@@ -117,7 +117,7 @@ def cost_figure(summaries: Sequence[Summary], looks: Looks) -> str:
                 place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
                 box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
                 axes.annotate(f"{ratio:.2f}", (ratio, row), bbox=box, **place)
-            axes.axvline(1, color="#8a8f98", lw=1, ls=(0, (2, 2)), zorder=0.5)
+            axes.axvline(1, color=GREY, lw=1, ls=(0, (2, 2)), zorder=0.5)
             axes.set_title(title, loc="left")
             axes.set_xlim(0, max([*ratios, 1.0]) * 1.22)
             axes.grid(axis="y", visible=False)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from primaldual.experiments.drawing import legend_below, svg
-from primaldual.experiments.palette import Look
 from primaldual.experiments.summary import Summary
+from primaldual.reporting.drawing import legend_below, shades, svg
+from primaldual.reporting.palette import Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,9 +60,7 @@ def map_figure(summary: Summary, look: Look) -> str:
     heads = maps[0].shape[0]
 
     def draw(figure: Figure) -> None:
-        from matplotlib.colors import LinearSegmentedColormap
-
-        colors = LinearSegmentedColormap.from_list("attention", ["#ffffff", look.color])
+        colors = shades(look.color)
         grid = figure.subplots(len(maps), heads, squeeze=False)
         for number, layer in enumerate(maps):
             for head, weights in enumerate(layer):

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.errors import UnsupportedError
 from primaldual.experiments.comparison import Comparison
 from primaldual.experiments.figures import accuracy_figure, cost_figure, curve_figure, difference_figure
 from primaldual.experiments.head_figures import map_figure, redundancy_figure, regression_figure
 from primaldual.experiments.mathml import mathml
-from primaldual.experiments.palette import looks
 from primaldual.experiments.statistics import CONFIDENCE
 from primaldual.experiments.summary import Summary
-from primaldual.experiments.wording import amount, breakable, bytes_text, headline, seconds_text, signed
+from primaldual.experiments.wording import breakable, headline
+from primaldual.reporting.files import write_text
+from primaldual.reporting.numbers import bytes_text, count_text, percent, seconds_text, signed
+from primaldual.reporting.palette import looks
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 REPORT_NAME = "report.html"
 _PACKAGES = ("primaldual", "torch", "aeon", "scikit-learn", "accelerate", "numpy", "scipy", "matplotlib")
@@ -40,49 +44,14 @@ def write_report(comparison: Comparison, summaries: Sequence[Summary], command: 
         ArgumentError: the folder cannot be written.
     """
     target = comparison.store.folder / REPORT_NAME
-    write_atomically(target, render(comparison, summaries, command))
+    write_text(target, render(comparison, summaries, command))
     return target
-
-
-def write_atomically(target: Path, text: str) -> None:
-    """Write a text file under a temporary name and rename it.
-
-    Raises:
-        ArgumentError: the folder cannot be written.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(scratch, 0o644)
-            os.replace(scratch, target)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ArgumentError(
-            f"file {target} cannot be written ({error.strerror}); give a writable place"
-        ) from error
 
 
 def render(comparison: Comparison, summaries: Sequence[Summary], command: str) -> str:
     """The report as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("primaldual.experiments"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        amount=amount, breakable=breakable, bytes=bytes_text, seconds=seconds_text, signed=signed
-    )
     settings = comparison.settings
-    return environment.get_template("report.html").render(
+    return template("report.html").render(
         comparison=comparison,
         settings=settings,
         summaries=summaries,
@@ -95,6 +64,28 @@ def render(comparison: Comparison, summaries: Sequence[Summary], command: str) -
         versions=versions(),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def template(name: str) -> Template:
+    """A page of the folder ``templates``, with filters for numbers and names."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("primaldual.experiments"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        amount=count_text,
+        breakable=breakable,
+        bytes=bytes_text,
+        percent=percent,
+        seconds=seconds_text,
+        signed=signed,
+    )
+    return environment.get_template(name)
 
 
 def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -121,24 +120,6 @@ class Store:
                 f"out {self.folder} holds runs with other settings ({'; '.join(changed)}); "
                 "choose another folder, or start afresh there with --fresh"
             )
-
-
-def check_writable(folder: Path) -> None:
-    """Prove that files can be written in a folder, or in the nearest one above that exists; leave no trace.
-
-    Raises:
-        ArgumentError: they cannot.
-    """
-    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if not existing.is_dir():
-        raise ArgumentError(f"out {folder} cannot be written: {existing} is a file; give a writable folder")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise ArgumentError(
-            f"out {folder} cannot be written ({error.strerror}); give a writable folder"
-        ) from error
 
 
 def discard(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numbers and findings in words."""
+"""Findings in words, and names that a page may break."""
 
 from __future__ import annotations
 
@@ -40,16 +40,6 @@ def _verdict(summary: Summary) -> str:
     return summary.difference.verdict if summary.difference is not None else ""
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign, a true minus.
-
-    Example:
-        >>> signed(-0.72), signed(0.26)
-        ('−0.7', '+0.3')
-    """
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
 def breakable(spec: str) -> Markup:
     """A spec or path that a page may break after ``+ , / _ .``.
 
@@ -60,41 +50,3 @@ def breakable(spec: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"([+,/_]|\.(?!\d))", r"\1<wbr>", str(escape(spec))))
-
-
-def amount(value: float) -> str:
-    """A count with three digits and a unit.
-
-    Example:
-        >>> amount(1_366_016), amount(912)
-        ('1.37 M', '912')
-    """
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}" if value < 100 * size else f"{value / size:.0f} {unit}"
-    return f"{value:.0f}"
-
-
-def bytes_text(value: float) -> str:
-    """Bytes in a readable unit.
-
-    Example:
-        >>> bytes_text(3 * 1024**2)
-        '3.0 MiB'
-    """
-    for unit, size in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
-        if value >= size:
-            return f"{value / size:.1f} {unit}"
-    return f"{value:.0f} B"
-
-
-def seconds_text(value: float) -> str:
-    """Seconds in a readable unit.
-
-    Example:
-        >>> seconds_text(0.00412), seconds_text(83.2), seconds_text(9.25)
-        ('4.12 ms', '1 min 23 s', '9.2 s')
-    """
-    if value < 1:
-        return f"{value * 1000:.3g} ms"
-    return f"{value:.1f} s" if value < 60 else f"{int(value // 60)} min {int(value % 60)} s"

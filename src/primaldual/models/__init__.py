@@ -1,4 +1,4 @@
-"""Models: whole networks around the library's attention."""
+"""Whole networks around the library's attention."""
 
 from primaldual.models.heads import HEADS, FlattenHead, Head, MeanHead
 from primaldual.models.time_series import TimeSeriesTransformer

@@ -1,4 +1,4 @@
-"""Solve the primal: support vector regression, its certificate, and the attention that comes out."""
+"""Solve the primal by its dual: the regression, its certificate, and the attention that comes out."""
 
 from primaldual.svr.expansion import SupportVectorExpansion
 from primaldual.svr.implied import ImpliedRegression, implied_regression

@@ -117,7 +117,7 @@ def assemble(
         regression = Regression(targets - middle.unsqueeze(-1), penalty, tube, solver.intercept)
         # Half of what is allowed, since the gap is measured again in the units that were given.
         beta = solver(regression, begin, tolerance / 2, progress or _silent)
-        fit = part.times(beta)
+        fit = part.kernel.times(beta)
         certificate = solver.certificate(regression, beta, fit)
         coefficients[:, members] = part.to_positions(beta.mT)
         values[:, members] = part.to_positions((beta / part.safe_normalizer.unsqueeze(-2)).mT)

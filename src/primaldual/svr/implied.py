@@ -132,7 +132,7 @@ def implied_regression(
             members = part.heads.members
             pairs = part.to_pairs(data.targets[:, members])
             beta = (pairs * part.safe_normalizer.unsqueeze(-1)).mT
-            fit = part.times(beta)
+            fit = part.kernel.times(beta)
             for whole, rows in (
                 (values, pairs.mT),
                 (coefficients, beta),

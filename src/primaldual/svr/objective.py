@@ -59,11 +59,6 @@ class Certificate(NamedTuple):
     gap: Tensor
 
     @property
-    def dual(self) -> Tensor:
-        """The dual objective."""
-        return self.primal - self.gap
-
-    @property
     def relative_gap(self) -> Tensor:
         """The gap over the larger objective in size; 0 where both are 0."""
         return relative(self.gap, self.primal)

@@ -44,8 +44,24 @@ class DenseKernel:
         """The same with other numbers."""
         return DenseKernel(change(self.matrix))
 
+    def pairs(self, rows: Tensor) -> DenseKernel:
+        """The same for some of the training pairs."""
+        return DenseKernel(self.matrix[..., rows, :][..., rows])
+
+    def scaled(self, factor: Tensor) -> DenseKernel:
+        """Each matrix times its factor."""
+        return DenseKernel(self.matrix * factor[..., None, None])
+
+    def diagonal(self) -> Tensor:
+        """K_jj, (..., N)."""
+        return self.matrix.diagonal(dim1=-2, dim2=-1)
+
+    def dense(self) -> DenseKernel:
+        """The matrix itself."""
+        return self
+
     def times(self, rows: Tensor) -> Tensor:
-        return rows @ self.matrix if self.matrix.dim() == 2 else _by_row(rows, self.matrix)
+        return rows @ self.matrix if rows.dim() == self.matrix.dim() else _by_row(rows, self.matrix)
 
     def select(self, outputs: Tensor) -> DenseKernel:
         return self if self.matrix.dim() == 2 else DenseKernel(self.matrix[outputs])
@@ -76,15 +92,31 @@ class FactoredKernel:
 
     @property
     def rounding(self) -> float:
-        """Share of the diagonal that is nothing but rounding once the mean was taken off: of squares, a square."""
+        """As for a matrix, squared because features enter twice."""
         return (1e3 * torch.finfo(self.features.dtype).eps) ** 2
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> FactoredKernel:
         """The same with other numbers."""
         return FactoredKernel(change(self.features))
 
+    def pairs(self, rows: Tensor) -> FactoredKernel:
+        """The same for some of the training pairs."""
+        return FactoredKernel(self.features[..., rows, :])
+
+    def scaled(self, factor: Tensor) -> FactoredKernel:
+        """Each matrix times its factor."""
+        return FactoredKernel(self.features * factor[..., None, None].sqrt())
+
+    def diagonal(self) -> Tensor:
+        """K_jj, (..., N)."""
+        return self.features.square().sum(-1)
+
+    def dense(self) -> DenseKernel:
+        """The features multiplied out."""
+        return DenseKernel(self.features @ self.features.mT)
+
     def times(self, rows: Tensor) -> Tensor:
-        if self.features.dim() == 2:
+        if rows.dim() == self.features.dim():
             return (rows @ self.features) @ self.features.mT
         return _by_row(_by_row(rows, self.features), self.features.mT)
 

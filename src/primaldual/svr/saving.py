@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primaldual.errors import CheckpointError
 from primaldual.primal.presets import faithful_spec, preset
+from primaldual.reporting.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,10 +33,8 @@ def write(expansion: SupportVectorExpansion, path: str | os.PathLike[str]) -> No
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     described = json.dumps({"format": FORMAT, "attention": faithful_spec(expansion.problem)})
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            save_file(tensors, Path(scratch) / "fresh", {"primaldual": described})
-            os.replace(Path(scratch) / "fresh", target)
+        with replacing(target) as fresh:
+            save_file(tensors, fresh, {"primaldual": described})
     except OSError as error:
         raise CheckpointError(f"path {str(target)!r} cannot be written: {error.strerror or error}") from error
 

@@ -82,10 +82,7 @@ class Solver:
         beta, gap = self._solve_quickly(problem, start, tolerance, progress)
         left = (gap > tolerance).nonzero().squeeze(-1)
         if len(left) and beta.shape[-1] <= MOST_MULTIPLIED:
-            kernel = self._kernel
-            if isinstance(kernel, FactoredKernel):
-                kernel = DenseKernel(kernel.features @ kernel.features.mT)
-            again, better = _in_batches(kernel, left, problem.rows(left), tolerance, progress)
+            again, better = _in_batches(self._kernel.dense(), left, problem.rows(left), tolerance, progress)
             closer = better < gap[left]
             beta[left[closer]] = again[closer]
         return beta
@@ -151,15 +148,6 @@ def _deviation(targets: Tensor) -> Tensor:
 
 def _unit_diagonal(kernel: Kernel, size: Tensor) -> tuple[Kernel, Tensor]:
     """The kernel over its mean diagonal, and that mean; where it is rounding of ``size``, zeros and 1."""
-    scale = _mean_diagonal(kernel)
+    scale = kernel.diagonal().mean(-1)
     something = scale > kernel.rounding * size
-    factor = torch.where(something, 1 / scale, 0.0)[..., None, None]
-    if isinstance(kernel, FactoredKernel):
-        return FactoredKernel(kernel.features * factor.sqrt()), torch.where(something, scale, 1.0)
-    return DenseKernel(kernel.matrix * factor), torch.where(something, scale, 1.0)
-
-
-def _mean_diagonal(kernel: Kernel) -> Tensor:
-    if isinstance(kernel, FactoredKernel):
-        return kernel.features.square().sum(-1).mean(-1)
-    return kernel.matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
+    return kernel.scaled(torch.where(something, 1 / scale, 0.0)), torch.where(something, scale, 1.0)

@@ -58,25 +58,12 @@ class TrainingKernel:
 
     def alone(self, place: tuple[int, int], rows: Tensor) -> DenseKernel | FactoredKernel:
         """The kernel of one batch and head on some of the pairs."""
-        if len(rows) == self.valid.shape[-1]:
-            return self.kernel.apply(lambda numbers: numbers[place])
-        if isinstance(self.kernel, DenseKernel):
-            return DenseKernel(self.kernel.matrix[place][rows][:, rows])
-        return FactoredKernel(self.kernel.features[place][rows])
-
-    def times(self, rows: Tensor) -> Tensor:
-        """K applied to rows (batch, heads, outputs, Nt)."""
-        if isinstance(self.kernel, DenseKernel):
-            return rows @ self.kernel.matrix
-        return (rows @ self.kernel.features) @ self.kernel.features.mT
+        one = self.kernel.apply(lambda numbers: numbers[place])
+        return one if len(rows) == self.valid.shape[-1] else one.pairs(rows)
 
     def mean_diagonal(self) -> Tensor:
         """Mean of K_jj over the valid pairs, (batch, heads)."""
-        if isinstance(self.kernel, DenseKernel):
-            squares = self.kernel.matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
-        else:
-            squares = self.kernel.features.square().sum((-2, -1))
-        return squares / self.valid.sum(-1).clamp(min=1)
+        return self.kernel.diagonal().sum(-1) / self.valid.sum(-1).clamp(min=1)
 
     def centred(self) -> TrainingKernel:
         """The kernel H K H of features less their mean over the valid pairs.
@@ -89,7 +76,7 @@ class TrainingKernel:
             mean = share.unsqueeze(-2) @ self.kernel.features
             features = torch.where(self.valid.unsqueeze(-1), self.kernel.features - mean, 0.0)
             return replace(self, kernel=FactoredKernel(features), offset=(features @ mean.mT).squeeze(-1))
-        means = self.times(share.unsqueeze(-2)).squeeze(-2)
+        means = self.kernel.times(share.unsqueeze(-2)).squeeze(-2)
         middle = (share * means).sum(-1, keepdim=True)
         half = (means - middle / 2).unsqueeze(-1)
         matrix = (self.kernel.matrix - half).sub_(half.mT)

@@ -1,4 +1,4 @@
-"""Training: settings, data, callbacks and one explicit loop."""
+"""Train a network: settings, one explicit loop, callbacks, checkpoints."""
 
 from primaldual.training.callbacks import Callback, Record, TrainingState
 from primaldual.training.examples import Examples

@@ -15,10 +15,11 @@ from primaldual.analysis import HeadReport, LayerHeads
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.experiments.inspection import Subject, inspect_heads
 from primaldual.experiments.inspection.figures import distance_figure, head_order, likeness_figure, linkage
-from primaldual.experiments.inspection.findings import findings, percent
+from primaldual.experiments.inspection.findings import findings
 from primaldual.experiments.inspection.measuring import as_json, first_case, nearest
 from primaldual.experiments.inspection.page import render_inspection, write_inspection
 from primaldual.models import TimeSeriesTransformer
+from primaldual.reporting.numbers import percent
 
 COMMAND = "primaldual inspect 'a & b'"
 

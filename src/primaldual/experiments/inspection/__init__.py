@@ -1,4 +1,4 @@
-"""Looking at the heads of a model that somebody has: loading it, measuring, figures, page."""
+"""Inspect the heads of any model: load it, measure, draw, write a page."""
 
 from primaldual.experiments.inspection.measuring import Inspection, inspect_heads
 from primaldual.experiments.inspection.opening import open_subject

@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from primaldual.analysis import LayerHeads
-from primaldual.experiments.drawing import svg
-from primaldual.experiments.inspection.findings import percent
 from primaldual.experiments.inspection.measuring import Inspection
+from primaldual.reporting.drawing import shades, svg
+from primaldual.reporting.numbers import percent
+from primaldual.reporting.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,17 +176,14 @@ def _draw_tree(axes: Axes, tree: Any) -> None:
 
     drawn = dendrogram(tree, no_plot=True)
     for across, up in zip(drawn["icoord"], drawn["dcoord"], strict=True):
-        axes.plot(across, up, color="#3b3b3b", lw=1.1)
+        axes.plot(across, up, color=INK, lw=1.1)
 
 
 def _heat(axes: Axes, values: Any, color: str, top: float) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    colors = LinearSegmentedColormap.from_list("heat", ["#ffffff", color])
     axes.grid(visible=False)
     axes.spines[["top", "right"]].set_visible(True)
     return axes.imshow(
-        values, cmap=colors, vmin=min(0.0, float(np.nanmin(values))), vmax=top, interpolation="nearest"
+        values, cmap=shades(color), vmin=min(0.0, float(np.nanmin(values))), vmax=top, interpolation="nearest"
     )
 
 

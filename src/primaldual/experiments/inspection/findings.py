@@ -5,22 +5,10 @@ from __future__ import annotations
 import math
 
 from primaldual.experiments.inspection.measuring import Inspection
+from primaldual.reporting.numbers import percent
 
 SMALL = 0.01
 """A relative change of the output below this is called small."""
-
-
-def percent(value: float) -> str:
-    """A share in percent, in four characters or little more; – where there is none.
-
-    Example:
-        >>> percent(0.0031), percent(0.1234), percent(1.5), percent(float("nan"))
-        ('0.31', '12.3', '150', '–')
-    """
-    if math.isnan(value):
-        return "–"
-    value *= 100
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def findings(inspection: Inspection) -> list[str]:

@@ -15,11 +15,11 @@ from primaldual.experiments.inspection.figures import (
     likeness_figure,
     map_figure,
 )
-from primaldual.experiments.inspection.findings import findings, percent
+from primaldual.experiments.inspection.findings import findings
 from primaldual.experiments.inspection.measuring import Inspection, as_json, nearest
 from primaldual.experiments.mathml import mathml
-from primaldual.experiments.report import REPORT_NAME, versions, write_atomically
-from primaldual.experiments.wording import amount, breakable, seconds_text
+from primaldual.experiments.report import REPORT_NAME, template, versions
+from primaldual.reporting.files import write_text
 
 NUMBERS_NAME = "head_report.json"
 
@@ -48,8 +48,8 @@ def write_inspection(inspection: Inspection, folder: Path, command: str) -> tupl
     """
     page, numbers = folder / REPORT_NAME, folder / NUMBERS_NAME
     html = render_inspection(inspection, command)
-    write_atomically(numbers, json.dumps(numbers_of(inspection, command), indent=2) + "\n")
-    write_atomically(page, html)
+    write_text(numbers, json.dumps(numbers_of(inspection, command), indent=2) + "\n")
+    write_text(page, html)
     return page, numbers
 
 
@@ -65,17 +65,8 @@ def numbers_of(inspection: Inspection, command: str) -> dict[str, Any]:
 
 def render_inspection(inspection: Inspection, command: str) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("primaldual.experiments"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(amount=amount, breakable=breakable, percent=percent, seconds=seconds_text)
     subject = inspection.subject
     layers = [
         {
@@ -89,7 +80,7 @@ def render_inspection(inspection: Inspection, command: str) -> str:
         }
         for number, layer in inspection.layers
     ]
-    return environment.get_template("inspection.html").render(
+    return template("inspection.html").render(
         inspection=inspection,
         subject=subject,
         title="/".join(Path(subject.name).parts[-2:]),

@@ -1,0 +1,1 @@
+"""Long measurements, run from the root of the repository: ``python -m benchmarks.NAME``."""

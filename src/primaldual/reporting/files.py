@@ -1,0 +1,78 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from primaldual.errors import ArgumentError
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a path beside ``target`` to write a file or a folder to; on success it replaces ``target``.
+
+    The path has the target's name, in an empty folder of its own. After an error the target is what it was.
+
+    Args:
+        target: the place to write; the folders above it are made.
+
+    Raises:
+        OSError: the place cannot be written.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replacing(Path(folder) / "notes.txt") as fresh:
+        ...         _ = fresh.write_text("whole")
+        ...     (Path(folder) / "notes.txt").read_text()
+        'whole'
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        fresh, former = Path(scratch) / target.name, Path(scratch) / f"former-{target.name}"
+        yield fresh
+        # A file replaces a file in one step; a folder only takes a place that is free.
+        if fresh.is_dir() and target.is_dir():
+            os.replace(target, former)
+        try:
+            os.replace(fresh, target)
+        except OSError:
+            if former.exists():
+                os.replace(former, target)
+            raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        ArgumentError: the file cannot be written.
+    """
+    try:
+        with replacing(target) as fresh:
+            fresh.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ArgumentError(
+            f"file {target} cannot be written ({error.strerror}); give a writable place"
+        ) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Prove that files can be written in a folder, or in the nearest one above that exists; leave no trace.
+
+    Raises:
+        ArgumentError: they cannot.
+    """
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise ArgumentError(f"out {folder} cannot be written: {existing} is a file; give a writable folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ArgumentError(
+            f"out {folder} cannot be written ({error.strerror}); give a writable folder"
+        ) from error
