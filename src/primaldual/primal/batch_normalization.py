@@ -13,7 +13,9 @@ from primaldual.kernels.batch_norm import batch_normalized_query
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.prefix_batch_norm import prefix_normalized_query
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
+from primaldual.primal.batch_norm_decoding import NormalizedByAverages, NormalizedByPrefix
 from primaldual.primal.batch_norm_formula import batch_norm_formula
+from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.primal.transforms import Transform
@@ -194,6 +196,15 @@ class BatchNormalization(Transform):
     def formula(self, style: str) -> list[str]:
         beta = None if self.learnable else self.beta
         return batch_norm_formula(beta, self.eps if self.scale == "inv_std" else None, self.running, style)
+
+    @property
+    def shift_equivariant(self) -> bool:
+        return True
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental | None:
+        if self.running and not self.training:
+            return NormalizedByAverages(self, heads, exact)
+        return None if exact else NormalizedByPrefix(self, heads)
 
 
 def _fusible(query: Tensor, key: Tensor) -> bool:

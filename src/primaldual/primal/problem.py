@@ -63,7 +63,7 @@ class PrimalProblem(nn.Module):
         self.transform = _part("transform", transform, Identity, Transform)
         self.subset = _part("subset", subset, AllKeys, Subset)
 
-    def parts(self) -> tuple[Part, Part, Part, Part]:
+    def parts(self) -> tuple[FeatureMap, Normalizer, Transform, Subset]:
         """The four parts, in the order of a spec: feature map, normaliser, transform, subset."""
         return self.feature_map, self.normalizer, self.transform, self.subset
 
@@ -210,6 +210,18 @@ class PrimalProblem(nn.Module):
         ``attention_map @ value`` is the output of the layer.
         """
         return definition.attention_map(self, query, key, mask, is_causal)
+
+    def compute(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        dropout_p: float = 0.0,
+    ) -> Tensor:
+        """The attention as :meth:`attend` gives it, bypassing forward hooks and running statistics."""
+        return plan.attend(self, query, key, value, mask, is_causal, dropout_p)
 
 
 P = TypeVar("P", bound=Part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels import dense
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable, band_mask
+from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import KeyValueSource, selection
@@ -109,11 +110,29 @@ class Subset(Part):
             attendable = restrict(attendable, allowed)
         return MaskedPairs(key, value, query_length, attendable)
 
+    facts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "windows": ("allowed", "membership", "dense_pairs"),
+        "reach": ("allowed", "membership", "dense_pairs"),
+    }
+
+    @property
+    def reach(self) -> int | None:
+        """How many keys before its own a query sees at most, chosen by their distance alone; None = any."""
+        return None
+
+    def windows(self, heads: HeadSet) -> Windows | None:
+        """The consecutive windows whose means are the training pairs of some heads; None = they are not that."""
+        del heads
+        return None
+
 
 class AllKeys(Subset):
     """Every key that the mask allows."""
 
     piecewise = True
+
+    def windows(self, heads: HeadSet) -> Windows:
+        return Windows()
 
 
 class Window(Subset):
@@ -146,12 +165,18 @@ class Window(Subset):
         if attendable.pairs is not None:
             return super().training_set(source, attendable, heads, query_length)
         attendable = attendable.select(selection(heads.members))
+        if query_length == 1 and source.length <= self.radius + 1:
+            return MaskedPairs(*source.take(heads.members), query_length, attendable)
         return Band(*source.take(heads.members), query_length, attendable, self.radius)
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":
             return [rf"\text{{query }} i \text{{ is fitted on the keys }} |i - j| \le {self.radius}"]
         return [f"query i is fitted on the keys with |i − j| ≤ {self.radius}"]
+
+    @property
+    def reach(self) -> int:
+        return self.radius
 
 
 class MaskedKeys(Subset):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 
@@ -85,6 +86,26 @@ class Transform(Part):
         del attendable, heads
         return query
 
+    facts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "incremental": ("dense", "dense_queries"),
+        "shift_equivariant": ("dense", "dense_queries"),
+    }
+
+    @property
+    def shift_equivariant(self) -> bool:
+        """Whether T depends on positions only through their distances to the query."""
+        return False
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental | None:
+        """T on training pairs that arrive one after the other; None = decoding keeps all tokens.
+
+        Args:
+            heads: which heads of the problem these are.
+            exact: T itself is needed; otherwise T(q) . T(k) up to what does not depend on k is enough.
+        """
+        del heads, exact
+        return None
+
 
 class Identity(Transform):
     """T(x) = x."""
@@ -103,3 +124,10 @@ class Identity(Transform):
     def formula(self, style: str) -> list[str]:
         del style
         return ["T(x) = x"]
+
+    @property
+    def shift_equivariant(self) -> bool:
+        return True
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental:
+        return Incremental()

@@ -78,7 +78,7 @@ def test_sizes_are_checked():
     ids=lambda problem: problem.spec(),
 )
 def test_fixed_numbers_of_positions_are_refused(problem):
-    with pytest.raises(UnsupportedError, match="positions of a fixed number"):
+    with pytest.raises(UnsupportedError, match="requires a fixed length and cannot be decoded step by step"):
         problem.init_state(1, HEADS, 6)
 
 
