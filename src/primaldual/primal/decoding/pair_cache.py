@@ -12,6 +12,9 @@ from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.decoding.pair_stream import PairStream
 from primaldual.primal.decoding.windows import NewPairs
 
+HEADROOM = 16.0
+"""Divisor of transformed queries in float16, which the scores get back: they are large where keys hardly differ."""
+
 
 class PairCache:
     """out = sum_j softmax_j(c T(q) . T(k_j)) v_j over the complete pairs and the query's own.
@@ -49,8 +52,9 @@ class PairCache:
         keys, values = grow(memory, "keys", slot + 1), grow(memory, "values", slot + 1)
         keys.narrow(2, slot, 1).copy_(key)
         values.narrow(2, slot, 1).copy_(value)
-        query = query if query.dtype == dtype else _narrowed(query, dtype)
-        return attend_one(query, keys.narrow(2, 0, slot + 1), values.narrow(2, 0, slot + 1), self.score_scale)
+        query, factor = _narrowed(query, dtype)
+        scale = factor * self.score_scale
+        return attend_one(query, keys.narrow(2, 0, slot + 1), values.narrow(2, 0, slot + 1), scale)
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
         """The outputs of n tokens of every row."""
@@ -62,10 +66,9 @@ class PairCache:
         slots = max(complete) + tokens.length
         keys, values = memory["keys"][:, :, :slots], memory["values"][:, :, :slots]
         shared = {"enable_gqa": True} if query.shape[1] != keys.shape[1] else {}
-        mask = _visible(new, slots)
-        out = scaled_dot_product_attention(
-            _narrowed(query, dtype), keys, values, attn_mask=mask, scale=self.score_scale, **shared
-        )
+        query, factor = _narrowed(query, dtype)
+        mask, scale = _visible(new, slots), factor * self.score_scale
+        out = scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale, **shared)
         self._keep(key, value, memory, new)
         return out
 
@@ -90,12 +93,14 @@ class PairCache:
             held.transpose(1, 2)[rows, window] = pairs.transpose(1, 2)[rows, tokens].to(held.dtype)
 
 
-def _narrowed(query: Tensor, dtype: torch.dtype) -> Tensor:
-    """The queries in another type; those beyond the range of float16 keep their direction and are scaled into it."""
-    if dtype == torch.float16 and query.dtype != dtype:
-        excess = query.abs().amax(-1, keepdim=True) / torch.finfo(dtype).max
-        query = query / excess.clamp(min=1)
-    return query.to(dtype)
+def _narrowed(query: Tensor, dtype: torch.dtype) -> tuple[Tensor, float]:
+    """The queries in the type of the cache, and the factor that was taken out of them."""
+    if query.dtype == dtype:
+        return query, 1.0
+    if dtype != torch.float16:
+        return query.to(dtype), 1.0
+    most = torch.finfo(dtype).max
+    return (query / HEADROOM).clamp(-most, most).to(dtype), HEADROOM
 
 
 def _visible(new: NewPairs, slots: int) -> Tensor:
