@@ -22,8 +22,8 @@ class Decoder(Protocol):
     def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
         """Slots of the cached sequences that every row has filled after so many tokens."""
 
-    def start(self, key: Tensor, value: Tensor, capacity: int) -> Memory:
-        """The memory of no tokens, for keys and values like (batch, kv heads, 0, D or Dv), with room for so many."""
+    def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
+        """The memory of no tokens, for tensors like these of length 0, with room for so many."""
 
     def one(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, position: int) -> Tensor:
         """The output of the token at a position, above 0, of every row."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from primaldual.primal.decoding.decoder import Decoder
 from primaldual.primal.decoding.memory import Memory
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.decoding.pair_stream import PairStream
@@ -16,7 +17,7 @@ MOST_FEATURES = 8192
 """Most features whose sums are kept; a cache of a few thousand keys is smaller than the sums of more."""
 
 
-class FeatureSums:
+class FeatureSums(Decoder):
     """out = Phi(T q) . S / Phi(T q) . z,  S = sum_j Phi(T k_j) v_j^T,  z = sum_j Phi(T k_j).
 
     Sums run over the complete pairs; the query's own pair joins them for the query alone while its
@@ -36,11 +37,9 @@ class FeatureSums:
         self.normalize = normalize
 
     def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
-        """No token is cached."""
         return [0] * len(lengths)
 
-    def start(self, key: Tensor, value: Tensor, capacity: int) -> Memory:
-        """The memory of no tokens."""
+    def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
         memory = self.stream.start(key, value)
         count = self.feature_map.feature_count(key.shape[3])
         assert count is not None
@@ -49,7 +48,6 @@ class FeatureSums:
         return memory
 
     def one(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, position: int) -> Tensor:
-        """The output of the token at a position, above 0, of every row."""
         dtype = query.dtype
         query, key, value = self.stream.one(query, key, value, memory, position)
         keys, values = self._pairs(key.to(dtype), value, memory)
@@ -59,7 +57,6 @@ class FeatureSums:
         return self._divided(self._queries(query.to(dtype), sums) @ sums, query.shape[1], dtype)
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
-        """The outputs of n tokens of every row."""
         new, sums, dtype = NewPairs(self.stream.windows, tokens), memory["sums"], query.dtype
         query, key, value = self.stream.many(query, key, value, memory, new)
         keys, values = self._pairs(key.to(dtype), value, memory)
@@ -70,9 +67,8 @@ class FeatureSums:
         return self._divided(queries @ sums + among @ values, query.shape[1], dtype)
 
     def absorb(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> None:
-        """Take in the first n tokens without attending."""
         new, dtype = NewPairs(self.stream.windows, tokens), key.dtype
-        key, value = self.stream.pairs(key, value, memory, new)
+        _, key, value = self.stream.many(query[:, :, :1], key, value, memory, new)
         self._add(*self._pairs(key.to(dtype), value, memory), memory, new)
 
     def _queries(self, query: Tensor, sums: Tensor) -> Tensor:

@@ -34,20 +34,20 @@ class HeadDecoder:
     members: slice | list[int] | None = None
     key_heads: slice | list[int] | None = None
 
-    def queries(self, query: Tensor) -> Tensor:
-        """The queries of these heads."""
-        return query if self.members is None else query[:, self.members]
-
-    def keys(self, tensor: Tensor) -> Tensor:
-        """The keys, or values, that are kept for these heads."""
-        return tensor if self.key_heads is None else tensor[:, self.key_heads]
+    def of(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The queries of these heads, and the keys and values that are kept for them."""
+        if self.members is not None:
+            query = query[:, self.members]
+        if self.key_heads is not None:
+            key, value = key[:, self.key_heads], value[:, self.key_heads]
+        return query, key, value
 
     def start(self, sizes: Sizes, capacity: int) -> Memory:
         """The memory of no tokens, with room for so many."""
-        batch, _, kv_heads, head_dim, value_dim, dtype, device = sizes
-        key = torch.empty(batch, kv_heads, 0, head_dim, dtype=dtype, device=device)
-        value = key.new_empty(batch, kv_heads, 0, value_dim)
-        return self.decoder.start(self.keys(key), self.keys(value), capacity)
+        batch, heads, kv_heads, head_dim, value_dim, dtype, device = sizes
+        query = torch.empty(batch, heads, 0, head_dim, dtype=dtype, device=device)
+        key, value = query[:, :kv_heads], query.new_empty(batch, kv_heads, 0, value_dim)
+        return self.decoder.start(*self.of(query, key, value), capacity)
 
 
 def head_decoders(problem: DecodableProblem, sizes: Sizes) -> list[HeadDecoder]:
@@ -62,7 +62,7 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes) -> list[HeadDecoder]:
     if len(exact) == len(found):
         return exact
     _check_lengths(problem, sizes)
-    return [HeadDecoder(History(problem, sizes.heads))]
+    return [HeadDecoder(History(problem))]
 
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:
@@ -76,7 +76,7 @@ def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> Hea
     incremental = transform.incremental(heads, not softmax)
     if incremental is None:
         return None
-    stream = PairStream(windows, incremental, softmax, len(heads.members))
+    stream = PairStream(windows, incremental, softmax)
     decoder: Decoder
     if softmax and score_scale is not None:
         decoder = PairCache(stream, score_scale)

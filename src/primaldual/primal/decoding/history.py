@@ -8,25 +8,24 @@ import torch
 from torch import Tensor
 
 from primaldual.primal.decoding.decodable import DecodableProblem
+from primaldual.primal.decoding.decoder import Decoder
 from primaldual.primal.decoding.memory import LEAST, SEQUENCES, Memory, grow, write
 from primaldual.primal.decoding.new_tokens import NewTokens
 
 
-class History:
+class History(Decoder):
     """Keys and values of all tokens, or of the last ones where a query sees no others; queries if T mixes them.
 
     New queries attend as the last of the sequence, which is exact for every problem.
 
     Args:
-        problem: the problem.
-        heads: query heads.
+        problem: the problem of all heads.
     """
 
     most = sys.maxsize
 
-    def __init__(self, problem: DecodableProblem, heads: int) -> None:
+    def __init__(self, problem: DecodableProblem) -> None:
         self.problem = problem
-        self.heads = heads
         _, _, transform, subset = problem.parts()
         self.mixes_queries = transform.mixes_queries
         self.reach = subset.reach if transform.shift_equivariant else None
@@ -34,16 +33,12 @@ class History:
         """Most slots that sequences have between steps."""
 
     def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
-        """Tokens that have not been dropped."""
         if self.reach is None:
             return lengths
         return [length - gone for length, gone in zip(lengths, memory["dropped"].tolist(), strict=True)]
 
-    def start(self, key: Tensor, value: Tensor, capacity: int) -> Memory:
-        """The memory of no tokens, with room for so many."""
-        memory = Memory({"keys": key, "values": value})
-        if self.mixes_queries:
-            memory["queries"] = key.new_empty(key.shape[0], self.heads, 0, key.shape[3])
+    def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
+        memory = Memory({"keys": key, "values": value} | ({"queries": query} if self.mixes_queries else {}))
         for name in list(memory):
             grow(memory, name, min(capacity, self.room))
         if self.reach is not None:
@@ -51,14 +46,12 @@ class History:
         return memory
 
     def one(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, position: int) -> Tensor:
-        """The output of the token at a position of every row."""
         batch = query.shape[0]
         return self.many(
             query, key, value, memory, NewTokens([position] * batch, [1] * batch, 1, query.device)
         )
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
-        """The outputs of n tokens of every row."""
         held = self._write(query, key, value, memory, tokens)
         if tokens.uniform and len(set(held)) == 1:
             seen = slice(held[0] - self._needed(held[0]), held[0] + tokens.length)
@@ -69,7 +62,6 @@ class History:
         return out
 
     def absorb(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> None:
-        """Take in the first n tokens without attending."""
         self._trim(memory, self._write(query, key, value, memory, tokens), tokens)
 
     def _ragged(self, query: Tensor, memory: Memory, held: list[int], tokens: NewTokens) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.single_query import attend_one
+from primaldual.primal.decoding.decoder import Decoder
 from primaldual.primal.decoding.memory import Memory, grow, write
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.decoding.pair_stream import PairStream
@@ -16,7 +17,7 @@ HEADROOM = 16.0
 """Divisor of transformed queries in float16, which the scores get back: they are large where keys hardly differ."""
 
 
-class PairCache:
+class PairCache(Decoder):
     """out = sum_j softmax_j(c T(q) . T(k_j)) v_j over the complete pairs and the query's own.
 
     The pair of an incomplete window occupies the slot behind the complete ones until it is complete.
@@ -33,11 +34,9 @@ class PairCache:
         self.score_scale = score_scale
 
     def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
-        """Complete pairs; the sum over an incomplete window is kept apart."""
         return [self.stream.windows.complete(length) for length in lengths]
 
-    def start(self, key: Tensor, value: Tensor, capacity: int) -> Memory:
-        """The memory of no tokens, with room for so many."""
+    def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
         memory = self.stream.start(key, value)
         for name, like in (("keys", key), ("values", value)):
             memory[name] = like
@@ -45,7 +44,6 @@ class PairCache:
         return memory
 
     def one(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, position: int) -> Tensor:
-        """The output of the token at a position, above 0, of every row."""
         dtype = query.dtype
         query, key, value = self.stream.one(query, key, value, memory, position)
         slot = self.stream.windows.complete(position)
@@ -57,7 +55,6 @@ class PairCache:
         return attend_one(query, keys.narrow(2, 0, slot + 1), values.narrow(2, 0, slot + 1), scale)
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
-        """The outputs of n tokens of every row."""
         new, dtype = NewPairs(self.stream.windows, tokens), query.dtype
         query, key, value = self.stream.many(query, key, value, memory, new)
         complete = self.filled(memory, tokens.starts)
@@ -73,9 +70,8 @@ class PairCache:
         return out
 
     def absorb(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> None:
-        """Take in the first n tokens without attending."""
         new = NewPairs(self.stream.windows, tokens)
-        key, value = self.stream.pairs(key, value, memory, new)
+        _, key, value = self.stream.many(query[:, :, :1], key, value, memory, new)
         if self.stream.windows.size == 1:
             write(memory, "keys", key, tokens.starts)
             write(memory, "values", value, tokens.starts)

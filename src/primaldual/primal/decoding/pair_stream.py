@@ -24,11 +24,9 @@ class PairStream:
         windows: which tokens make a pair.
         transform: T, pair by pair.
         shiftable: whether a constant vector may be subtracted from the keys.
-        query_heads: heads of the queries; the keys have as many or fewer.
     """
 
-    def __init__(self, windows: Windows, transform: Incremental, shiftable: bool, query_heads: int) -> None:
-        self.query_heads = query_heads
+    def __init__(self, windows: Windows, transform: Incremental, shiftable: bool) -> None:
         self.windows = windows
         self.transform = transform
         self.shifts = shiftable and (windows.size > 1 or transform.centred)
@@ -79,11 +77,6 @@ class PairStream:
             value, memory["partial_value"] = new.means(value.to(wide), memory["partial_value"])
         query, key, _ = self.transform.many((query, key, shift), memory.children[0], new)
         return query, key, value
-
-    def pairs(self, key: Tensor, value: Tensor, memory: Memory, new: NewPairs) -> tuple[Tensor, Tensor]:
-        """The training pairs of n tokens whose queries are not needed."""
-        no_query = key.new_zeros(key.shape[0], self.query_heads, 1, key.shape[3])
-        return self.many(no_query, key, value, memory, new)[1:]
 
 
 def _one_vector(like: Tensor, dtype: torch.dtype) -> Tensor:

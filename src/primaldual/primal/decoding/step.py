@@ -30,7 +30,7 @@ def step(
     length = state.common
     if valid is None and length and query.shape[2] == 1:
         outputs = [
-            heads.decoder.one(heads.queries(query), heads.keys(key), heads.keys(value), memory, length)
+            heads.decoder.one(*heads.of(query, key, value), memory, length)
             for heads, memory in zip(decoders, state.memories, strict=True)
         ]
         state.common = length + 1
@@ -62,7 +62,7 @@ def _many(
     if length > 1 and not any(tokens.starts):
         out = problem.compute(query, key, value, is_causal=True)
         for part, memory in zip(decoders, state.memories, strict=True):
-            part.decoder.absorb(part.queries(query), part.keys(key), part.keys(value), memory, tokens)
+            part.decoder.absorb(*part.of(query, key, value), memory, tokens)
     else:
         size = min(part.decoder.most for part in decoders)
         pieces = []
@@ -70,12 +70,9 @@ def _many(
             new = tokens.piece(first, min(size, length - first))
             cut = slice(first, first + new.length)
             outputs = [
-                part.decoder.many(
-                    part.queries(query)[:, :, cut], part.keys(key)[:, :, cut], part.keys(value)[:, :, cut],
-                    memory, new,
-                )
+                part.decoder.many(*part.of(query[:, :, cut], key[:, :, cut], value[:, :, cut]), memory, new)
                 for part, memory in zip(decoders, state.memories, strict=True)
-            ]  # fmt: skip
+            ]
             pieces.append(_joined(decoders, outputs))
         out = pieces[0] if len(pieces) == 1 else torch.cat(pieces, 2)
     state.lengths = tokens.ends
