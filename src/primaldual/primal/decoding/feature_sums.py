@@ -29,7 +29,7 @@ class FeatureSums(Decoder):
         normalize: divide by the sum of the kernels.
     """
 
-    most = 512  # what they see of one another is a square of products
+    most = 512  # each token attends to the new ones one by one, a square of products
 
     def __init__(self, stream: PairStream, feature_map: FeatureMap, normalize: bool) -> None:
         self.stream = stream

@@ -27,7 +27,7 @@ class PairCache(Decoder):
         score_scale: c.
     """
 
-    most = 512  # what they see of one another is a square of bits
+    most = 512  # which of the new ones each token sees is a square of bits
 
     def __init__(self, stream: PairStream, score_scale: float) -> None:
         self.stream = stream
@@ -50,8 +50,9 @@ class PairCache(Decoder):
         keys, values = grow(memory, "keys", slot + 1), grow(memory, "values", slot + 1)
         keys.narrow(2, slot, 1).copy_(key)
         values.narrow(2, slot, 1).copy_(value)
-        query, factor = _narrowed(query, dtype)
-        scale = factor * self.score_scale
+        scale = self.score_scale
+        if query.dtype != dtype:
+            query, scale = _narrowed(query, dtype, scale)
         return attend_one(query, keys.narrow(2, 0, slot + 1), values.narrow(2, 0, slot + 1), scale)
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
@@ -63,8 +64,8 @@ class PairCache(Decoder):
         slots = max(complete) + tokens.length
         keys, values = memory["keys"][:, :, :slots], memory["values"][:, :, :slots]
         shared = {"enable_gqa": True} if query.shape[1] != keys.shape[1] else {}
-        query, factor = _narrowed(query, dtype)
-        mask, scale = _visible(new, slots), factor * self.score_scale
+        query, scale = _narrowed(query, dtype, self.score_scale)
+        mask = _visible(new, slots)
         out = scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale, **shared)
         self._keep(key, value, memory, new)
         return out
@@ -89,14 +90,12 @@ class PairCache(Decoder):
             held.transpose(1, 2)[rows, window] = pairs.transpose(1, 2)[rows, tokens].to(held.dtype)
 
 
-def _narrowed(query: Tensor, dtype: torch.dtype) -> tuple[Tensor, float]:
-    """The queries in the type of the cache, and the factor that was taken out of them."""
-    if query.dtype == dtype:
-        return query, 1.0
-    if dtype != torch.float16:
-        return query.to(dtype), 1.0
+def _narrowed(query: Tensor, dtype: torch.dtype, scale: float) -> tuple[Tensor, float]:
+    """The queries in the type of the cache, and the scale of their scores."""
+    if dtype != torch.float16 or query.dtype == dtype:
+        return query.to(dtype), scale
     most = torch.finfo(dtype).max
-    return (query / HEADROOM).clamp(-most, most).to(dtype), HEADROOM
+    return (query / HEADROOM).clamp(-most, most).to(dtype), HEADROOM * scale
 
 
 def _visible(new: NewPairs, slots: int) -> Tensor:

@@ -34,7 +34,7 @@ def step(
             for heads, memory in zip(decoders, state.memories, strict=True)
         ]
         state.common = length + 1
-        return _joined(decoders, outputs)
+        return outputs[0] if len(outputs) == 1 else _joined(decoders, outputs)
     if valid is None:
         return _many(problem, state, query, key, value, [query.shape[2]] * state.sizes.batch)
     check_valid(valid, query)
