@@ -14,7 +14,9 @@ from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.modes import in_graph
 from primaldual.kernels.prefix_batch_norm import prefix_normalized_query
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
+from primaldual.primal.batch_norm_decoding import NormalizedByAverages, NormalizedByPrefix
 from primaldual.primal.batch_norm_formula import batch_norm_formula
+from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
@@ -207,12 +209,10 @@ class BatchNormalization(Transform):
         """The queries times r and the keys divided by r, a power of 2 near the deviation at the first row that counts."""
         if self.scale == "none":
             return query.to(dtype), training.with_keys(training.key.to(dtype))
-        row = min(training.first, variance.shape[-2] - 1)
-        deviation = (variance.detach()[..., row : row + 1, :] + self.eps).sqrt()
-        power = deviation.log2().round().exp2()
-        keys = training.with_keys(
-            (training.key / power[:, :: power.shape[1] // training.key.shape[1]]).to(dtype)
-        )
+        row, kv_heads = min(training.first, variance.shape[-2] - 1), training.key.shape[1]
+        variance = variance.detach()[:, :: variance.shape[1] // kv_heads, row : row + 1]
+        power = (variance + self.eps).sqrt().log2().round().exp2()
+        keys = training.with_keys((training.key / power).to(dtype))
         return (query * for_query_heads(power, query.shape[1])).to(dtype), keys
 
     def fixed_statistics(self, members: list[int], dtype: torch.dtype) -> KeyStatistics | None:
@@ -242,6 +242,15 @@ class BatchNormalization(Transform):
     def formula(self, style: str) -> list[str]:
         beta = None if self.learnable else self.beta
         return batch_norm_formula(beta, self.eps if self.scale == "inv_std" else None, self.running, style)
+
+    @property
+    def shift_equivariant(self) -> bool:
+        return True
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental | None:
+        if self.running and not self.training:
+            return NormalizedByAverages(self, heads, exact)
+        return None if exact else NormalizedByPrefix(self, heads)
 
 
 def _fusible(query: Tensor, key: Tensor) -> bool:

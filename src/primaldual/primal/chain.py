@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.decoding.incremental import Incremental, InTurn
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.training_sets import Kind, TrainingSet
 from primaldual.primal.transforms import Transform
@@ -119,6 +120,16 @@ class Chain(Transform):
         if style == "latex":
             return [rf"T(x) = {whole},\quad \text{{each on what the one before gives}}", *each]
         return [f"T(x) = {whole}, each on what the one before gives", *each]
+
+    @property
+    def shift_equivariant(self) -> bool:
+        return all(transform.shift_equivariant for transform in self.steps())
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental | None:
+        last = self.steps()[-1]
+        steps = [transform.incremental(heads, exact or transform is not last) for transform in self.steps()]
+        found = [step for step in steps if step is not None]
+        return InTurn(found) if len(found) == len(steps) else None
 
 
 def _first_refusal(transforms: list[Transform], kind: Kind) -> str | None:

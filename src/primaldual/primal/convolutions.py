@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeVar
 
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels.layout import Layout
+from primaldual.primal.convolution_decoding import CausalConvolution
+from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.depthwise import DepthwiseConvolution, flag
 from primaldual.primal.head_sets import HeadSet
 
@@ -63,6 +66,16 @@ class Convolution(DepthwiseConvolution):
             f"T(k_j) = Σ_({span}) w_t ⊙ k_({position}),  " + _rest(self.queries, style),
             *_lone(self.prefix, style),
         ]
+
+    @property
+    def shift_equivariant(self) -> bool:
+        return not self.prefix and not self.queries
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental | None:
+        if self.queries or not self.causal:
+            return None
+        prefix = self.positions(heads, 0).prefix
+        return CausalConvolution(partial(self.filters, heads), self.kernel_size, prefix)
 
 
 class Convolution2d(DepthwiseConvolution):

@@ -13,7 +13,7 @@ from primaldual.primal.parts import Part
 class FeatureMap(Part):
     """A feature map; a subclass states ``kernel``, and what else is true of it.
 
-    The plan uses the fastest true statement: ``score_scale`` for softmax through SDPA, ``features``
+    Forms read: ``score_scale`` for softmax through SDPA, ``features``
     for factored attention, else the kernel matrix.
     """
 

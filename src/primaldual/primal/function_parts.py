@@ -10,6 +10,7 @@ from torch import Tensor
 
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels.masks import keep_attendable
+from primaldual.primal.decoding.incremental import Incremental, PointByPoint
 from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.normalizers import Normalizer
@@ -143,6 +144,13 @@ class TransformFunction(FunctionPart, Transform):
 
     def formula(self, style: str) -> list[str]:
         return [f"T(x) = {self.written(style)}(x)"]
+
+    @property
+    def shift_equivariant(self) -> bool:
+        return True
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental:
+        return PointByPoint(self.apply_to)
 
 
 class SubsetFunction(FunctionPart, Subset):

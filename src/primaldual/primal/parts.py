@@ -1,7 +1,7 @@
 """What every part of a primal problem has: a spec, its formula, and a moment to learn the sizes."""
 
 import inspect
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
@@ -68,6 +68,22 @@ class Part(nn.Module):
         """Lines of the equation that the part adds, for style "text" or "latex"."""
         del style
         return []
+
+    facts: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """Facts that forms and decoding read, each with the methods that it describes."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let go of the facts about a method that the subclass replaces, unless it states them anew."""
+        super().__init_subclass__(**options)
+        for fact, described in cls.facts.items():
+            if any(_place(cls, method) < _place(cls, fact) for method in described):
+                default = next(base for base in reversed(cls.__mro__) if fact in vars(base))
+                setattr(cls, fact, vars(default)[fact])
+
+
+def _place(cls: type, name: str) -> int:
+    """How far up the class is that states an attribute."""
+    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
 def _word(value: object) -> str:

@@ -12,6 +12,7 @@ from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pooling import window_index
 from primaldual.kernels.weighted_pooling import log_counts
+from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.depthwise import flag
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import KeyValueSource, selection
@@ -146,3 +147,7 @@ class PooledHeads(Subset):
                 + rf"}},\quad r = ({scales})"
             ]
         return [f"head h is fitted on means of pairs over {window},  r = ({scales})"]
+
+    def windows(self, heads: HeadSet) -> Windows | None:
+        plain = self.grid is None and not self.suffix and not self.weighted
+        return Windows(heads.scale, self.prefix) if plain else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels import dense
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable, band_mask
+from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import KeyValueSource, selection
@@ -56,11 +57,6 @@ class Subset(Part):
         """Whether pairs are left out by position."""
         return type(self).allowed is not Subset.allowed
 
-    @property
-    def reach(self) -> int | None:
-        """Positions to each side that a query's keys are at most away; None = any."""
-        return None
-
     def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
         """How training keys differ from query to query, or why they are given by their definition alone.
 
@@ -69,13 +65,9 @@ class Subset(Part):
             pairs: a mask differs from query to query.
             is_causal: queries attend no later key.
         """
-        pooled = (Subset.membership, Subset.dense_pairs)
-        if (
-            type(self).membership,
-            type(self).dense_pairs,
-        ) != pooled and type(self).training_set is Subset.training_set:
-            return f"{self.spec()} defines its pairs by their dense form alone"
         del heads
+        if type(self).membership is not Subset.membership or type(self).dense_pairs is not Subset.dense_pairs:
+            return f"{self.spec()} defines its pairs by their dense form alone"
         if pairs or self.patterned:
             return Kind(OWN)
         return Kind(PREFIX if is_causal else ALL)
@@ -134,12 +126,32 @@ class Subset(Part):
             attendable = restrict(attendable, allowed)
         return MaskedPairs(key, value, query_length, attendable)
 
+    facts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "windows": ("allowed", "membership", "dense_pairs"),
+        "reach": ("allowed", "membership", "dense_pairs"),
+        "training_kind": ("membership", "dense_pairs"),
+        "training_set": ("allowed", "membership", "dense_pairs"),
+    }
+
+    @property
+    def reach(self) -> int | None:
+        """How many keys before its own a query sees at most, chosen by their distance alone; None = any."""
+        return None
+
+    def windows(self, heads: HeadSet) -> Windows | None:
+        """The consecutive windows whose means are the training pairs of some heads; None = they are not that."""
+        del heads
+        return None
+
 
 class AllKeys(Subset):
     """Every key that the mask allows."""
 
     name = ""
     repeatable = True
+
+    def windows(self, heads: HeadSet) -> Windows:
+        return Windows()
 
 
 class Window(Subset):
@@ -160,10 +172,6 @@ class Window(Subset):
             raise ArgumentError(f"radius must be an integer 0 or more; got {radius}")
         self.radius = radius
 
-    @property
-    def reach(self) -> int:
-        return self.radius
-
     def arguments(self) -> tuple[object, ...]:
         return (self.radius,)
 
@@ -176,12 +184,18 @@ class Window(Subset):
         if attendable.pairs is not None:
             return super().training_set(source, attendable, heads, query_length)
         attendable = attendable.select(selection(heads.members))
+        if query_length == 1 and source.length <= self.radius + 1:
+            return MaskedPairs(*source.take(heads.members), query_length, attendable)
         return Band(*source.take(heads.members), query_length, attendable, self.radius)
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":
             return [rf"\text{{query }} i \text{{ is fitted on the keys }} |i - j| \le {self.radius}"]
         return [f"query i is fitted on the keys with |i − j| ≤ {self.radius}"]
+
+    @property
+    def reach(self) -> int:
+        return self.radius
 
 
 class MaskedKeys(Subset):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 from primaldual.primal.training_sets import Kind, TrainingSet
@@ -89,6 +92,28 @@ class Transform(Part):
         del attendable, heads
         return query
 
+    facts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "incremental": ("dense", "dense_queries"),
+        "shift_equivariant": ("dense", "dense_queries"),
+        "shared_refusal": ("dense",),
+        "query_refusal": ("dense",),
+    }
+
+    @property
+    def shift_equivariant(self) -> bool:
+        """Whether T depends on positions only through their distances to the query."""
+        return False
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental | None:
+        """T on training pairs that arrive one after the other; None = decoding keeps all tokens.
+
+        Args:
+            heads: which heads of the problem these are.
+            exact: T itself is needed; otherwise T(q) . T(k) up to what does not depend on k is enough.
+        """
+        del heads, exact
+        return None
+
 
 class Identity(Transform):
     """T(x) = x."""
@@ -108,3 +133,10 @@ class Identity(Transform):
     def formula(self, style: str) -> list[str]:
         del style
         return ["T(x) = x"]
+
+    @property
+    def shift_equivariant(self) -> bool:
+        return True
+
+    def incremental(self, heads: HeadSet, exact: bool) -> Incremental:
+        return Incremental()

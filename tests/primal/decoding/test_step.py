@@ -6,44 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contract_specs import RUNNING, SPECS
+from tests.contract_specs import SPECS
+from tests.primal.decoding.helpers import HEAD_DIM, HEADS, VALUE_DIM, decode, problem_of, state_of, tensors
 from torch.testing import assert_close
 
-from primaldual import PrimalProblem, Transform, derive, preset
-from primaldual.primal.subsets import Subset
+from primaldual import preset
 from primaldual.testing.inputs import prepared
-
-HEADS, HEAD_DIM, VALUE_DIM = 4, 6, 5
-
-
-def problem_of(spec):
-    problem = prepared(preset(spec), HEADS, HEAD_DIM)
-    if spec in RUNNING:
-        problem.attend(*tensors(9, HEADS, 0, torch.float32))
-    return problem.double().eval()
-
-
-def tensors(length, kv_heads, seed, dtype=torch.float64, batch=2):
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(HEADS, HEAD_DIM), (kv_heads, HEAD_DIM), (kv_heads, VALUE_DIM)]
-    drawn = [
-        torch.randn(batch, heads, length, width, generator=generator, dtype=torch.float64)
-        for heads, width in shapes
-    ]
-    drawn[1] = drawn[1] + 0.7
-    return [tensor.to(dtype) for tensor in drawn]
-
-
-def state_of(problem, batch=2, kv_heads=HEADS, dtype=torch.float64, **options):
-    return problem.init_state(
-        batch, HEADS, HEAD_DIM, kv_heads=kv_heads, value_dim=VALUE_DIM, dtype=dtype, **options
-    )
-
-
-def decode(problem, state, inputs, chunks):
-    pieces = zip(*(tensor.split(chunks, 2) for tensor in inputs), strict=True)
-    return torch.cat([problem.step(state, *piece) for piece in pieces], 2)
-
 
 CHUNKS = st.lists(st.integers(1, 7), min_size=1, max_size=8)
 
@@ -146,29 +114,6 @@ def test_low_precision_is_close(spec):
     rows = slice(10, None)
     size = float(wanted.detach()[:, :, rows].abs().max())
     assert_close(out[:, :, rows], wanted.detach()[:, :, rows], rtol=0.1, atol=0.1 * size)
-
-
-def test_parts_of_your_own():
-    """A pattern by positions, a pointwise transform, a subset and a transform that state their definition only."""
-
-    class Even(Subset):
-        def allowed(self, query_length, key_length, device):
-            return (torch.arange(key_length, device=device) % 2 == 0)[None].expand(query_length, key_length)
-
-    class Doubled(Transform):
-        def dense(self, query, keys, valid, heads):
-            return 2 * query, 2 * keys
-
-    problems = [
-        derive(lambda x: x.relu() + 1, transform=torch.tanh),
-        derive(subset=lambda i, j: (i - j) % 3 == 0),
-        PrimalProblem(subset=Even()),
-        PrimalProblem(transform=Doubled()),
-    ]
-    for problem in problems:
-        inputs = tensors(14, 2, 0)
-        out = decode(problem, state_of(problem, kv_heads=2), inputs, [4] + [1] * 10)
-        assert_close(out, problem.attend(*inputs, is_causal=True), rtol=1e-9, atol=1e-9)
 
 
 def test_autocast_and_inference_mode_change_nothing():

@@ -3,89 +3,74 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from primaldual.primal.batch_normalization import BatchNormalization
-from primaldual.primal.chain import Chain
-from primaldual.primal.convolutions import Convolution
-from primaldual.primal.decoding.arrival import Arrival
+from primaldual.primal.decoding.decodable import DecodableProblem
+from primaldual.primal.decoding.decoder import Decoder
 from primaldual.primal.decoding.memory import LEAST, SEQUENCES, Memory, grow, write
-from primaldual.primal.function_parts import TransformFunction
-from primaldual.primal.subsets import Window
-from primaldual.primal.transforms import Identity, Transform
-
-if TYPE_CHECKING:
-    from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.decoding.new_tokens import NewTokens
 
 
-class History:
-    """Keys and values of all tokens, or of the last ones where a window sees no others; queries if T mixes them.
+class History(Decoder):
+    """Keys and values of all tokens, or of the last ones where a query sees no others; queries if T mixes them.
 
     New queries attend as the last of the sequence, which is exact for every problem.
+
+    Args:
+        problem: the problem of all heads.
     """
 
-    def __init__(self, problem: PrimalProblem, heads: int) -> None:
+    most = sys.maxsize
+
+    def __init__(self, problem: DecodableProblem) -> None:
         self.problem = problem
-        self.heads = heads
-        self.mixes_queries = problem.transform.mixes_queries
-        subset = problem.subset
-        self.reach: int | None = None
-        self.within_reach = problem
-        if type(subset) is Window and _forgets_positions(problem.transform):
-            self.reach = subset.radius
-            self.within_reach = _without_subset(problem)
+        _, _, transform, subset = problem.parts()
+        self.mixes_queries = transform.mixes_queries
+        self.reach = subset.reach if transform.shift_equivariant else None
+        self.room = sys.maxsize if self.reach is None else 2 * self.reach + LEAST
+        """Most slots that sequences have between steps."""
 
-    def places(self, length: int) -> int:
-        """How many of so many tokens are needed later."""
-        return length if self.reach is None else min(length, self.reach)
+    def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
+        if self.reach is None:
+            return lengths
+        return [length - gone for length, gone in zip(lengths, memory["dropped"].tolist(), strict=True)]
 
-    def start(self, key: Tensor, value: Tensor, capacity: int) -> Memory:
-        """The memory of no tokens, with room for so many."""
-        memory = Memory({"keys": key, "values": value})
-        if self.mixes_queries:
-            memory["queries"] = key.new_empty(key.shape[0], self.heads, 0, key.shape[3])
-        memory["dropped"] = torch.zeros(key.shape[0], dtype=torch.int64, device=key.device)
-        for name in _names(memory):
-            grow(memory, name, min(capacity, self._most()))
+    def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
+        memory = Memory({"keys": key, "values": value} | ({"queries": query} if self.mixes_queries else {}))
+        for name in list(memory):
+            grow(memory, name, min(capacity, self.room))
+        if self.reach is not None:
+            memory["dropped"] = torch.zeros(key.shape[0], dtype=torch.int64, device=key.device)
         return memory
 
     def one(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, position: int) -> Tensor:
-        """The output of the token at a position of every row."""
         batch = query.shape[0]
-        return self.many(query, key, value, memory, Arrival([position] * batch, [1] * batch, 1, query.device))
+        return self.many(
+            query, key, value, memory, NewTokens([position] * batch, [1] * batch, 1, query.device)
+        )
 
-    def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, arrival: Arrival) -> Tensor:
-        """The outputs of n tokens of every row."""
-        dropped: list[int] = memory["dropped"].tolist()
-        held = [start - gone for start, gone in zip(arrival.starts, dropped, strict=True)]
-        if max(held) + arrival.length > self._most():
-            held = self._drop(memory, held, arrival.starts)
-        uniform = arrival.uniform and len(set(held)) == 1
-        tokens = {"keys": key, "values": value} | ({"queries": query} if self.mixes_queries else {})
-        for name, tensor in tokens.items():
-            write(memory, name, tensor, held, uniform)
-        out = self._uniform(query, memory, held[0]) if uniform else self._ragged(query, memory, held, arrival)
-        if memory["keys"].shape[2] > self._most():  # a long prompt behind a short window
-            ends = [start + count for start, count in zip(arrival.starts, arrival.counts, strict=True)]
-            self._drop(memory, [count + new for count, new in zip(held, arrival.counts, strict=True)], ends)
-            for name in _names(memory):
-                memory[name] = memory[name][:, :, : self._most()].clone(memory_format=torch.contiguous_format)
+    def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
+        held = self._write(query, key, value, memory, tokens)
+        if tokens.uniform and len(set(held)) == 1:
+            seen = slice(held[0] - self._needed(held[0]), held[0] + tokens.length)
+            out = self._attend(query, *(memory[name][:, :, seen] for name in _names(memory)))
+        else:
+            out = self._ragged(query, memory, held, tokens)
+        self._trim(memory, held, tokens)
         return out
 
-    def _uniform(self, query: Tensor, memory: Memory, held: int) -> Tensor:
-        seen = slice(held - self.places(held), held + query.shape[2])
-        return self._attend(query, *(memory[name][:, :, seen] for name in _names(memory)))
+    def absorb(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> None:
+        self._trim(memory, self._write(query, key, value, memory, tokens), tokens)
 
-    def _ragged(self, query: Tensor, memory: Memory, held: list[int], arrival: Arrival) -> Tensor:
-        """Rows that have as many tokens before and now, at once."""
+    def _ragged(self, query: Tensor, memory: Memory, held: list[int], tokens: NewTokens) -> Tensor:
+        """The outputs for rows of different lengths: those that have as many tokens before and now, at once."""
         values = memory["values"]
         out = values.new_zeros(*query.shape[:3], values.shape[3])
         alike: dict[tuple[int, int], list[int]] = {}
-        for row, (before, count) in enumerate(zip(held, arrival.counts, strict=True)):
-            alike.setdefault((self.places(before), count), []).append(row)
+        for row, (before, count) in enumerate(zip(held, tokens.counts, strict=True)):
+            alike.setdefault((self._needed(before), count), []).append(row)
         for (used, count), rows in alike.items():
             if count:
                 every = [
@@ -95,48 +80,43 @@ class History:
                 out[rows, :, :count] = self._attend(query[rows, :, :count], *every)
         return out
 
-    def absorb(self, key: Tensor, value: Tensor, memory: Memory, arrival: Arrival) -> None:
-        """Not needed: attending takes in tokens of any number at once."""
-        raise NotImplementedError
-
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, *queries: Tensor) -> Tensor:
-        """The last queries, after the former ones if T mixes them; a single one sees every key that is held."""
-        count = query.shape[2]
-        problem = self.within_reach if count == 1 else self.problem
+        """The outputs of the last queries; T that mixes queries gets the former ones too."""
         whole = queries[0] if queries else query
-        return problem.compute(whole, key, value, None, True, 0.0)[:, :, -count:]
+        return self.problem.compute(whole, key, value, is_causal=True)[:, :, -query.shape[2] :]
+
+    def _needed(self, held: int) -> int:
+        """How many of so many tokens later ones see."""
+        return held if self.reach is None else min(held, self.reach)
+
+    def _write(
+        self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens
+    ) -> list[int]:
+        """Write the tokens behind those that are held; how many these are."""
+        held = self.filled(memory, tokens.starts)
+        if max(held) + tokens.length > self.room:
+            held = self._drop(memory, held, tokens.starts)
+        for name, tensor in zip(_names(memory), (key, value, query), strict=False):
+            write(memory, name, tensor, held)
+        return held
+
+    def _trim(self, memory: Memory, held: list[int], tokens: NewTokens) -> None:
+        """Give back the room that a long prompt took behind a short window."""
+        if memory["keys"].shape[2] > self.room:
+            self._drop(memory, [old + new for old, new in zip(held, tokens.counts, strict=True)], tokens.ends)
+            for name in _names(memory):
+                memory[name] = memory[name][:, :, : self.room].clone(memory_format=torch.contiguous_format)
 
     def _drop(self, memory: Memory, held: list[int], lengths: list[int]) -> list[int]:
-        """Bring the tokens that a window still reaches to the front of every row; how many they are."""
-        needed = [self.places(count) for count in held]
+        """Bring the tokens that later ones see to the front of every row; how many they are."""
+        needed = list(map(self._needed, held))
         for name in _names(memory):
-            for row, (count, kept) in enumerate(zip(held, needed, strict=True)):
-                tensor = memory[name][row]
+            for tensor, count, kept in zip(memory[name], held, needed, strict=True):
                 tensor[:, :kept] = tensor[:, count - kept : count].clone()
         gone = [length - kept for length, kept in zip(lengths, needed, strict=True)]
         memory["dropped"] = torch.tensor(gone, device=memory["dropped"].device)
         return needed
 
-    def _most(self) -> int:
-        """Most places that sequences have between steps."""
-        return sys.maxsize if self.reach is None else 2 * self.reach + LEAST
-
 
 def _names(memory: Memory) -> list[str]:
     return [name for name in SEQUENCES if name in memory]
-
-
-def _without_subset(problem: PrimalProblem) -> PrimalProblem:
-    """The same parts on all keys."""
-    from primaldual.primal.problem import PrimalProblem
-
-    return PrimalProblem(problem.feature_map, problem.normalizer, problem.transform)
-
-
-def _forgets_positions(transform: Transform) -> bool:
-    """Whether T needs to know how keys lie to the query only, and not how far from the start."""
-    if isinstance(transform, Chain):
-        return all(map(_forgets_positions, transform.steps()))
-    if isinstance(transform, Convolution):
-        return not transform.prefix and not transform.queries
-    return type(transform) in (Identity, BatchNormalization, TransformFunction)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.statistics import accumulation_dtype
-from primaldual.primal.decoding.engines import Group, groups
-from primaldual.primal.decoding.memory import SEQUENCES, Memory
-from primaldual.primal.decoding.saving import loaded_memories, saved_tensors
+from primaldual.primal.decoding.decodable import DecodableProblem
+from primaldual.primal.decoding.head_decoders import HeadDecoder, head_decoders
+from primaldual.primal.decoding.memory import SEQUENCES
 from primaldual.primal.decoding.sizes import Sizes
-
-if TYPE_CHECKING:
-    from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.decoding.state_dict import loaded_memories, saved_tensors
 
 
 class DecodingState:
-    """The tokens so far of a batch of sequences, as one attention remembers them.
+    """What one attention keeps of the tokens so far of a batch of sequences.
 
     Made by :meth:`PrimalProblem.init_state` and changed by :meth:`PrimalProblem.step`. It holds tensors and
     lengths, refers to its problem for everything else, and carries no gradients.
@@ -29,7 +27,7 @@ class DecodingState:
     Attributes:
         spec: of the problem that it belongs to.
         sizes: batch, heads, dimensions, dtype and device of every step.
-        memories: the tensors, for each group of heads.
+        memories: the tensors, for each decoder of some heads.
 
     Example:
         >>> from primaldual import preset
@@ -41,15 +39,15 @@ class DecodingState:
         ([5, 5], [5, 5, 5])
     """
 
-    def __init__(self, problem: PrimalProblem, sizes: Sizes, capacity: int) -> None:
+    def __init__(self, problem: DecodableProblem, sizes: Sizes, capacity: int) -> None:
         self.spec = problem.spec()
         self.sizes = sizes
         self.common: int | None = 0
         self._lengths = [0] * sizes.batch
-        self._problem: PrimalProblem | None = problem
-        self._groups = groups(problem, sizes.heads, sizes.kv_heads, sizes.head_dim)
+        self._problem = problem
+        self._decoders = head_decoders(problem, sizes)
         with torch.inference_mode(False):
-            self.memories = [_start(group, sizes, capacity) for group in self._groups]
+            self.memories = [heads.start(sizes, capacity) for heads in self._decoders]
 
     @property
     def lengths(self) -> list[int]:
@@ -65,11 +63,10 @@ class DecodingState:
     def nbytes(self) -> int:
         """Bytes held for the tokens so far: cached pairs, statistics and sums, without the room to grow."""
         total = 0
-        for group, memory in zip(self._groups, self.memories, strict=True):
-            places = sum(filled_places(group, memory, self.lengths))
+        for slots, memory in zip(self._filled(), self.memories, strict=True):
             for name, tensor in memory.tensors():
-                shared = name in SEQUENCES
-                numbers = places * tensor.shape[1] * tensor.shape[3] if shared else tensor.numel()
+                cached = name in SEQUENCES
+                numbers = sum(slots) * tensor.shape[1] * tensor.shape[3] if cached else tensor.numel()
                 total += numbers * tensor.element_size()
         return total
 
@@ -115,11 +112,7 @@ class DecodingState:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything as tensors by name, without the room to grow; for torch.save or safetensors."""
-        places = [
-            max(filled_places(group, memory, self.lengths))
-            for group, memory in zip(self._groups, self.memories, strict=True)
-        ]
-        return saved_tensors(self.spec, self.lengths, self.memories, places)
+        return saved_tensors(self.spec, self.lengths, self.memories, [max(slots) for slots in self._filled()])
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> Self:
         """Take over what :meth:`state_dict` gave, of the same problem and sizes.
@@ -131,27 +124,34 @@ class DecodingState:
         self.lengths = tensors["lengths"].tolist()
         return self
 
-    def groups_for(self, problem: PrimalProblem) -> list[Group]:
-        """The groups of heads, for the problem that steps.
+    def decoders_for(self, problem: DecodableProblem) -> list[HeadDecoder]:
+        """The decoders of all heads, for the problem that steps.
 
         Raises:
             ArgumentError: a problem of another kind than the state's.
         """
         if self._problem is problem:
-            return self._groups
+            return self._decoders
         if problem.spec() != self.spec:
             raise ArgumentError(
                 f"state must be of {problem.spec()!r}, the problem that steps; got one of {self.spec!r}"
             )
-        found = groups(problem, self.sizes.heads, self.sizes.kv_heads, self.sizes.head_dim)
+        found = head_decoders(problem, self.sizes)
         sizes = self.sizes._replace(device=torch.device("meta"))
-        needed = [[name for name, _ in _start(group, sizes, 0).tensors()] for group in found]
+        needed = [[name for name, _ in heads.start(sizes, 0).tensors()] for heads in found]
         if needed != [[name for name, _ in memory.tensors()] for memory in self.memories]:
             raise ArgumentError(
-                f"{self.spec} keeps something else in training than in evaluation; got a state made in the other mode"
+                f"{self.spec} keeps other tensors in training than in evaluation; got a state made in the other mode"
             )
-        self._problem, self._groups = problem, found
+        self._problem, self._decoders = problem, found
         return found
+
+    def _filled(self) -> list[list[int]]:
+        """For each decoder, the slots of the cached sequences that every row has filled."""
+        return [
+            heads.decoder.filled(memory, self.lengths)
+            for heads, memory in zip(self._decoders, self.memories, strict=True)
+        ]
 
     def _with(self, change: Callable[[str, Tensor], Tensor]) -> DecodingState:
         other = copy(self)
@@ -165,19 +165,6 @@ class DecodingState:
 
     def __repr__(self) -> str:
         return f"DecodingState({self.spec!r}, batch={self.sizes.batch}, lengths={self.lengths}, {self.nbytes} bytes)"
-
-
-def _start(group: Group, sizes: Sizes, capacity: int) -> Memory:
-    key = torch.empty(sizes.batch, sizes.kv_heads, 0, sizes.head_dim, dtype=sizes.dtype, device=sizes.device)
-    value = key.new_empty(sizes.batch, sizes.kv_heads, 0, sizes.value_dim)
-    return group.engine.start(group.keys(key), group.keys(value), capacity)
-
-
-def filled_places(group: Group, memory: Memory, lengths: list[int]) -> list[int]:
-    """Places of the cached sequences that every row has filled."""
-    if "dropped" in memory:
-        return [length - gone for length, gone in zip(lengths, memory["dropped"].tolist(), strict=True)]
-    return [group.engine.places(length) for length in lengths]
 
 
 def _row_numbers(rows: Sequence[int] | Tensor, batch: int) -> list[int]:

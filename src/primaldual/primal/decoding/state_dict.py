@@ -1,8 +1,8 @@
-"""States as tensors by name, and back."""
+"""Decoding states as tensors by name, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,14 +12,14 @@ from primaldual.primal.decoding.memory import SEQUENCES, Memory
 
 
 def saved_tensors(
-    spec: str, lengths: list[int], memories: Sequence[Memory], places: Sequence[int]
+    spec: str, lengths: list[int], memories: Sequence[Memory], slots: Sequence[int]
 ) -> dict[str, Tensor]:
-    """The spec as bytes, the lengths, and of every memory the tensors, cut to the places that are filled."""
+    """The spec as bytes, the lengths, and the tensors of every memory, cut to the slots that are filled."""
     found = {
         "spec": torch.tensor(list(spec.encode()), dtype=torch.uint8),
         "lengths": torch.tensor(lengths),
     }
-    for number, (memory, filled) in enumerate(zip(memories, places, strict=True)):
+    for number, (memory, filled) in enumerate(zip(memories, slots, strict=True)):
         for name, tensor in memory.tensors():
             held = tensor[:, :, :filled] if name in SEQUENCES else tensor
             found[f"{number}.{name}"] = held.clone(memory_format=torch.contiguous_format)
@@ -27,7 +27,7 @@ def saved_tensors(
 
 
 def loaded_memories(spec: str, memories: Sequence[Memory], tensors: Mapping[str, Tensor]) -> list[Memory]:
-    """Memories like the given ones, of what :func:`saved_tensors` gave.
+    """Memories like the given ones, from the tensors that :func:`saved_tensors` returned.
 
     Raises:
         CheckpointError: tensors of another problem or of other sizes.
@@ -48,7 +48,10 @@ def loaded_memories(spec: str, memories: Sequence[Memory], tensors: Mapping[str,
         raise CheckpointError(f"lengths must be ({batch},); got {tuple(tensors['lengths'].shape)}")
     for name, tensor in held.items():
         _check(name, tensor, tensors[name])
-    return [memory.map(_taken_from(tensors, number)) for number, memory in enumerate(memories)]
+    return [
+        memory.map(lambda name, held: tensors[name].to(held, copy=True), f"{number}.")
+        for number, memory in enumerate(memories)
+    ]
 
 
 def _check(name: str, held: Tensor, given: Tensor) -> None:
@@ -59,7 +62,3 @@ def _check(name: str, held: Tensor, given: Tensor) -> None:
         raise CheckpointError(
             f"{name} must be {tuple(wanted)}, {held.dtype}; got {tuple(given.shape)}, {given.dtype}"
         )
-
-
-def _taken_from(tensors: Mapping[str, Tensor], number: int) -> Callable[[str, Tensor], Tensor]:
-    return lambda name, held: tensors[f"{number}.{name}"].to(held, copy=True)

@@ -1,0 +1,37 @@
+"""DecodableProblem: what decoding asks of a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from primaldual.primal.feature_maps import FeatureMap
+from primaldual.primal.normalizers import Normalizer
+from primaldual.primal.subsets import Subset
+from primaldual.primal.transforms import Transform
+
+
+class DecodableProblem(Protocol):
+    """A problem whose parts state how they decode: :class:`PrimalProblem` is one."""
+
+    def parts(self) -> tuple[FeatureMap, Normalizer, Transform, Subset]:
+        """The four parts."""
+
+    def spec(self) -> str:
+        """The problem in words; a state belongs to problems of one spec."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Its parameters, which know its device and type."""
+
+    def compute(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        dropout_p: float = 0.0,
+    ) -> Tensor:
+        """The attention, bypassing forward hooks and running statistics."""
