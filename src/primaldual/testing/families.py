@@ -34,9 +34,9 @@ def random(shape: tuple[int, int, int, int], generator: Generator) -> Inputs:
 
 
 def constant_start(shape: tuple[int, int, int, int], generator: Generator) -> Inputs:
-    """Keys that are all equal for 5/8 of the sequence, then N(5, 1)."""
+    """Keys that are all equal for two thirds of the sequence, then N(5, 1)."""
     query, key, value = random(shape, generator)[:3]
-    stretch = shape[2] * 5 // 8
+    stretch = shape[2] * 2 // 3
     key = key + 5
     key[:, :, :stretch] = key[:, :, :1] - 5
     return Inputs(query, key, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -85,7 +86,7 @@ def measure_rounding(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype,
     return Rounding(
         errors["attend"],
         errors["dense"],
-        {part: ratio if ratio == ratio else float("inf") for part, ratio in ratios.items()},
+        {part: math.inf if math.isnan(ratio) else ratio for part, ratio in ratios.items()},
         nonfinite["attend"],
         nonfinite["dense"],
     )
