@@ -31,6 +31,7 @@ class Rounding(NamedTuple):
         ratios: attend over dense with its floor; inf where attend is not finite.
         attend_nonfinite: how many NaN and inf are in all parts of ``attend``.
         dense_nonfinite: the same of the definition.
+        overflows: whether the exact outputs or gradients are too large for the dtype.
     """
 
     attend: dict[str, float]
@@ -38,6 +39,7 @@ class Rounding(NamedTuple):
     ratios: dict[str, float]
     attend_nonfinite: int
     dense_nonfinite: int
+    overflows: bool
 
 
 def relative_error(found: Tensor, wanted: Tensor, value: Tensor) -> float:
@@ -89,4 +91,5 @@ def measure_rounding(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype,
         {part: math.inf if math.isnan(ratio) else ratio for part, ratio in ratios.items()},
         nonfinite["attend"],
         nonfinite["dense"],
+        any(bool((part.abs() > torch.finfo(dtype).max).any()) for part in wanted),
     )
