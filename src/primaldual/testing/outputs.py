@@ -76,7 +76,7 @@ def _check_slope_at_zero(
             for shift in (-step, 0.0, step):
                 given[number][place] = shift
                 leaves = [tensor.clone().requires_grad_() for tensor in given]
-                losses.append(form(*leaves, is_causal=is_causal).sin().sum())
+                losses.append(form(leaves[0], leaves[1], leaves[2], is_causal=is_causal).sin().sum())
                 if not shift:
                     slope = float(gradients(losses[-1], leaves, torch.ones(()))[number][place])
             sides = [float((after - before).detach()) / step for before, after in itertools.pairwise(losses)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,7 @@ class Rounding(NamedTuple):
         ratios: attend over dense with its floor; inf where attend is not finite.
         attend_nonfinite: how many NaN and inf are in all parts of ``attend``.
         dense_nonfinite: the same of the definition.
-        overflows: whether the exact outputs or gradients are too large for the dtype.
+        overflows: whether the exact outputs, gradients or weights are too large for the dtype.
     """
 
     attend: dict[str, float]
@@ -91,5 +92,17 @@ def measure_rounding(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype,
         {part: math.inf if math.isnan(ratio) else ratio for part, ratio in ratios.items()},
         nonfinite["attend"],
         nonfinite["dense"],
-        any(bool((part.abs() > torch.finfo(dtype).max).any()) for part in wanted),
+        _overflow(
+            [*wanted, *_exact_weights(problem, low, is_causal)] if nonfinite["dense"] else wanted, dtype
+        ),
     )
+
+
+def _exact_weights(problem: PrimalProblem, inputs: Inputs, is_causal: bool) -> list[Tensor]:
+    query, key, _, mask = inputs.rounded(torch.float64)
+    weights = problem.weights(query.detach(), key.detach(), mask, is_causal)
+    return weights if isinstance(weights, list) else [weights]
+
+
+def _overflow(exact: Sequence[Tensor], dtype: torch.dtype) -> bool:
+    return any(bool((part.abs() > torch.finfo(dtype).max).any()) for part in exact)

@@ -75,5 +75,5 @@ def _outputs_and_gradients(
     problem: PrimalProblem, inputs: list[Tensor], seed: Tensor, is_causal: bool
 ) -> list[Tensor]:
     leaves = [tensor.detach().requires_grad_() for tensor in inputs]
-    out = problem.attend(*leaves, is_causal=is_causal)
+    out = problem.attend(leaves[0], leaves[1], leaves[2], is_causal=is_causal)
     return [out, *gradients(out, leaves, seed)]
