@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from primaldual.errors import PrimalDualError
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close, gradients, refusal
-from primaldual.testing.inputs import masks, tensors
+from primaldual.testing.inputs import LONG, masks, tensors
 
 NAMES = ("query", "key", "value")
 Loss = Callable[..., Tensor]
@@ -22,7 +22,7 @@ def check_second_derivatives(
     problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
 ) -> None:
     """Second derivatives equal those of dense, or an exception refuses them: never zeros without a word."""
-    size = length if fixed_length else 5
+    size = length if fixed_length else LONG
     for name, mask in _masks(heads, size).items():
         for is_causal in (False, True):
             inputs = tensors(heads, head_dim, size, batch=1)
@@ -69,7 +69,7 @@ def check_torch_func(
     problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
 ) -> None:
     """torch.func.grad, vmap, vmap of grad and jvp are right, or refused by an error that names the attention."""
-    size = length if fixed_length else 5
+    size = length if fixed_length else LONG
     samples = [tensor.detach() for tensor in tensors(heads, head_dim, size, batch=6)]
     query, key, value = (tensor.unflatten(0, (3, 2)) for tensor in samples)
     for name, mask in (("none", None), ("padding", torch.arange(size) != 1)):
@@ -79,7 +79,11 @@ def check_torch_func(
             for word, transform in _transforms(problem, attend, mask, is_causal).items():
                 scene = f"{problem.spec()}, mask {name}, is_causal {is_causal}, torch.func: {word}"
                 try:
-                    found = transform(query, key, value)
+                    with warnings.catch_warnings():
+                        # The first jvp of a process defines functions by torch.jit.script, which is deprecated.
+                        warnings.simplefilter("ignore", FutureWarning)
+                        warnings.simplefilter("ignore", DeprecationWarning)
+                        found = transform(query, key, value)
                 except Exception as error:
                     if refusal(problem, error):
                         continue

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close_gradients, gradients
-from primaldual.testing.inputs import masks, tensors
+from primaldual.testing.inputs import cases, masks, tensors
 
 
 class _Form(nn.Module):
@@ -32,12 +32,11 @@ def check_parameters(
     if not leaves:
         return
     forms = [_Form(problem, name) for name in ("attend", "dense")]
-    sizes = [heads] + ([heads // 2] if heads % 2 == 0 else [])
-    for kv_heads in sizes:
-        query, key, value = (
-            tensor.detach() for tensor in tensors(heads, head_dim, length, kv_heads=kv_heads)
-        )
-        for name, mask in masks(2, heads, length, length).items():
+    for keys, sizes in cases(heads, length, fixed_length):
+        query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, keys, **sizes))
+        if problem.transform.mixes_queries and query.shape[2] != keys:
+            continue
+        for name, mask in masks(2, heads, query.shape[2], keys).items():
             for is_causal in (False, True):
                 found, wanted = (
                     gradients(
@@ -46,7 +45,7 @@ def check_parameters(
                     )
                     for form in forms
                 )
-                scene = f"{problem.spec()}, {kv_heads} key heads, mask {name}, is_causal {is_causal}"
+                scene = f"{problem.spec()}, {keys} keys, {sizes}, mask {name}, is_causal {is_causal}"
                 close_gradients(found, wanted, [name.removeprefix("problem.") for name in leaves], scene)
     size = length if fixed_length else 5
     query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, size, batch=1))

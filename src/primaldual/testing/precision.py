@@ -7,7 +7,7 @@ import torch
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close, gradients
 from primaldual.testing.families import draw
-from primaldual.testing.inputs import tensors
+from primaldual.testing.inputs import LONG, tensors
 from primaldual.testing.rounding import BARS, measure_rounding
 
 ROUNDED = (
@@ -46,7 +46,7 @@ def check_rounding(
     """In float32, bfloat16 and float16 the error of attend is at most a few times that of dense, and both are finite."""
     for dtype, bar in BARS.items():
         for family in ROUNDED:
-            inputs = draw(family, (2, heads, length, head_dim))
+            inputs = draw(family, (2, heads, length if fixed_length else LONG, head_dim))
             for is_causal in (False, True):
                 found = measure_rounding(problem, inputs, dtype, is_causal)
                 scene = f"{problem.spec()}, {dtype}, keys {family}, is_causal {is_causal}"
@@ -64,7 +64,7 @@ def check_rounding(
 def check_future(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
     """A last key of 1e4 moves no earlier causal output by more than 1e-5 of the largest, and no gradient to NaN."""
     for family in ("random", "step"):
-        inputs = draw(family, (2, heads, length if fixed_length else 40, head_dim)).rounded(torch.float32)
+        inputs = draw(family, (2, heads, length if fixed_length else LONG, head_dim)).rounded(torch.float32)
         query, key, value = (tensor.detach() for tensor in inputs[:3])
         far = key.clone()
         far[:, :, -1] = 1e4

@@ -19,6 +19,9 @@ BARS = {torch.float32: 10.0, torch.bfloat16: 3.0, torch.float16: 3.0}
 FLOORS = {torch.float32: 3e-7, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 """Least error that ``dense`` is credited with: about a rounding, so that luck of the definition is no bar."""
 
+SUMMED = 1 / 16
+"""Share of a dtype's largest number above which a sum of a few terms may overflow."""
+
 PARTS = ("output", "query gradient", "key gradient", "value gradient")
 """What is compared, in order."""
 
@@ -32,7 +35,8 @@ class Rounding(NamedTuple):
         ratios: attend over dense with its floor; inf where attend is not finite.
         attend_nonfinite: how many NaN and inf are in all parts of ``attend``.
         dense_nonfinite: the same of the definition.
-        overflows: whether the exact outputs, gradients or weights are too large for the dtype.
+        overflows: whether the dtype cannot hold the exact outputs or gradients; where dense is not finite, also
+            whether these or the weights come so near its largest number that a sum of them may pass it.
     """
 
     attend: dict[str, float]
@@ -92,8 +96,10 @@ def measure_rounding(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype,
         {part: math.inf if math.isnan(ratio) else ratio for part, ratio in ratios.items()},
         nonfinite["attend"],
         nonfinite["dense"],
-        _overflow(
-            [*wanted, *_exact_weights(problem, low, is_causal)] if nonfinite["dense"] else wanted, dtype
+        _overflows(wanted, dtype)
+        or (
+            nonfinite["dense"] > 0
+            and _overflows([*wanted, *_exact_weights(problem, low, is_causal)], dtype, SUMMED)
         ),
     )
 
@@ -104,5 +110,6 @@ def _exact_weights(problem: PrimalProblem, inputs: Inputs, is_causal: bool) -> l
     return weights if isinstance(weights, list) else [weights]
 
 
-def _overflow(exact: Sequence[Tensor], dtype: torch.dtype) -> bool:
-    return any(bool((part.abs() > torch.finfo(dtype).max).any()) for part in exact)
+def _overflows(exact: Sequence[Tensor], dtype: torch.dtype, share: float = 1.0) -> bool:
+    largest = share * torch.finfo(dtype).max
+    return any(bool((part.abs() > largest).any()) for part in exact)
