@@ -44,13 +44,14 @@ def check_rounding(
     problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
 ) -> None:
     """In float32, bfloat16 and float16 the error of attend is at most a few times that of dense, and both are finite."""
+    lengths = dict.fromkeys(ROUNDED, 30) | {"random": LONG}
     for dtype, bar in BARS.items():
         for family in ROUNDED:
-            inputs = draw(family, (2, heads, length if fixed_length else LONG, head_dim))
+            inputs = draw(family, (2, heads, length if fixed_length else lengths[family], head_dim))
             for is_causal in (False, True):
                 found = measure_rounding(problem, inputs, dtype, is_causal)
                 scene = f"{problem.spec()}, {dtype}, keys {family}, is_causal {is_causal}"
-                if found.overflows:
+                if found.beyond_range:
                     continue
                 for form, count in (("dense", found.dense_nonfinite), ("attend", found.attend_nonfinite)):
                     assert not count, f"{scene}: {count} numbers of {form} and its gradients are not finite"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from primaldual.primal.normalizers import Constant
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.families import Inputs
 from primaldual.testing.inputs import filled
@@ -35,8 +36,8 @@ class Rounding(NamedTuple):
         ratios: attend over dense with its floor; inf where attend is not finite.
         attend_nonfinite: how many NaN and inf are in all parts of ``attend``.
         dense_nonfinite: the same of the definition.
-        overflows: whether the dtype cannot hold the exact outputs or gradients; where dense is not finite, also
-            whether these or the weights come so near its largest number that a sum of them may pass it.
+        beyond_range: whether the dtype cannot hold the exact outputs or gradients or, where dense is not finite, what
+            its formula passes through: the kernel (unless it is taken in logarithms) and one over its squared row sums.
     """
 
     attend: dict[str, float]
@@ -44,7 +45,7 @@ class Rounding(NamedTuple):
     ratios: dict[str, float]
     attend_nonfinite: int
     dense_nonfinite: int
-    overflows: bool
+    beyond_range: bool
 
 
 def relative_error(found: Tensor, wanted: Tensor, value: Tensor) -> float:
@@ -97,17 +98,22 @@ def measure_rounding(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype,
         nonfinite["attend"],
         nonfinite["dense"],
         _overflows(wanted, dtype)
-        or (
-            nonfinite["dense"] > 0
-            and _overflows([*wanted, *_exact_weights(problem, low, is_causal)], dtype, SUMMED)
-        ),
+        or (nonfinite["dense"] > 0 and _kernel_overflows(problem, low, dtype, is_causal)),
     )
 
 
-def _exact_weights(problem: PrimalProblem, inputs: Inputs, is_causal: bool) -> list[Tensor]:
+def _kernel_overflows(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype, is_causal: bool) -> bool:
+    """Whether kernel values, or what the gradient of a division by their sums needs, are beyond the dtype."""
     query, key, _, mask = inputs.rounded(torch.float64)
-    weights = problem.weights(query.detach(), key.detach(), mask, is_causal)
-    return weights if isinstance(weights, list) else [weights]
+    logarithms = problem.feature_map.log_kernel(query, key) is not None
+    if logarithms and problem.normalizer.cancels_query_factors:
+        return False
+    unnormalised = PrimalProblem(problem.feature_map, Constant(), problem.transform, problem.subset)
+    found = unnormalised.train(problem.training).weights(query.detach(), key.detach(), mask, is_causal)
+    kernels = found if isinstance(found, list) else [found]
+    sums = torch.cat([kernel.sum(-1).flatten() for kernel in kernels])
+    inverse = sums[sums != 0].square().reciprocal()
+    return _overflows([*kernels, inverse], dtype, SUMMED)
 
 
 def _overflows(exact: Sequence[Tensor], dtype: torch.dtype, share: float = 1.0) -> bool:
