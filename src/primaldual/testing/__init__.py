@@ -1,34 +1,59 @@
 """The contract of every attention, as checks that you can run on your own parts."""
 
 from collections.abc import Callable
+from typing import Literal
 
+from primaldual.errors import ArgumentError
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.testing.decoding import check_decoding
+from primaldual.testing.functional import check_second_derivatives, check_torch_func, check_tracing
+from primaldual.testing.heads import check_keep_heads
+from primaldual.testing.identity import check_identity
 from primaldual.testing.inputs import prepared
 from primaldual.testing.modules import check_compile, check_export, check_module
 from primaldual.testing.outputs import (
     check_dense,
     check_empty_rows,
     check_gradients,
-    check_low_precision,
     check_map,
     check_padding,
     check_prefix_rule,
     check_samples,
 )
+from primaldual.testing.parameters import check_parameters
+from primaldual.testing.precision import check_future, check_low_precision, check_rounding
+from primaldual.testing.sizes import check_empty_inputs, check_memory_layout
 
 __all__ = ["CHECKS", "check_attention"]
 
-CHECKS: tuple[Callable[[PrimalProblem, int, int, int, bool], None], ...] = (
+Check = Callable[[PrimalProblem, int, int, int, bool], None]
+
+_QUICK: tuple[Check, ...] = (
+    check_identity,
     check_dense,
     check_map,
     check_gradients,
+    check_parameters,
     check_padding,
     check_empty_rows,
+    check_empty_inputs,
     check_prefix_rule,
     check_samples,
     check_low_precision,
     check_module,
+    check_keep_heads,
+)
+
+CHECKS: tuple[Check, ...] = (
+    *_QUICK,
+    check_memory_layout,
+    check_decoding,
+    check_rounding,
+    check_future,
+    check_second_derivatives,
+    check_torch_func,
+    check_tracing,
     check_compile,
     check_export,
 )
@@ -42,14 +67,25 @@ def check_attention(
     head_dim: int = 6,
     length: int = 13,
     fixed_length: bool = False,
+    level: Literal["full", "quick"] = "full",
 ) -> None:
     """Run the whole contract on a problem; an AssertionError tells what does not hold.
 
-    fast = dense in outputs and gradients, under every mask; gradients equal finite differences; padding
-    changes nothing; a query without keys gives 0; the prefix rule; a sample alone equals the sample in its
-    batch; bfloat16; train = eval, unless T keeps running statistics; copies; torch.compile and
-    torch.export. All of it on a copy whose parameters have been moved at random. Transforms that mix
-    queries are tried on as many queries as keys.
+    What it states, one line for each of :data:`CHECKS`:
+
+    - a spec belongs to one problem, and rebuilds it where it can be read;
+    - ``attend`` = ``dense`` in outputs and gradients, under every mask; ``attention_map @ value`` = ``attend``;
+    - gradients equal finite differences; so do those of parameters and buffers, which ``dense`` shares;
+    - padding changes nothing, even with NaN in it; a query without keys gives 0; sizes of 0 work, backward too;
+    - the prefix rule; a sample alone equals the sample in its batch; bfloat16;
+    - train = eval, unless T keeps running statistics; copies; ``keep_heads``;
+
+    and at the level "full" also: memory layouts; decoding; float32, bfloat16 and float16 lose few times the digits
+    that ``dense`` loses; a huge key in the future moves nothing in the past; second derivatives, ``torch.func`` and
+    tracing are right or refused; ``torch.compile`` and ``torch.export``.
+
+    All of it on a copy whose parameters have been moved at random. Transforms that mix queries are tried on as
+    many queries as keys.
 
     Args:
         problem: a PrimalProblem or a spec.
@@ -57,10 +93,25 @@ def check_attention(
         head_dim: their dimension.
         length: positions; a pattern of fixed size needs its own.
         fixed_length: the problem accepts no other length (a fixed mask or grid).
+        level: "full", some seconds, or "quick", about one second.
+
+    Raises:
+        AssertionError: names the attention, the scene and what differs.
+        ArgumentError: another level.
 
     Example:
-        >>> check_attention("bn+window(3)")
+        >>> check_attention("bn+window(3)", level="quick")
     """
-    problem = prepared(preset(problem), heads, head_dim)
-    for check in CHECKS:
-        check(problem, heads, head_dim, length, fixed_length)
+    if level not in ("full", "quick"):
+        raise ArgumentError(f"level must be 'full' or 'quick'; got {level!r}")
+    moved = prepared(preset(problem), heads, head_dim)
+    for check in CHECKS if level == "full" else _QUICK:
+        try:
+            check(moved, heads, head_dim, length, fixed_length)
+        except AssertionError:
+            raise
+        except Exception as error:
+            promise = (check.__doc__ or check.__name__).splitlines()[0]
+            raise AssertionError(
+                f"{moved.spec()}: {type(error).__name__}: {error}. Promised: {promise}"
+            ) from error

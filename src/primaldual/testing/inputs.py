@@ -11,6 +11,9 @@ from torch import Tensor
 
 from primaldual.primal.problem import PrimalProblem
 
+LONG = 70
+"""A length at which factored forms pay off and causal sums need a second chunk of positions."""
+
 
 class Sizes(TypedDict, total=False):
     """Sizes that a check draws tensors of; those left out follow from the others."""
@@ -63,7 +66,7 @@ def masks(batch: int, heads: int, query_length: int, length: int) -> dict[str, T
 
 
 def cases(heads: int, length: int, fixed_length: bool) -> Iterator[tuple[int, Sizes]]:
-    """Key lengths and sizes to try: self, grouped key heads, shorter and longer queries."""
+    """Key lengths and sizes to try: self, grouped key heads, shorter and longer queries, a long sequence."""
     yield length, {}
     if heads % 2 == 0:
         yield length, {"kv_heads": heads // 2}
@@ -71,6 +74,7 @@ def cases(heads: int, length: int, fixed_length: bool) -> Iterator[tuple[int, Si
         yield length, {"query_length": 5}
         yield length, {"query_length": 1}
         yield 3, {"query_length": 7}
+        yield LONG, {}
 
 
 def filled(gradient: Tensor | None) -> Tensor:

@@ -7,10 +7,10 @@ import pickle
 
 import torch
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 from primaldual.primal.problem import PrimalProblem
-from primaldual.testing.inputs import filled, tensors
+from primaldual.testing.comparing import close, close_gradients, gradients
+from primaldual.testing.inputs import tensors
 
 
 def check_module(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
@@ -24,8 +24,15 @@ def check_module(problem: PrimalProblem, heads: int, head_dim: int, length: int,
         out = problem.eval().attend(*inputs)
     loaded = copy.deepcopy(problem)
     loaded.load_state_dict(problem.state_dict())
-    for other in (problem.eval(), loaded, copy.deepcopy(problem), pickle.loads(pickle.dumps(problem))):
-        assert_close(other.attend(*inputs), out, rtol=0, atol=0)
+    pickled = pickle.loads(pickle.dumps(problem))
+    others = {
+        "in evaluation": problem.eval(),
+        "after load_state_dict": loaded,
+        "copied": copy.deepcopy(problem),
+        "pickled": pickled,
+    }
+    for name, other in others.items():
+        close(other.attend(*inputs), out, f"{problem.spec()}, {name}", rtol=0, atol=0)
 
 
 class _Attention(nn.Module):
@@ -46,15 +53,10 @@ def check_compile(problem: PrimalProblem, heads: int, head_dim: int, length: int
         torch.compiler.reset()
         compiled = torch.compile(module, backend="aot_eager", fullgraph=True)(*inputs)
         eager = module(*inputs)
-        assert_close(compiled, eager, rtol=1e-9, atol=1e-10)
-        for found, wanted in zip(
-            *(
-                torch.autograd.grad(out.square().sum(), inputs, allow_unused=True)
-                for out in (compiled, eager)
-            ),
-            strict=True,
-        ):
-            assert_close(filled(found), filled(wanted), rtol=1e-6, atol=1e-7)
+        scene = f"{problem.spec()}, compiled, is_causal {is_causal}"
+        close(compiled, eager, scene, rtol=1e-9, atol=1e-10)
+        found, wanted = gradients(compiled, inputs), gradients(eager, inputs)
+        close_gradients(found, wanted, ("query", "key", "value"), scene)
 
 
 def check_export(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
@@ -70,4 +72,5 @@ def check_export(problem: PrimalProblem, heads: int, head_dim: int, length: int,
             given = [
                 tensor.detach() for tensor in tensors(heads, head_dim, other, batch=3, dtype=torch.float32)
             ]
-            assert_close(exported(*given), module(*given), rtol=1e-4, atol=1e-5)
+            scene = f"{problem.spec()}, exported at length {length}, used at {other}"
+            close(exported(*given), module(*given), scene, rtol=1e-4, atol=1e-5)
