@@ -198,7 +198,7 @@ class BatchNormalization(Transform):
                     several = for_query_heads(several, query.shape[1])
                 changed = torch.where(several, changed, 0.0)
             elif statistics.seen is not None and statistics.seen < 2:
-                changed = torch.zeros_like(changed)
+                changed = changed.masked_fill(torch.ones((), dtype=torch.bool, device=changed.device), 0.0)
         if first:
             changed = torch.cat([torch.zeros_like(changed[..., :first, :]), changed[..., first:, :]], -2)
         return changed.to(query.dtype)
