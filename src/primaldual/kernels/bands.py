@@ -46,7 +46,7 @@ class Band:
 
     def count(self, length: int) -> int:
         """Blocks of one sequence; one more than needed under a compiler, which would treat 1 apart."""
-        return (length + self.block - 1) // self.block + in_graph()
+        return (length + self.block - 1) // self.block + int(in_graph())
 
     def rows(self, tensor: Tensor) -> Tensor:
         """(batch, heads, N, D) to rows (batch * blocks * block + margins, heads, D), margins zero."""

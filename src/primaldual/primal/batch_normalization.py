@@ -211,7 +211,8 @@ class BatchNormalization(Transform):
         """The queries times r and the keys divided by r, a power of 2 near the deviation at the first row that counts."""
         if self.scale == "none":
             return query.to(dtype), training.with_keys(training.key.to(dtype))
-        row, kv_heads = min(training.first, variance.shape[-2] - 1), training.key.shape[1]
+        # Of keys that every query sees: deviations later are no less than a quarter of theirs.
+        row, kv_heads = max(min(training.first, variance.shape[-2]) - 1, 0), training.key.shape[1]
         variance = variance.detach()[:, :: variance.shape[1] // kv_heads, row : row + 1]
         power = (variance + self.eps).sqrt().log2().round().exp2()
         keys = training.with_keys((training.key / power).to(dtype))

@@ -4,7 +4,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import elu
 
 from primaldual.errors import ArgumentError
 from primaldual.primal.parts import Part
@@ -107,7 +106,9 @@ class EluPlusOne(FeatureMap):
         return positive(query) @ positive(key).transpose(-2, -1)
 
     def features(self, inputs: Tensor) -> Tensor:
-        return elu(inputs) + 1  # of slope 1 at 0, where clamp() and relu() have 0
+        # Of slope 1 at 0, where clamp() has 0; elu() + 1 would round small features away.
+        rising = inputs > 0
+        return torch.where(rising, 0.0, inputs).exp() + torch.where(rising, inputs, 0.0)
 
     def feature_count(self, head_dim: int) -> int:
         return head_dim

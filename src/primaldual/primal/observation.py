@@ -7,7 +7,7 @@ from torch import Tensor
 
 from primaldual.errors import UnsupportedError
 from primaldual.kernels.masks import Attendable
-from primaldual.kernels.modes import in_graph
+from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.choices import Choices
 from primaldual.primal.sources import KeyValueSource
@@ -32,6 +32,10 @@ def observe(choices: Choices, source: KeyValueSource, attendable: Attendable, qu
     """
     if not choices.transform.observes or _recomputing():
         return
+    if in_transform():
+        raise UnsupportedError(
+            f"{choices.spec()} updates running statistics in training, which torch.func does not allow: call eval() first"
+        )
     heads, query_length = query.shape[1:3]
     with torch.no_grad(), own_precision(query.device):
         keys = attendable.keys

@@ -20,6 +20,9 @@ BARS = {torch.float32: 10.0, torch.bfloat16: 3.0, torch.float16: 3.0}
 FLOORS = {torch.float32: 3e-7, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 """Least error that ``dense`` is credited with: about a rounding, so that luck of the definition is no bar."""
 
+LEAST = 1e-2
+"""Size that a part is credited with, in norms of the values: less is what is left where larger numbers cancel."""
+
 SUMMED = 1 / 16
 """Share of a dtype's largest number above which a sum of a few terms may overflow."""
 
@@ -48,15 +51,17 @@ class Rounding(NamedTuple):
     beyond_range: bool
 
 
-def relative_error(found: Tensor, wanted: Tensor, value: Tensor) -> float:
-    """norm(found - wanted) / max(norm(wanted), 1e-2 norm(value)), in float64."""
+def relative_error(found: Tensor, wanted: Tensor, value: Tensor, least: float = LEAST) -> float:
+    """norm(found - wanted) / max(norm(wanted), least norm(value)), in float64."""
     found, wanted, value = (tensor.detach().double() for tensor in (found, wanted, value))
-    size = max(float(wanted.norm()), 1e-2 * float(value.norm()))
+    size = max(float(wanted.norm()), least * float(value.norm()))
     error = float((found - wanted).norm())
     return error / size if size else error
 
 
-def measure_rounding(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype, is_causal: bool) -> Rounding:
+def measure_rounding(
+    problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype, is_causal: bool, least: float = LEAST
+) -> Rounding:
     """Errors of ``attend`` and ``dense`` in a dtype, outputs and gradients, on inputs that are rounded to it first.
 
     Upstream gradients are N(0, 1), halved until the exact gradients are well within the dtype's range.
@@ -66,6 +71,7 @@ def measure_rounding(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype,
         inputs: in float64.
         dtype: a key of :data:`BARS`.
         is_causal: as :meth:`PrimalProblem.attend`.
+        least: see :func:`relative_error`.
     """
     low = inputs.rounded(dtype)
     generator = torch.Generator().manual_seed(3)
@@ -87,7 +93,7 @@ def measure_rounding(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype,
         name: dict(
             zip(
                 PARTS,
-                (relative_error(*pair, low.value) for pair in zip(got, wanted, strict=True)),
+                (relative_error(*pair, low.value, least) for pair in zip(got, wanted, strict=True)),
                 strict=True,
             )
         )

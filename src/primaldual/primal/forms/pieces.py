@@ -65,6 +65,7 @@ class Pieces(Form):
     ) -> list[Tensor]:
         work = _Work(choices, sets, query, source, attendable)
         parameters = list(choices.transform.parameters())
+        parameters += [buffer for buffer in choices.transform.buffers() if buffer.requires_grad]
         # What a transform holds may change before the backward: by a step, by eval(), by functional_call.
         repeatable = not parameters and not any(True for _ in choices.transform.buffers())
         with own_precision(query.device):
