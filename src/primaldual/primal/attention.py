@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from torch import Tensor, nn
 
@@ -12,16 +12,19 @@ from primaldual.kernels.masks import Attendable
 from primaldual.primal.reading import read
 from primaldual.primal.sources import KeyValueSource
 
+if TYPE_CHECKING:
+    from primaldual.primal.problem import PrimalProblem
+
 
 class Attention(nn.Module, ABC):
-    """An attention of several heads; :class:`PrimalProblem` and :class:`HeadGroups` are the two kinds."""
+    """An attention of several heads: of one problem, or of several that divide the heads among them."""
 
     @abstractmethod
     def spec(self) -> str:
         """The attention as text."""
 
     @abstractmethod
-    def problems(self, heads: int) -> Iterable[tuple[Any, list[int]]]:
+    def problems(self, heads: int) -> Iterable[tuple[PrimalProblem, list[int]]]:
         """Every :class:`PrimalProblem` that is solved, with those of the ``heads`` heads that are its own."""
 
     @abstractmethod
