@@ -250,11 +250,11 @@ REFUSED = {
     ),
     "not in a layer": (
         lambda: nn.ModuleList([trained("bn(running=true)"), preset("bn(running=true)").bind(4, 4)]),
-        "at '1.transform.averages' belong to no MultiheadAttention",
+        "transform at '1.transform' belongs to no MultiheadAttention",
     ),
     "in one of several groups": (
         lambda: in_groups("bn(running=true)"),
-        "at 'problem.problems.0.transform.averages' belong to no MultiheadAttention with one problem for all heads",
+        "at 'problem.groups.0.transform' belongs to no MultiheadAttention with a single problem for all heads",
     ),
 }  # fmt: skip
 

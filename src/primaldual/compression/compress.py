@@ -191,11 +191,11 @@ def _projections(sites: Sequence[AttentionSite]) -> float:
     """Key and value positions projected, over those of the model as it was."""
     shares = []
     for site in sites:
-        problem = site.problem
-        scales: Sequence[int] = (1,) * site.heads
-        if site.pools_before_projecting and isinstance(problem, PrimalProblem):
-            scales = problem.subset.head_scales(site.heads)
-        shares += [1 / scale for scale in scales]
+        if site.problem is None or not site.pools_before_projecting:
+            shares += [1.0] * site.heads
+            continue
+        for problem, members in site.problem.problems(site.heads):
+            shares += [1 / scale for scale in problem.subset.head_scales(len(members))]
     return sum(shares) / len(shares)
 
 

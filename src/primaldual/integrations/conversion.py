@@ -13,9 +13,10 @@ from primaldual.errors import ArgumentError, PrimalDualError, UnsupportedError
 from primaldual.integrations.finding import find_sites, other_attention
 from primaldual.integrations.fitting import fitted_problem
 from primaldual.integrations.observing import output_changes
-from primaldual.integrations.sites import Attending, AttentionSite, Layers, describe_paths, select_sites
+from primaldual.integrations.sites import AttentionSite, Layers, describe_paths, select_sites
 from primaldual.integrations.transaction import all_or_nothing, place_all
 from primaldual.kernels.layout import Layout
+from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 
@@ -220,14 +221,14 @@ def _refuse_wrapped(model: nn.Module, done: str) -> None:
 
 def _fit(
     site: AttentionSite, problem: PrimalProblem, heads: Sequence[int] | None, layout: Layout | None
-) -> Attending:
+) -> Attention:
     try:
         return fitted_problem(site, problem, heads, layout)
     except PrimalDualError as error:
         raise type(error)(f"{site.path or 'the layer'}: {error}") from None
 
 
-def _described(site: AttentionSite, problem: Attending) -> ConvertedLayer:
+def _described(site: AttentionSite, problem: Attention) -> ConvertedLayer:
     added = sum(parameter.numel() for parameter in problem.parameters())
     return ConvertedLayer(site.path, type(site.module).__name__, site.heads, problem.spec(), added)
 

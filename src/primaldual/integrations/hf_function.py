@@ -16,10 +16,7 @@ from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_reading as reading
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.integrations.hf_padding import Positions, arrange
-from primaldual.integrations.sites import Attending
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.pooled_heads import PooledHeads
-from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.attention import Attention
 
 NAME = "primaldual"
 """The attention implementation of converted models."""
@@ -59,7 +56,7 @@ def converted_attention(
         UnsupportedError: a feature without a meaning here, see :data:`primaldual.integrations.hf_reading.REFUSED`.
     """
     problem = getattr(module, "problem", None)
-    if isinstance(problem, PrimalProblem | HeadGroups):
+    if isinstance(problem, Attention):
         return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
     return _former(module)(
         module,
@@ -75,7 +72,7 @@ def converted_attention(
 
 
 def solve(
-    problem: Attending,
+    problem: Attention,
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -104,10 +101,12 @@ def solve(
         return problem.attend(query, key, value, None, found.is_causal, dropout).transpose(
             1, 2
         ).contiguous(), None
-    positions = Positions.of(problem)
+    positions = Positions.of(problem, query.shape[1])
     if not positions.count:
         found = found.without_padding_behind()
-    _check_positions(problem, positions, causal, query.shape[2], found.length, extras.get("sliding_window"))
+    if causal:
+        _check_sliding_window(problem, query.shape[1], found.length, extras.get("sliding_window"))
+    _check_positions(problem, positions, causal, query.shape[2], found.length)
     parts = arrange(positions, query, key, value, found)
     row, _, whole = parts[0]
     wanted = _wants_weights(extras)
@@ -134,7 +133,7 @@ def in_own_units(query: Tensor, module: nn.Module, scaling: float | None) -> Ten
 
 
 def _check_positions(
-    problem: Attending, positions: Positions, causal: bool, query_length: int, length: int, window: int | None
+    problem: Attention, positions: Positions, causal: bool, query_length: int, length: int
 ) -> None:
     if positions.mixes_queries and causal and query_length != length:
         raise UnsupportedError(
@@ -146,17 +145,17 @@ def _check_positions(
             f"{problem.spec()} needs queries that stand among the keys; got {query_length} queries of one "
             f"sequence and {length} keys of another"
         )
-    if causal and window is not None and length >= window and _pools(problem):
+
+
+def _check_sliding_window(problem: Attention, heads: int, length: int, window: int | None) -> None:
+    """Refuse pooled pairs whose first members a cache has dropped."""
+    if window is None or length < window:
+        return
+    if any(part.subset.pools(len(members)) for part, members in problem.problems(heads)):
         raise UnsupportedError(
             f"{problem.spec()} in a layer with a sliding window of {window}: a cache forgets where pools begin; "
             f"got {length} keys"
         )
-
-
-def _pools(problem: Attending) -> bool:
-    if isinstance(problem, HeadGroups):
-        return any(_pools(part) for part, _ in problem.problems())
-    return isinstance(problem.subset, PooledHeads)
 
 
 def _wants_weights(extras: dict[str, Any]) -> bool:

@@ -16,10 +16,9 @@ from primaldual.integrations.hf_padding import Positions
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted
 from primaldual.integrations.pruning import pruned_problem
-from primaldual.integrations.sites import Attending, AttentionSite
+from primaldual.integrations.sites import AttentionSite
 from primaldual.kernels.layout import Layout
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.attention import Attention
 
 
 class Registration:
@@ -81,9 +80,9 @@ class HuggingFaceSite(AttentionSite):
         return reading.vision_layout(self.module.config, reading.prefix_tokens(self.owner))
 
     @property
-    def problem(self) -> Attending | None:
+    def problem(self) -> Attention | None:
         found = getattr(self.module, "problem", None)
-        return found if isinstance(found, PrimalProblem | HeadGroups) else None
+        return found if isinstance(found, Attention) else None
 
     @property
     def refusal(self) -> str | None:
@@ -96,7 +95,7 @@ class HuggingFaceSite(AttentionSite):
             return f"an attention chosen by name, {implementation!r}: convert instead, after set_attn_implementation('sdpa')"
         return None
 
-    def convert(self, problem: Attending) -> None:
+    def convert(self, problem: Attention) -> None:
         module, config = self.module, self.owner.config
         self._check(problem)
         entry = self._entry()
@@ -106,7 +105,7 @@ class HuggingFaceSite(AttentionSite):
             problem = problem.to(device=weight.device, dtype=weight.dtype)
         module.problem = problem.train(module.training)
         module.__dict__["_primaldual"] = Registration()
-        entry["layers"][self._name()] = described(problem)
+        entry["layers"][self._name()] = described(problem, self.heads)
         if config._attn_implementation != NAME:
             entry["previous"] = config._attn_implementation
             self.owner.set_attn_implementation({"": NAME})
@@ -133,7 +132,7 @@ class HuggingFaceSite(AttentionSite):
         former = entry["pruned"].get(name, list(range(heads)))
         entry["pruned"][name] = [former[head] for head in kept]
         if self.problem is not None:
-            entry["layers"][name] = described(self.problem)
+            entry["layers"][name] = described(self.problem, len(kept))
         write_entry(self.owner.config, entry)
 
     def _entry(self) -> dict[str, Any]:
@@ -146,8 +145,8 @@ class HuggingFaceSite(AttentionSite):
     def _name(self) -> str:
         return name_in(self.owner, self.module)
 
-    def _check(self, problem: Attending) -> None:
-        positions = Positions.of(problem)
+    def _check(self, problem: Attention) -> None:
+        positions = Positions.of(problem, self.heads)
         if reading.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
             raise UnsupportedError(
                 f"{self.path} attends the keys of another sequence, where {problem.spec()!r} has no meaning; leave "

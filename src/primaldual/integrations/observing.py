@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.finding import find_sites
 from primaldual.integrations.fitting import fit
-from primaldual.integrations.sites import Attending, AttentionSite, Layers, select_sites
+from primaldual.integrations.sites import AttentionSite, Layers, select_sites
 from primaldual.integrations.transaction import placed, snapshot
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.attention import Attention
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource
 
@@ -113,7 +114,7 @@ def output_tensor(outputs: Any) -> Tensor:
 
 
 def output_changes(
-    model: nn.Module, sites: Sequence[AttentionSite], problems: Sequence[Attending], sample: Any
+    model: nn.Module, sites: Sequence[AttentionSite], problems: Sequence[Attention], sample: Any
 ) -> tuple[list[float], float]:
     """|| new - old || / || old || with other problems in some layers of a model, which is left as it was.
 
@@ -138,7 +139,7 @@ def output_changes(
 class _Other:
     """What another problem gives in the place of a layer's own, summed over the calls of a layer that is shared."""
 
-    def __init__(self, problem: Attending) -> None:
+    def __init__(self, problem: Attention) -> None:
         self.problem = problem.eval()
         self.difference = self.own = 0.0
 

@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations.sites import Attending
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.attention import Attention
 
 
 def keep_outputs(projection: nn.Module, heads: Sequence[int], head_dim: int, packs: int = 1) -> None:
@@ -72,29 +70,13 @@ def key_heads(keep: Sequence[int], count: int, kv_count: int) -> list[int]:
     return list(keep) if sharing == 1 else kept
 
 
-def pruned_problem(problem: Attending, keep: Sequence[int], count: int) -> Attending:
+def pruned_problem(problem: Attention, keep: Sequence[int], count: int) -> Attention:
     """A copy of the problem of ``count`` heads with some of them, in the order given.
 
     Raises:
         ArgumentError: as :func:`check_heads`.
     """
-    heads = check_heads(keep, count)
-    if isinstance(problem, HeadGroups):
-        pairs = []
-        for part, members in problem.problems():
-            local = [members.index(head) for head in heads if head in members]
-            stay = [place for place, head in enumerate(heads) if head in members]
-            if stay:
-                pairs.append((_pruned(part, local, len(members)), stay))
-        return pairs[0][0] if len(pairs) == 1 else HeadGroups(pairs)
-    return _pruned(problem, heads, count)
-
-
-def _pruned(problem: PrimalProblem, members: list[int], heads: int) -> PrimalProblem:
-    copy = deepcopy(problem)
-    for part in copy.parts():
-        part.keep_heads(members, heads)
-    return copy
+    return deepcopy(problem).keep_heads(check_heads(keep, count), count)
 
 
 def _axis(projection: nn.Module) -> int:

@@ -10,11 +10,7 @@ from torch import nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.layout import SEQUENCE, Layout
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
-
-Attending = PrimalProblem | HeadGroups
-"""What mixes the heads of a converted layer."""
+from primaldual.primal.attention import Attention
 
 Layers = int | str | Sequence["int | str"] | Callable[["AttentionSite"], bool] | None
 """Which attention layers: numbers in the model's order, names or patterns like ``"encoder.*"``, or a predicate."""
@@ -64,7 +60,7 @@ class AttentionSite(ABC):
 
     @property
     @abstractmethod
-    def problem(self) -> Attending | None:
+    def problem(self) -> Attention | None:
         """What the layer attends with, None before it is converted."""
 
     @property
@@ -78,7 +74,7 @@ class AttentionSite(ABC):
         return None
 
     @abstractmethod
-    def convert(self, problem: Attending) -> None:
+    def convert(self, problem: Attention) -> None:
         """Attend with a problem from now on, which the layer then holds; all weights are kept."""
 
     @abstractmethod

@@ -17,8 +17,9 @@ from primaldual.integrations.pruning import (
     key_heads,
     pruned_problem,
 )
-from primaldual.integrations.sites import Attending, AttentionSite
+from primaldual.integrations.sites import AttentionSite
 from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.attention import Attention
 
 INPUTS = ("q_proj", "k_proj", "v_proj")
 PARAMETERS = {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias"}
@@ -33,7 +34,7 @@ class ConvertedMultiheadAttention(MultiheadAttention):
     """
 
     @classmethod
-    def of(cls, layer: nn.MultiheadAttention, problem: Attending) -> ConvertedMultiheadAttention:
+    def of(cls, layer: nn.MultiheadAttention, problem: Attention) -> ConvertedMultiheadAttention:
         """A layer with copies of the weights of another one; no random number is drawn."""
         made = cls(
             layer.embed_dim,
@@ -145,7 +146,7 @@ class TorchSite(AttentionSite):
         return self.module.head_dim
 
     @property
-    def problem(self) -> Attending | None:
+    def problem(self) -> Attention | None:
         module = self.module
         return module.problem if isinstance(module, MultiheadAttention) else None
 
@@ -173,7 +174,7 @@ class TorchSite(AttentionSite):
         tied = self._tied()
         return f"weights that {tied} has too, and conversion would untie them" if tied else None
 
-    def convert(self, problem: Attending) -> None:
+    def convert(self, problem: Attention) -> None:
         module = self.module
         if isinstance(module, nn.MultiheadAttention):
             _become(module, ConvertedMultiheadAttention.of(module, problem))
@@ -234,7 +235,7 @@ def _become(module: nn.Module, other: nn.Module) -> None:
     vars(module).update(attributes)
 
 
-def _attend_with(layer: MultiheadAttention, problem: Attending) -> None:
+def _attend_with(layer: MultiheadAttention, problem: Attention) -> None:
     weight = layer.out_proj.weight
     if isinstance(weight, Tensor):  # quantised maps have a method there
         problem.to(device=weight.device, dtype=weight.dtype)

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from primaldual.integrations.sites import Attending, AttentionSite
+from primaldual.integrations.sites import AttentionSite
+from primaldual.primal.attention import Attention
 
 _REGISTRIES = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
 """Where a module keeps its parameters, buffers, modules and hooks."""
@@ -50,7 +51,7 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
         raise
 
 
-def place_all(sites: Sequence[AttentionSite], problems: Sequence[Attending]) -> Callable[[], None]:
+def place_all(sites: Sequence[AttentionSite], problems: Sequence[Attention]) -> Callable[[], None]:
     """Convert all sites, or none: after an error every module is what it was.
 
     Args:
@@ -74,7 +75,7 @@ def place_all(sites: Sequence[AttentionSite], problems: Sequence[Attending]) -> 
 
 
 @contextmanager
-def placed(sites: Sequence[AttentionSite], problems: Sequence[Attending]) -> Iterator[None]:
+def placed(sites: Sequence[AttentionSite], problems: Sequence[Attention]) -> Iterator[None]:
     """All sites converted, and at the end every module what it was."""
     undo = place_all(sites, problems)
     try:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.reading import read
 from primaldual.primal.sources import KeyValueSource
-
-if TYPE_CHECKING:
-    from primaldual.primal.problem import PrimalProblem
 
 
 class Attention(nn.Module, ABC):
@@ -24,7 +21,7 @@ class Attention(nn.Module, ABC):
         """The attention as text."""
 
     @abstractmethod
-    def problems(self, heads: int) -> Iterable[tuple[PrimalProblem, list[int]]]:
+    def problems(self, heads: int) -> Iterable[tuple[Any, list[int]]]:
         """Every :class:`PrimalProblem` that is solved, with those of the ``heads`` heads that are its own."""
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Self, cast
 
 from torch import Tensor, nn
@@ -144,6 +145,15 @@ class Chain(Transform):
         steps = [transform.incremental(heads, exact or transform is not last) for transform in self._parts()]
         found = [step for step in steps if step is not None]
         return InTurn(found) if len(found) == len(steps) else None
+
+
+def in_turn(transforms: Sequence[Transform]) -> Transform:
+    """One transform that applies the given ones from left to right; a single one is returned as it is.
+
+    Raises:
+        ArgumentError: no transform.
+    """
+    return transforms[0] if len(transforms) == 1 else Chain(*transforms)
 
 
 def _first_refusal(transforms: list[Transform], kind: Kind) -> str | None:
