@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
-from primaldual.integrations.observing import attending, watching
+from primaldual.integrations.attention_hooks import attending, watching
+from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.pruning import pruned_problem
-from primaldual.integrations.sites import AttentionSite, Layers
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.sources import KeyValueSource
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
-from primaldual.integrations.observing import attending, evaluating, watching
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_hooks import attending, evaluating, watching
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.sources import KeyValueSource

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from primaldual.analysis.attention_maps import capture_attention
 from primaldual.analysis.head_sums import HeadSums
 from primaldual.errors import ArgumentError
-from primaldual.integrations.observing import (
+from primaldual.integrations.attention_hooks import (
     attending,
     call,
     evaluating,
     output_tensor,
     watching,
 )
-from primaldual.integrations.sites import AttentionSite, Layers
+from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.sources import KeyValueSource
 

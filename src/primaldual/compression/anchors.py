@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primaldual.integrations.observing import call, watching
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_hooks import call, watching
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource

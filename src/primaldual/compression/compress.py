@@ -16,9 +16,9 @@ from primaldual.compression.readout import Readout, default_readout, similarity
 from primaldual.compression.result import Compression, Point
 from primaldual.compression.sensitivity import Sensitivity, measure_sensitivity
 from primaldual.errors import ArgumentError, SpecError
-from primaldual.integrations.fitting import fit
-from primaldual.integrations.observing import attending, call, evaluating, watching
-from primaldual.integrations.sites import AttentionSite, Layers
+from primaldual.integrations.attention_hooks import attending, call, evaluating, watching
+from primaldual.integrations.attention_sites import AttentionSite, Layers
+from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import place_all
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.presets import preset

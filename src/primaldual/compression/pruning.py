@@ -9,9 +9,9 @@ from torch import nn
 
 from primaldual.analysis.head_report import HeadReport
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.integrations.attention_sites import AttentionSite, select_sites
 from primaldual.integrations.finding import find_sites
-from primaldual.integrations.fitting import fit
-from primaldual.integrations.sites import AttentionSite, select_sites
+from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import all_or_nothing
 from primaldual.primal.problem import PrimalProblem
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from primaldual.errors import ArgumentError, PrimalDualError, UnsupportedError
+from primaldual.integrations.attention_hooks import output_changes
+from primaldual.integrations.attention_sites import AttentionSite, Layers, describe_paths, select_sites
 from primaldual.integrations.finding import find_sites, other_attention
-from primaldual.integrations.fitting import fitted_problem
-from primaldual.integrations.observing import output_changes
-from primaldual.integrations.sites import AttentionSite, Layers, describe_paths, select_sites
+from primaldual.integrations.fitted_problem import fitted_problem
 from primaldual.integrations.transaction import all_or_nothing, place_all
 from primaldual.kernels.layout import Layout
 from primaldual.primal.attention import Attention

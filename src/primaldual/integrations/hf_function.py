@@ -13,7 +13,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from primaldual.errors import UnsupportedError
-from primaldual.integrations import hf_reading as reading
+from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.integrations.hf_padding import Positions, arrange
 from primaldual.primal.attention import Attention
@@ -53,7 +53,7 @@ def converted_attention(
         (batch, Nq, heads, Dv), and the attention map (batch, heads, Nq, Nk) where it is asked for, else None.
 
     Raises:
-        UnsupportedError: a feature without a meaning here, see :data:`primaldual.integrations.hf_reading.REFUSED`.
+        UnsupportedError: a feature without a meaning here, see :data:`primaldual.integrations.hf_layer_attributes.REFUSED`.
     """
     problem = getattr(module, "problem", None)
     if isinstance(problem, Attention):
@@ -84,7 +84,7 @@ def solve(
     extras: dict[str, Any],
 ) -> Outcome:
     """A problem on the tensors of a layer; arguments as in :func:`converted_attention`."""
-    for name, feature in reading.REFUSED.items():
+    for name, feature in attributes.REFUSED.items():
         if extras.get(name) is not None:
             raise UnsupportedError(f"{name} must be None: {feature} has no meaning in a regression; got one")
     query, key = in_own_units(query, module, scaling).to(value.dtype), key.to(value.dtype)
@@ -127,7 +127,7 @@ def solve(
 def in_own_units(query: Tensor, module: nn.Module, scaling: float | None) -> Tensor:
     """Queries as the layer's scale of scores is meant for: some layers scale them first, and pass a scale of 1."""
     usual = query.shape[-1] ** -0.5
-    declared = reading.score_scale(module) or usual
+    declared = attributes.score_scale(module) or usual
     factor = (usual if scaling is None else scaling) / declared
     return query if math.isclose(factor, 1.0, rel_tol=1e-6) else query * factor
 

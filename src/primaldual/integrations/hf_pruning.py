@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations import hf_reading as reading
+from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs
 
 OUTPUTS = ("o_proj", "out_proj", "out_lin", "o", "c_proj", "dense")
@@ -38,17 +38,17 @@ def prune_heads(
         inner = [(packed, keep, 3)] if cross is None else [(packed, keep, 2), (cross, keep, 1)]
     else:
         query, key, value = (
-            _child(module, names) for names in (reading.QUERIES, reading.KEYS, reading.VALUES)
+            _child(module, names) for names in (attributes.QUERIES, attributes.KEYS, attributes.VALUES)
         )
         inner = [(query, keep, 1), (key, kept_keys, 1), (value, kept_keys, 1)]
     _check(module, [projection for projection, _, _ in inner], output, heads, kv_heads, head_dim)
     for projection, kept, packs in inner:
         keep_outputs(projection, kept, head_dim, packs)
     keep_inputs(output, keep, head_dim)
-    _set(module, reading.HEADS, len(keep))
-    _set(module, reading.KV_HEADS, len(kept_keys))
+    _set(module, attributes.HEADS, len(keep))
+    _set(module, attributes.KV_HEADS, len(kept_keys))
     _set(module, WIDTHS, len(keep) * head_dim)
-    if "embed_dim" in reading.names_used(module):
+    if "embed_dim" in attributes.names_used(module):
         _set(module, ("embed_dim",), len(keep) * head_dim)
 
 

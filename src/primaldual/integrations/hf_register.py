@@ -15,7 +15,7 @@ from transformers.masking_utils import (
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from primaldual.errors import PrimalDualError, UnsupportedError
-from primaldual.integrations import hf_reading as reading
+from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.hf_function import NAME, Outcome, converted_attention, solve
 from primaldual.kernels.layout import SEQUENCE
 from primaldual.primal.presets import preset
@@ -53,8 +53,8 @@ class NamedAttention:
 
     def _problem(self, module: nn.Module, query: Tensor, key: Tensor) -> PrimalProblem:
         heads, head_dim = query.shape[1], query.shape[-1]
-        layout = reading.vision_layout(getattr(module, "config", None), None, key.shape[2])
-        scale = reading.score_scale(module)
+        layout = attributes.vision_layout(getattr(module, "config", None), None, key.shape[2])
+        scale = attributes.score_scale(module)
         kind = (heads, head_dim, scale, layout)
         found = self.problems.get(kind)
         if found is None:

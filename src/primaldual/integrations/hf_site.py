@@ -9,14 +9,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from primaldual.errors import UnsupportedError
-from primaldual.integrations import hf_reading as reading
+from primaldual.integrations import hf_layer_attributes as attributes
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.hf_entry import described, entry_of, write_entry
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_padding import Positions
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted
 from primaldual.integrations.pruning import pruned_problem
-from primaldual.integrations.sites import AttentionSite
 from primaldual.kernels.layout import Layout
 from primaldual.primal.attention import Attention
 
@@ -40,9 +40,9 @@ def find_layers(model: nn.Module) -> list[AttentionSite]:
     found: list[AttentionSite] = []
     for path, module in model.named_modules():
         owner = owners.get(id(getattr(module, "config", None)))
-        if owner is None or not reading.calls_interface(module):
+        if owner is None or not attributes.calls_interface(module):
             continue
-        if reading.heads(module) is None or reading.head_dim(module) is None:
+        if attributes.heads(module) is None or attributes.head_dim(module) is None:
             continue
         found.append(HuggingFaceSite(model, path, owner))
     return found
@@ -61,23 +61,23 @@ class HuggingFaceSite(AttentionSite):
 
     @property
     def heads(self) -> int:
-        return reading.heads(self.module) or 0
+        return attributes.heads(self.module) or 0
 
     @property
     def kv_heads(self) -> int:
-        return reading.kv_heads(self.module) or 0
+        return attributes.kv_heads(self.module) or 0
 
     @property
     def head_dim(self) -> int:
-        return reading.head_dim(self.module) or 0
+        return attributes.head_dim(self.module) or 0
 
     @property
     def score_scale(self) -> float | None:
-        return reading.score_scale(self.module)
+        return attributes.score_scale(self.module)
 
     @property
     def layout(self) -> Layout:
-        return reading.vision_layout(self.module.config, reading.prefix_tokens(self.owner))
+        return attributes.vision_layout(self.module.config, attributes.prefix_tokens(self.owner))
 
     @property
     def problem(self) -> Attention | None:
@@ -86,7 +86,7 @@ class HuggingFaceSite(AttentionSite):
 
     @property
     def refusal(self) -> str | None:
-        if feature := reading.unsupported_feature(self.module):
+        if feature := attributes.unsupported_feature(self.module):
             return feature
         if not self.owner._can_set_attn_implementation():
             return f"a model, {type(self.owner).__name__}, whose attention implementation cannot be set"
@@ -147,7 +147,7 @@ class HuggingFaceSite(AttentionSite):
 
     def _check(self, problem: Attention) -> None:
         positions = Positions.of(problem, self.heads)
-        if reading.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
+        if attributes.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
             raise UnsupportedError(
                 f"{self.path} attends the keys of another sequence, where {problem.spec()!r} has no meaning; leave "
                 "it out with layers="

@@ -10,8 +10,8 @@ from timm.layers.attention import Attention as TimmAttention
 from torch import nn
 
 from primaldual.errors import UnsupportedError
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs, pruned_problem
-from primaldual.integrations.sites import AttentionSite
 from primaldual.integrations.timm_attention import (
     PrimalDualAttention,
     attention_class,

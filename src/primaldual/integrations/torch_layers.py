@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.pruning import (
     check_heads,
     check_prunable,
@@ -17,7 +18,6 @@ from primaldual.integrations.pruning import (
     key_heads,
     pruned_problem,
 )
-from primaldual.integrations.sites import AttentionSite
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.attention import Attention
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.primal.attention import Attention
 
 _REGISTRIES = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))

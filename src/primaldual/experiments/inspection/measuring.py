@@ -14,9 +14,9 @@ from torch import Tensor
 from primaldual.analysis import HeadReport, LayerHeads, LayerMaps, capture_attention, head_report
 from primaldual.errors import UnsupportedError
 from primaldual.experiments.inspection.subject import Subject, first_line
+from primaldual.integrations.attention_hooks import call, evaluating
+from primaldual.integrations.attention_sites import AttentionSite, Layers, select_sites
 from primaldual.integrations.finding import find_sites, other_attention
-from primaldual.integrations.observing import call, evaluating
-from primaldual.integrations.sites import AttentionSite, Layers, select_sites
 
 MAP_LAYERS = 3
 """Layers whose maps are kept: the first, one in the middle, the last."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from copy import deepcopy
 
 from primaldual.errors import ArgumentError
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.pruning import pruned_problem
-from primaldual.integrations.sites import AttentionSite
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
 from primaldual.primal.head_groups import joined

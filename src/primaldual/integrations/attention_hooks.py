@@ -1,4 +1,4 @@
-"""Watch what the attention layers of any model attend, and change it for a while."""
+"""Watch the attention of the layers of any model through hooks, and replace it temporarily."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
+from primaldual.integrations.attention_sites import AttentionSite, Layers, select_sites
 from primaldual.integrations.finding import find_sites
-from primaldual.integrations.fitting import fit
-from primaldual.integrations.sites import AttentionSite, Layers, select_sites
+from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import placed, snapshot
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.attention import Attention

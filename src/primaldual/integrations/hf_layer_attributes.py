@@ -1,4 +1,4 @@
-"""What the attention layers of transformers say about themselves."""
+"""What the attributes of transformers' attention layers tell: heads, widths, scale of the scores, layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the library needs to know of an attention layer in somebody else's model, whatever library it is from."""
+"""An attention layer in a model of any library, and the choice of some of them."""
 
 from __future__ import annotations
 
