@@ -55,7 +55,7 @@ def capture_attention(
         on_map: takes every map as it comes, and nothing is collected: memory for one layer's maps is enough.
 
     Raises:
-        UnsupportedError: the model has no attention layer that is known.
+        UnsupportedError: the model has no supported attention layer.
         ArgumentError: layers or heads that it does not have.
 
     Example:

@@ -50,18 +50,18 @@ class AttentionSite(ABC):
 
     @property
     def layout(self) -> Layout:
-        """How the positions lie, as far as the model says."""
+        """How the positions lie, as far as the model states it."""
         return SEQUENCE
 
     @property
     def score_scale(self) -> float | None:
-        """The factor on the scores, None if it is the usual 1 / sqrt(head_dim)."""
+        """The factor on the scores, None for the usual 1 / sqrt(head_dim)."""
         return None
 
     @property
     @abstractmethod
     def problem(self) -> Attention | None:
-        """What the layer attends with, None before it is converted."""
+        """The attention of the layer, None before it is converted."""
 
     @property
     def pools_before_projecting(self) -> bool:
@@ -75,26 +75,26 @@ class AttentionSite(ABC):
 
     @abstractmethod
     def convert(self, problem: Attention) -> None:
-        """Attend with a problem from now on, which the layer then holds; all weights are kept."""
+        """Give the layer this attention; all weights are kept."""
 
     @abstractmethod
     def revert(self) -> None:
-        """Attend again as the model did before :meth:`convert`, with the weights as they are now."""
+        """Restore the attention from before :meth:`convert`, with the present weights."""
 
     @abstractmethod
     def prune(self, keep: Sequence[int]) -> None:
         """Cut all heads but these out of the projections and the problem.
 
         Raises:
-            UnsupportedError: heads that cannot go, because they share keys with heads that stay.
+            UnsupportedError: heads that share keys with heads that stay.
         """
 
 
 def select_sites(sites: Sequence[AttentionSite], layers: Layers) -> list[AttentionSite]:
-    """The layers that a user means, in the model's order; all of them for None.
+    """The layers that ``layers`` selects, in the model's order; None selects all.
 
     Raises:
-        ArgumentError: a number or name that no layer has.
+        ArgumentError: a number or name of no layer.
     """
     if layers is None:
         return list(sites)

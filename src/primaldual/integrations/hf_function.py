@@ -53,7 +53,7 @@ def converted_attention(
         (batch, Nq, heads, Dv), and the attention map (batch, heads, Nq, Nk) where it is asked for, else None.
 
     Raises:
-        UnsupportedError: a feature without a meaning here, see :data:`primaldual.integrations.hf_layer_attributes.REFUSED`.
+        UnsupportedError: an unsupported feature, see :data:`primaldual.integrations.hf_layer_attributes.REFUSED`.
     """
     problem = getattr(module, "problem", None)
     if isinstance(problem, Attention):
@@ -86,7 +86,9 @@ def solve(
     """A problem on the tensors of a layer; arguments as in :func:`converted_attention`."""
     for name, feature in attributes.REFUSED.items():
         if extras.get(name) is not None:
-            raise UnsupportedError(f"{name} must be None: {feature} has no meaning in a regression; got one")
+            raise UnsupportedError(
+                f"{name} must be None, because {feature} cannot be stated as a regression; got one"
+            )
     query, key = in_own_units(query, module, scaling).to(value.dtype), key.to(value.dtype)
     if query.shape[0] != key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)
@@ -97,7 +99,7 @@ def solve(
         and not _wants_weights(extras)
         and not extras.get("sliding_window")
     ):
-        # Nothing to arrange or refuse, which would take longer than a short attention itself.
+        # Arranging and checking would take longer than a short attention itself.
         return problem.attend(query, key, value, None, found.is_causal, dropout).transpose(
             1, 2
         ).contiguous(), None
@@ -125,7 +127,7 @@ def solve(
 
 
 def in_own_units(query: Tensor, module: nn.Module, scaling: float | None) -> Tensor:
-    """Queries as the layer's scale of scores is meant for: some layers scale them first, and pass a scale of 1."""
+    """Queries in the units that the layer's scale of scores expects: some layers scale them first and pass 1."""
     usual = query.shape[-1] ** -0.5
     declared = attributes.score_scale(module) or usual
     factor = (usual if scaling is None else scaling) / declared

@@ -58,7 +58,7 @@ def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module:
         if isinstance(child, nn.Module):
             return child
     raise UnsupportedError(
-        f"heads can be cut out of layers with projections of their own; {type(module).__name__} has none of {names}"
+        f"heads can only be cut out of a layer that has one of the projections {names}; {type(module).__name__} has none"
     )
 
 
@@ -74,7 +74,7 @@ def _output(owner: nn.Module, module: nn.Module) -> nn.Module:
             if isinstance(beside, nn.Module):
                 return beside
     raise UnsupportedError(
-        f"the output projection of {type(module).__name__} is not known, so no head can go"
+        f"the output projection of {type(module).__name__} is unknown, so no head can be removed"
     )
 
 
@@ -88,7 +88,7 @@ def _check(
     for name, parameter in module.named_parameters():
         if id(parameter) not in known and parameter.numel() != head_dim:
             raise UnsupportedError(
-                f"{type(module).__name__} has parameters {name} whose share of each head is not known"
+                f"{type(module).__name__} has parameters {name}, and which of them belong to which head is unknown"
             )
     expected = {heads * head_dim, kv_heads * head_dim} | {packs * heads * head_dim for packs in (2, 3)}
     for projection in inner:
@@ -97,7 +97,7 @@ def _check(
         )
         if rows not in expected:
             raise UnsupportedError(
-                f"a projection of {type(module).__name__} gives {rows} numbers, which are not {heads} heads of {head_dim}"
+                f"a projection of {type(module).__name__} has {rows} outputs, which are not {heads} heads of {head_dim}"
             )
 
 

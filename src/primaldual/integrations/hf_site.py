@@ -22,7 +22,7 @@ from primaldual.primal.attention import Attention
 
 
 class Registration:
-    """A mark on converted layers: wherever one is unpickled, the attention function is registered again."""
+    """A mark on converted layers, which registers the attention function again when one is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[], Registration], tuple[()]]:
         return registered, ()
@@ -35,7 +35,7 @@ def registered() -> Registration:
 
 
 def find_layers(model: nn.Module) -> list[AttentionSite]:
-    """The attention layers inside models of transformers that attend by a function of their config's choice."""
+    """The attention layers inside models of transformers that call the attention function their config names."""
     owners = _owners(model)
     found: list[AttentionSite] = []
     for path, module in model.named_modules():
@@ -149,8 +149,8 @@ class HuggingFaceSite(AttentionSite):
         positions = Positions.of(problem, self.heads)
         if attributes.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
             raise UnsupportedError(
-                f"{self.path} attends the keys of another sequence, where {problem.spec()!r} has no meaning; leave "
-                "it out with layers="
+                f"{self.path} attends the keys of another sequence, where {problem.spec()!r} is undefined; leave the "
+                "layer out with layers="
             )
 
 
@@ -161,12 +161,12 @@ def base_of(owner: nn.Module) -> nn.Module:
 
 
 def name_in(owner: nn.Module, module: nn.Module) -> str:
-    """The path of a layer in a config's entry, which is the same with any head for a task."""
+    """The path of a layer in a config's entry; it does not depend on the head for a task."""
     for model in (base_of(owner), owner):
         for path, candidate in model.named_modules():
             if candidate is module:
                 return str(path)
-    raise UnsupportedError(f"{type(module).__name__} is no part of {type(owner).__name__}")
+    raise UnsupportedError(f"{type(owner).__name__} does not contain this {type(module).__name__}")
 
 
 def _converted(owner: nn.Module) -> Iterator[nn.Module]:

@@ -1,4 +1,4 @@
-"""timm's Attention with a problem in the place of softmax."""
+"""timm's Attention with a primal problem in place of softmax."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
     is added under ``problem``. A state_dict without it leaves the problem as it is.
 
     Attributes:
-        problem: what mixes the heads.
-        positions: what says how the tokens of a call lie, None where it does not matter or the problem says it.
+        problem: the attention of the heads.
+        positions: states how the tokens of a call lie; None where it does not matter or the problem states it.
     """
 
     problem: Attention
@@ -78,7 +78,7 @@ class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
             is_causal: query i attends no key after its own position (as well as what the mask says).
 
         Returns:
-            (batch, N, dim); a token with nobody to attend to gets what the output projection makes of 0.
+            (batch, N, dim); a token that attends no key gets the output projection of 0.
 
         Raises:
             ShapeError: a mask that does not fit, or another number of tokens than the layout has.
@@ -184,7 +184,7 @@ def pools_before_projecting(layer: TimmAttention) -> bool:
 
 
 def like(problem: Attention, layer: TimmAttention) -> Attention:
-    """A problem where a layer is, of its precision and in its mode."""
+    """Move a problem to a layer's device, precision and mode."""
     weight = layer.proj.weight
     dtype = weight.dtype if weight.is_floating_point() else None
     return problem.to(device=weight.device, dtype=dtype).train(layer.training)

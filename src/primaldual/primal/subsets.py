@@ -146,6 +146,14 @@ class Subset(Part):
         """Whether some of the heads are fitted on pooled pairs."""
         return any(scale != 1 for scale in self.head_scales(heads))
 
+    def anchor_at(self, slopes: Tensor) -> None:
+        """Make pooled pairs exact at a typical query of every head, in a subset whose pairs have such an anchor.
+
+        Args:
+            slopes: (heads, D), that query times the scale of the scores.
+        """
+        del slopes
+
     @property
     def shift_equivariant(self) -> bool:
         """Whether pairs depend on positions only through their distances to the query."""

@@ -70,7 +70,7 @@ def inspect_heads(
         progress: called with the runs over the inputs done and to do.
 
     Raises:
-        UnsupportedError: no attention layer that is known, or a model that does not run on these inputs.
+        UnsupportedError: no supported attention layer, or a model that does not run on these inputs.
         ArgumentError: layers that the model does not have.
     """
     start = time.perf_counter()
@@ -110,7 +110,7 @@ def _looked_at(subject: Subject, sites: list[AttentionSite], layers: Layers) -> 
         raise UnsupportedError(f"model {subject.name}: {chosen[0].path} has {chosen[0].refusal}")
     others = sorted({name for _, name in other_attention(subject.model, sites)})
     seen = f"; its attention classes: {', '.join(others)}" if others else ""
-    raise UnsupportedError(f"model {subject.name}: {kind} has no attention layer that is known{seen}")
+    raise UnsupportedError(f"model {subject.name}: {kind} has no supported attention layer{seen}")
 
 
 def first_case(batch: Any) -> Any:
