@@ -54,4 +54,4 @@ def test_fixed_heads():
 def test_defaults_of_a_transform():
     part = Transform()
     assert (part.steps(), part.layout, part.neighbours) == ([part], SEQUENCE, False)
-    assert not (part.keeps_queries or part.fixed_at_inference or part.two_dimensional)
+    assert not any([part.keeps_queries, part.fixed_at_inference, part.two_dimensional])

@@ -56,6 +56,10 @@ class FeatureMap(Part):
     facts: ClassVar[dict[str, tuple[str, ...]]] = {
         "score_scale": ("kernel", "log_kernel"),
         "rescaled": ("kernel", "log_kernel"),
+        "positive_semidefinite": ("kernel", "log_kernel"),
+        "log_kernel": ("kernel",),
+        "features": ("kernel",),
+        "feature_count": ("kernel",),
     }
 
     def rescaled(self, scale: float) -> FeatureMap:
@@ -65,7 +69,7 @@ class FeatureMap(Part):
             UnsupportedError: the kernel is not exponential in the scores.
         """
         raise UnsupportedError(
-            f"scores with a scale of {scale:g} need the exponential kernel; got {self.spec() or type(self).__name__}"
+            f"scores with a scale of {scale:g} need the exponential kernel; got {(self.spec() or type(self).__name__)!r}"
         )
 
 
@@ -82,6 +86,7 @@ class Exponential(FeatureMap):
         ArgumentError: a scale that is not a positive number.
     """
 
+    name = ""
     positive_semidefinite = True
 
     def __init__(self, *, scale: float | None = None) -> None:
@@ -93,7 +98,8 @@ class Exponential(FeatureMap):
         if scale is not None and (not number or not 0 < scale < math.inf):
             raise ArgumentError(f"scale must be a positive number; got {scale}")
         self.scale = scale
-        self.name = "" if scale is None else "softmax"
+        if scale is not None and not self.name:
+            self.name = "softmax"
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         return self.log_kernel(query, key).exp()
