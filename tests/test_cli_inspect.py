@@ -156,7 +156,7 @@ BAD = {
     "timm name": (["timm:test_vitt"], "did you mean test_vit"),
     "timm weights": ([TIMM, "--weights", "w.pth"], "there is no such file"),
     "timm other weights": ([TIMM, "--weights", "bert/model.safetensors"], "of the model's parameters"),
-    "no attention": (["timm:test_resnet", "--cases", "1"], "ResNet has no attention layer that is known"),
+    "no attention": (["timm:test_resnet", "--cases", "1"], "ResNet has no supported attention layer"),
 }
 
 
@@ -205,7 +205,7 @@ def test_attention_of_no_known_kind_is_named(capsys, folder, tmp_path, monkeypat
     monkeypatch.setattr("primaldual.experiments.inspection.measuring.find_sites", lambda model: [])
     code, _, err = run(capsys, "inspect", folder / "bert", "--out", tmp_path)
     assert code == 2
-    assert "BertModel has no attention layer that is known; its attention classes: BertAttention" in err
+    assert "BertModel has no supported attention layer; its attention classes: BertAttention" in err
 
 
 def test_ctrl_c_leaves_nothing(capsys, folder, tmp_path, monkeypatch):

@@ -11,10 +11,10 @@ from primaldual.compression.readout import default_readout, similarity
 from primaldual.compression.sensitivity import Blocks, measure_sensitivity
 from primaldual.compression.uptraining import uptrain
 from primaldual.errors import ArgumentError, ShapeError, SpecError, UnsupportedError
+from primaldual.integrations.attention_hooks import attending, evaluating
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites
-from primaldual.integrations.fitting import fit
-from primaldual.integrations.observing import attending, evaluating
+from primaldual.integrations.fitted_problem import fit
 from primaldual.primal.presets import preset
 
 

@@ -40,9 +40,9 @@ from transformers import (
 )
 
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.integrations.attention_hooks import attending, watching
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites
-from primaldual.integrations.observing import attending, watching
 from primaldual.primal.presets import preset
 
 TEXT = pytest.mark.parametrize("build", [bert, roberta, gpt2, llama, qwen3])

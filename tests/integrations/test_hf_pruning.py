@@ -23,9 +23,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.integrations.attention_hooks import attending, watching
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites
-from primaldual.integrations.observing import attending, watching
 
 KEPT = {bert: [0, 3], roberta: [2], gpt2: [1, 2, 3], llama: [2, 3], qwen3: [0, 1]}
 

@@ -94,7 +94,7 @@ def test_heads_that_share_keys_go_together():
     before = copy.deepcopy(layer.state_dict())
     for keep in ([0, 1, 2], [0, 2, 4], [1, 0]):
         with pytest.raises(
-            UnsupportedError, match="every 2 heads share keys and can only go or stay together"
+            UnsupportedError, match="every 2 heads share keys and can only stay or go together"
         ):
             site.prune(keep)
     assert_close(layer.state_dict(), before, rtol=0, atol=0)

@@ -337,7 +337,7 @@ def test_models_that_do_not_say_how_tokens_lie():
     for layout in (Layout(), Layout((7, 7), 1)):
         convert(model, "sh(2)", layers=0, heads=[1], layout=layout, verbose=False)
         assert model(x).shape == (1, 1000)
-        problems = model.transformers[0].blocks[0].attn.problem.problems
+        problems = model.transformers[0].blocks[0].attn.problem.groups
         assert problems[0].subset.layout == layout
         assert problems[1].subset.layout == Layout()
 

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from primaldual import (
     BatchNormalization,
     Chain,
+    Convolution,
     MultiheadAttention,
     PrimalProblem,
     TimeSeriesTransformer,
@@ -20,6 +21,7 @@ from primaldual import (
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.nn.encoder import Encoder
 from primaldual.primal.head_groups import HeadGroups
+from primaldual.primal.transforms import AffineMap, Transform
 
 EXACT = {torch.float32: 1e-6, torch.float64: 1e-12}
 """Largest difference over the largest output."""
@@ -208,6 +210,33 @@ def test_export_and_compile(spec):
     assert_close(torch.compile(folded, backend="aot_eager", fullgraph=True)(inputs), folded(inputs))
 
 
+class Shifted(Transform):
+    """A transform of a user's own that says that projections can take it up."""
+
+    name = "shifted"
+
+    def dense(self, query, keys, valid, heads):
+        return 3 * (query - 1), 3 * (keys - 1)
+
+    @property
+    def fixed_at_inference(self):
+        return True
+
+    def affine(self, heads):
+        ones = torch.ones(heads, 4, dtype=torch.float64)
+        return AffineMap(ones, 3 * ones)
+
+
+@pytest.mark.parametrize("words", ["softmax", "linear"])
+def test_a_users_transform_is_folded(words):
+    problem = preset(words)
+    layer = trained(PrimalProblem(problem.feature_map, transform=Chain(Shifted(), Convolution(3))))
+    folded = fold_batch_norm(layer)
+    assert folded.problem.transform.spec() == "conv(3)"
+    for inputs, options in cases(torch.float64):
+        close(folded(inputs, inputs, inputs, **options)[0], layer(inputs, inputs, inputs, **options)[0])
+
+
 def double(x):
     return 2 * x
 
@@ -250,11 +279,11 @@ REFUSED = {
     ),
     "not in a layer": (
         lambda: nn.ModuleList([trained("bn(running=true)"), preset("bn(running=true)").bind(4, 4)]),
-        "at '1.transform.averages' belong to no MultiheadAttention",
+        "transform at '1.transform' belongs to no MultiheadAttention",
     ),
     "in one of several groups": (
         lambda: in_groups("bn(running=true)"),
-        "at 'problem.problems.0.transform.averages' belong to no MultiheadAttention with one problem for all heads",
+        "at 'problem.groups.0.transform' belongs to no MultiheadAttention with a single problem for all heads",
     ),
 }  # fmt: skip
 

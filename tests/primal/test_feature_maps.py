@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 
 from primaldual import Exponential, MultiheadAttention, PrimalProblem, preset
-from primaldual.errors import ArgumentError, SpecError
+from primaldual.errors import ArgumentError, SpecError, UnsupportedError
 from primaldual.primal.presets import faithful_spec
 from primaldual.testing import CHECKS
 from primaldual.testing.inputs import prepared
@@ -91,3 +91,29 @@ def test_bad_scales_in_a_spec(word):
         SpecError, match=r"softmax: scale must be a positive number; got .*; accepted is softmax\("
     ):
         preset(f"softmax(scale={word})")
+
+
+class Squared(Exponential):
+    """Another kernel, which states nothing else."""
+
+    name = "squared"
+
+    def kernel(self, query, key):
+        return (query @ key.transpose(-2, -1)).square()
+
+
+def test_a_changed_kernel_loses_the_facts_of_the_former():
+    part = Squared()
+    assert part.score_scale(8) is None
+    with pytest.raises(UnsupportedError, match="scale of 2 need the exponential kernel; got 'squared'"):
+        part.rescaled(2.0)
+    query, key, value = torch.randn(3, 1, 2, 5, 8, dtype=torch.float64).unbind(0)
+    problem = PrimalProblem(feature_map=part)
+    assert_close(problem.attend(query, key, value), problem.dense(query, key, value))
+
+
+def test_rescaled_keeps_a_stated_factor():
+    assert Exponential().rescaled(0.5).spec() == "softmax(scale=0.5)"
+    assert Exponential(scale=2.0).rescaled(0.5).scale == 2.0
+    with pytest.raises(ArgumentError, match="positive"):
+        Exponential().rescaled(0.0)

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from primaldual import MultiheadAttention, preset
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.masks import Attendable
-from primaldual.primal.head_groups import HeadGroups
+from primaldual.primal.head_groups import HeadGroups, joined
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import TensorSource
 
@@ -189,3 +189,21 @@ def test_no_step_by_step_decoding():
         UnsupportedError, match=r"one problem for all heads; got bn in heads \[0, 1\], softmax"
     ):
         layer.init_state(2)
+
+
+def test_heads_are_kept_in_the_order_given():
+    problem = HeadGroups([(preset("sh(2,3)"), [1, 3]), (preset("sh(4,5)"), [0, 2])])
+    kept = problem.keep_heads([3, 0, 1], 4)
+    assert [(part.subset.scales, members) for part, members in kept.problems(3)] == [
+        ((3, 2), [0, 2]),
+        ((4,), [1]),
+    ]
+    assert kept.keep_heads([2, 0], 3).subset.scales == (2, 3)
+
+
+def test_one_problem_for_all_heads_stands_alone():
+    problem = preset("bn")
+    assert joined([(problem, [0, 1])]) is problem
+    assert (
+        joined([(problem, [0]), (preset("softmax"), [1])]).spec() == "bn in heads [0], softmax in heads [1]"
+    )

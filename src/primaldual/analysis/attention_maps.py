@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
-from primaldual.integrations.observing import attending, watching
+from primaldual.integrations.attention_hooks import attending, watching
+from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.pruning import pruned_problem
-from primaldual.integrations.sites import AttentionSite, Layers
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.sources import KeyValueSource
 
@@ -55,7 +55,7 @@ def capture_attention(
         on_map: takes every map as it comes, and nothing is collected: memory for one layer's maps is enough.
 
     Raises:
-        UnsupportedError: the model has no attention layer that is known.
+        UnsupportedError: the model has no supported attention layer.
         ArgumentError: layers or heads that it does not have.
 
     Example:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,11 +10,7 @@ from torch import nn
 from primaldual.errors import ArgumentError
 from primaldual.models import TimeSeriesTransformer
 from primaldual.nn.multihead import MultiheadAttention
-from primaldual.primal.depthwise import DepthwiseConvolution
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.random_features import RandomFeatures
-from primaldual.primal.subsets import Window
+from primaldual.primal.attention import Attention
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class ModelFlops:
 
 
 def mixing_flops(
-    problem: PrimalProblem | HeadGroups,
+    problem: Attention,
     heads: int,
     head_dim: int,
     query_length: int,
@@ -63,15 +58,13 @@ def mixing_flops(
 ) -> int:
     """Operations of the attention itself, on projected queries, keys and values of one sequence.
 
-    Counted are products of matrices and convolutions, 2 per multiply-add; exponentials, divisions, statistics
-    and pooling are not:
+    Products of matrices and convolutions are counted, 2 per multiply-add; exponentials, divisions, statistics and
+    pooling are not. The form that attends without a mask states the count, see :meth:`PrimalProblem.explain`:
 
         softmax kernel       4 Nq Nt D    per head (scores, weighted sum; Nt training pairs)
         F features           2 (Nq + Nt) F D + 2 Nq F, and 2 (Nq + Nt) F D more to draw random ones
         a window of radius w counts the pairs inside it only
         filters of m taps    2 m Nt D, and 2 m Nq D where queries are convolved too
-
-    each as the fast form has it, whatever mask may require the definition instead.
 
     Args:
         problem: the attention.
@@ -88,22 +81,11 @@ def mixing_flops(
         17280
     """
     key_length = query_length if key_length is None else key_length
-    if isinstance(problem, HeadGroups):
-        groups = [(part, len(members)) for part, members in problem.problems()]
-        return sum(mixing_flops(part, count, head_dim, query_length, key_length) for part, count in groups)
-    features = _features(problem, head_dim, key_length)
-    filters = [part for part in problem.transform.modules() if isinstance(part, DepthwiseConvolution)]
     total = 0
-    for scale in problem.subset.head_scales(heads):
-        pairs = _pooled_length(problem, scale, key_length)
-        for convolution in filters:
-            positions = pairs + query_length if convolution.queries else pairs
-            total += 2 * math.prod(convolution.taps) * positions * head_dim
-        if features is None:
-            total += 4 * head_dim * _scored(problem, query_length, pairs)
-        else:
-            products = 2 if isinstance(problem.feature_map, RandomFeatures) else 1
-            total += 2 * features * (products * (query_length + pairs) * head_dim + query_length)
+    for part, members in problem.problems(heads):
+        count = len(members)
+        shapes = (1, count, query_length, head_dim), (1, count, key_length, head_dim)
+        total += part.explain(*shapes).operations
     return total
 
 
@@ -115,15 +97,15 @@ def layer_flops(layer: MultiheadAttention, length: int) -> AttentionFlops:
         >>> layer_flops(layer, 10)
         AttentionFlops(projections=327680, mixing=25600)
     """
-    problem = cast("PrimalProblem | HeadGroups", layer.problem)
+    problem = cast("Attention", layer.problem)
     projections = 2 * 2 * length * layer.embed_dim * layer.num_heads * layer.head_dim
     sharing = layer.num_heads // layer.kv_heads
-    alike = [] if isinstance(problem, HeadGroups) else [(problem, list(range(layer.num_heads)))]
-    for part, members in problem.problems() if isinstance(problem, HeadGroups) else alike:
+    for part, members in problem.problems(layer.num_heads):
         for heads in part.subset.head_sets(len(members)):
             rows = len({members[head] // sharing for head in heads.members}) * layer.head_dim
-            pairs = _pooled_length(part, heads.scale, length)
-            projections += 2 * pairs * rows * (layer.k_proj.in_features + layer.v_proj.in_features)
+            projections += (
+                2 * heads.pairs(length) * rows * (layer.k_proj.in_features + layer.v_proj.in_features)
+            )
     return AttentionFlops(projections, mixing_flops(problem, layer.num_heads, layer.head_dim, length))
 
 
@@ -156,26 +138,3 @@ def model_flops(model: nn.Module, length: int) -> ModelFlops:
             )
             rest += 2 * positions * used * module.out_features
     return ModelFlops(attention, rest)
-
-
-def _features(problem: PrimalProblem, head_dim: int, key_length: int) -> int | None:
-    """F where the attention is computed from features, None where from the kernel matrix."""
-    count = problem.feature_map.feature_count(head_dim)
-    if count is None or isinstance(problem.subset, Window) or problem.normalizer.factored is None:
-        return None
-    return count if count <= 4 * head_dim or count < key_length else None
-
-
-def _pooled_length(problem: PrimalProblem, scale: int, length: int) -> int:
-    return problem.subset.layout.windows(length, scale)
-
-
-def _scored(problem: PrimalProblem, query_length: int, pairs: int) -> int:
-    """Pairs of query and key that get a score in one head."""
-    if not isinstance(problem.subset, Window):
-        return query_length * pairs
-    offset, radius = pairs - query_length, problem.subset.radius
-    return sum(
-        max(0, min(pairs, row + offset + radius + 1) - max(0, row + offset - radius))
-        for row in range(query_length)
-    )

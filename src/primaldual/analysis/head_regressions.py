@@ -7,11 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
-from primaldual.integrations.observing import attending, evaluating, watching
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_hooks import attending, evaluating, watching
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable
-from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource
 from primaldual.svr import ImpliedRegression, implied_regression
 
@@ -53,13 +52,15 @@ def head_regressions(
                 f"layer {site.path!r} is called with attn_mask or is_causal, which fit every query on keys of its own; "
                 "accepted is key_padding_mask alone"
             )
-        if not isinstance(site.problem, PrimalProblem):
-            raise UnsupportedError(f"layer {site.path!r} has heads that solve different problems")
         heads = query.shape[1]
+        assert site.problem is not None
+        (problem, _), *others = site.problem.problems(heads)
+        if others:
+            raise UnsupportedError(f"layer {site.path!r} has heads that solve different problems")
         keys, values = (for_query_heads(part, heads) for part in source.take(list(range(heads))))
         mask = None if attendable.keys is None else attendable.keys.squeeze(2)
         epsilon = relative_epsilon * float(values.std())
-        found[site.path] = implied_regression(site.problem, query, keys, values, epsilon, mask=mask)
+        found[site.path] = implied_regression(problem, query, keys, values, epsilon, mask=mask)
 
     with evaluating(model), attending(model) as sites, watching(sites, look):
         model(*inputs)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from primaldual.analysis.attention_maps import capture_attention
 from primaldual.analysis.head_sums import HeadSums
 from primaldual.errors import ArgumentError
-from primaldual.integrations.observing import (
+from primaldual.integrations.attention_hooks import (
     attending,
     call,
     evaluating,
     output_tensor,
     watching,
 )
-from primaldual.integrations.sites import AttentionSite, Layers
+from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.sources import KeyValueSource
 
@@ -33,7 +33,7 @@ class LayerHeads:
 
     Attributes:
         path: the layer's name in the model.
-        attention: what it attends with.
+        attention: spec of its attention.
         entropy: of the weights, mean over queries and cases, over the log of the keys there are: 0 = one key
             each, 1 = all alike; NaN where weights are negative or not normalised. (heads,).
         distances: mean L2 distance between the maps of every two heads, (heads, heads).
@@ -106,7 +106,7 @@ def head_report(
         progress: called with the runs over the data done and to do.
 
     Raises:
-        UnsupportedError: the model has no attention layer that is known.
+        UnsupportedError: the model has no supported attention layer.
         ArgumentError: no data.
 
     Example:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from primaldual.analysis.attention_maps import LayerMaps, inside, pairwise_distances
 from primaldual.analysis.head_outputs import OutputLikeness
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.sources import KeyValueSource
 
@@ -15,7 +15,7 @@ from primaldual.primal.sources import KeyValueSource
 class HeadSums:
     """Entropy, distances and likeness of the heads of some layers, batch by batch; the means by the layer's path.
 
-    Called with what :func:`primaldual.integrations.observing.watching` shows, and :meth:`take` with the maps.
+    Called with what :func:`primaldual.integrations.attention_hooks.watching` shows, and :meth:`take` with the maps.
     """
 
     def __init__(self, sites: list[AttentionSite]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primaldual.integrations.observing import call, watching
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_hooks import call, watching
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource
@@ -40,7 +40,6 @@ def mean_queries(model: nn.Module, sites: Sequence[AttentionSite], data: Sequenc
 @torch.no_grad()
 def set_anchors(problem: PrimalProblem, mean_query: Tensor) -> None:
     """Set the anchors of a problem's pooled heads, if it has them, to the scores' slope at a query."""
-    anchor = getattr(problem.subset, "anchor", None)
     scale = problem.feature_map.score_scale(mean_query.shape[-1])
-    if anchor is not None and scale is not None:
-        anchor.copy_(mean_query * scale)
+    if scale is not None:
+        problem.subset.anchor_at(mean_query * scale)

@@ -16,9 +16,9 @@ from primaldual.compression.readout import Readout, default_readout, similarity
 from primaldual.compression.result import Compression, Point
 from primaldual.compression.sensitivity import Sensitivity, measure_sensitivity
 from primaldual.errors import ArgumentError, SpecError
-from primaldual.integrations.fitting import fit
-from primaldual.integrations.observing import attending, call, evaluating, watching
-from primaldual.integrations.sites import AttentionSite, Layers
+from primaldual.integrations.attention_hooks import attending, call, evaluating, watching
+from primaldual.integrations.attention_sites import AttentionSite, Layers
+from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import place_all
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.presets import preset
@@ -191,11 +191,11 @@ def _projections(sites: Sequence[AttentionSite]) -> float:
     """Key and value positions projected, over those of the model as it was."""
     shares = []
     for site in sites:
-        problem = site.problem
-        scales: Sequence[int] = (1,) * site.heads
-        if site.pools_before_projecting and isinstance(problem, PrimalProblem):
-            scales = problem.subset.head_scales(site.heads)
-        shares += [1 / scale for scale in scales]
+        if site.problem is None or not site.pools_before_projecting:
+            shares += [1.0] * site.heads
+            continue
+        for problem, members in site.problem.problems(site.heads):
+            shares += [1 / scale for scale in problem.subset.head_scales(len(members))]
     return sum(shares) / len(shares)
 
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from primaldual.analysis.head_report import HeadReport
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.integrations.attention_sites import AttentionSite, select_sites
 from primaldual.integrations.finding import find_sites
-from primaldual.integrations.fitting import fit
-from primaldual.integrations.sites import AttentionSite, select_sites
+from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import all_or_nothing
 from primaldual.primal.problem import PrimalProblem
 
@@ -50,9 +50,7 @@ def prune_heads(model: nn.Module, keep: Keep, report: HeadReport | None = None) 
     """
     sites = find_sites(model)
     if not sites:
-        raise UnsupportedError(
-            f"model must hold attention layers that are known; {type(model).__name__} has none"
-        )
+        raise UnsupportedError(f"model must have supported attention layers; {type(model).__name__} has none")
     chosen = _by_importance(sites, keep, report) if not isinstance(keep, Mapping) else _by_layer(sites, keep)
     stay = {site.path: chosen[site.path] for site in sites if len(chosen[site.path]) < site.heads}
     with all_or_nothing(model):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from primaldual.errors import ShapeError
-from primaldual.integrations.observing import output_tensor
+from primaldual.integrations.attention_hooks import output_tensor
 
 Readout = Callable[[Any, Any], Tensor]
 """From a model's outputs and the batch that they are for: (cases, features), what is to change least."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from primaldual.compression.readout import Readout
 from primaldual.errors import ArgumentError
-from primaldual.integrations.observing import call, watching
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_hooks import call, watching
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource

@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 from primaldual.analysis.head_report import batches
 from primaldual.compression.readout import Readout, default_readout
 from primaldual.errors import ArgumentError
-from primaldual.integrations.observing import call, evaluating, output_tensor
+from primaldual.integrations.attention_hooks import call, evaluating, output_tensor
 
 WARMUP = 10
 """Steps over which the learning rate rises."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.estimators import folders
+from primaldual.estimators.aeon_warnings import without_variance_warnings
 from primaldual.estimators.checks import check_series
 from primaldual.estimators.description import apply_description, parameters_from
 from primaldual.estimators.networks import (
@@ -23,7 +24,6 @@ from primaldual.estimators.networks import (
     restore_network,
 )
 from primaldual.estimators.preparation import Series, SeriesPreparation
-from primaldual.estimators.quiet import without_variance_warnings
 from primaldual.estimators.seeds import seed_from
 from primaldual.estimators.splitting import check_fraction, split_off_validation
 from primaldual.models import TimeSeriesTransformer

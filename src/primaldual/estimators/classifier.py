@@ -10,13 +10,13 @@ import torch
 from aeon.classification import BaseClassifier
 
 from primaldual.errors import DataError
+from primaldual.estimators.aeon_check_parameters import tiny_parameter_sets
 from primaldual.estimators.base import AttentionEstimator
 from primaldual.estimators.checks import check_case_count, check_labels
 from primaldual.estimators.description import labels_from_json, labels_to_json
 from primaldual.estimators.networks import Outputs
 from primaldual.estimators.preparation import Series
 from primaldual.estimators.splitting import class_weights
-from primaldual.estimators.tiny import tiny_parameter_sets
 from primaldual.primal.problem import PrimalProblem
 from primaldual.training import Callback, Classification
 

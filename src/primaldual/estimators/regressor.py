@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 from aeon.regression import BaseRegressor
 
+from primaldual.estimators.aeon_check_parameters import tiny_parameter_sets
 from primaldual.estimators.base import AttentionEstimator
 from primaldual.estimators.checks import check_case_count, check_targets
 from primaldual.estimators.networks import Outputs
 from primaldual.estimators.preparation import Series
-from primaldual.estimators.tiny import tiny_parameter_sets
 from primaldual.primal.problem import PrimalProblem
 from primaldual.training import Callback, Regression
 

@@ -25,7 +25,7 @@ from primaldual.data import Dataset
 from primaldual.errors import UnsupportedError
 from primaldual.experiments.settings import Run
 from primaldual.experiments.store import Store
-from primaldual.integrations.observing import evaluating
+from primaldual.integrations.attention_hooks import evaluating
 from primaldual.svr import ImpliedRegression
 
 LATENCY_CASES = 32

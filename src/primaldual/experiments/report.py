@@ -14,10 +14,10 @@ from primaldual.errors import UnsupportedError
 from primaldual.experiments.comparison import Comparison
 from primaldual.experiments.figures import accuracy_figure, cost_figure, curve_figure, difference_figure
 from primaldual.experiments.head_figures import map_figure, redundancy_figure, regression_figure
+from primaldual.experiments.headline import breakable, headline
 from primaldual.experiments.mathml import mathml
 from primaldual.experiments.statistics import CONFIDENCE
 from primaldual.experiments.summary import Summary
-from primaldual.experiments.wording import breakable, headline
 from primaldual.reporting.files import write_text
 from primaldual.reporting.numbers import bytes_text, count_text, percent, seconds_text, signed
 from primaldual.reporting.palette import looks

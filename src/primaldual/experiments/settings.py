@@ -102,7 +102,7 @@ class ClassifierFactory(Protocol):
 def attention_classifier(run: Run, options: Mapping[str, Any], on_epoch: OnEpoch) -> Classifier:
     """An AttentionClassifier with the run's attention and seed."""
     from primaldual.estimators import AttentionClassifier
-    from primaldual.experiments.watching import EpochReport
+    from primaldual.experiments.epoch_report import EpochReport
 
     watchers = [EpochReport(on_epoch)]
     classifier: Classifier = AttentionClassifier(

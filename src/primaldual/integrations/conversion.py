@@ -1,4 +1,4 @@
-"""Put an attention into a model that exists, and take it out again."""
+"""Convert the attention layers of an existing model, and revert them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from primaldual.errors import ArgumentError, PrimalDualError, UnsupportedError
+from primaldual.integrations.attention_hooks import output_changes
+from primaldual.integrations.attention_sites import AttentionSite, Layers, describe_paths, select_sites
 from primaldual.integrations.finding import find_sites, other_attention
-from primaldual.integrations.fitting import fitted_problem
-from primaldual.integrations.observing import output_changes
-from primaldual.integrations.sites import Attending, AttentionSite, Layers, describe_paths, select_sites
+from primaldual.integrations.fitted_problem import fitted_problem
 from primaldual.integrations.transaction import all_or_nothing, place_all
 from primaldual.kernels.layout import Layout
+from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 
@@ -38,10 +39,10 @@ class ConvertedLayer:
     Attributes:
         path: the layer's name in the model.
         kind: its class before.
-        heads: how many it has.
-        attention: what they attend with afterwards.
-        added: parameters that come with it.
-        change: || new - old || / || old || of what the heads give, on the sample; None without one.
+        heads: number of heads.
+        attention: spec of their attention afterwards.
+        added: number of parameters added.
+        change: || new - old || / || old || of the heads' outputs on the sample; None without one.
     """
 
     path: str
@@ -57,8 +58,8 @@ class Conversion:
     """The report of :func:`convert`; ``print`` it for a table.
 
     Attributes:
-        layers: what was, or in a dry run would be, converted.
-        others: path and class of modules that attend and were not known.
+        layers: the layers that were converted, or would be in a dry run.
+        others: path and class of unknown attention modules, which were left alone.
         change: || new - old || / || old || of the model's output on the sample; None without one.
         dry_run: nothing was changed.
     """
@@ -92,7 +93,7 @@ def convert(
 ) -> Conversion:
     """Give a model's attention layers another attention; everything else, all weights included, stays.
 
-    Converted are ``nn.MultiheadAttention`` (also inside nn.Transformer and its layers), timm's ``Attention``,
+    This converts ``nn.MultiheadAttention`` (also inside nn.Transformer and its layers), timm's ``Attention``,
     attention modules of transformers, and layers of this library. "softmax" changes no output. Convert before
     making the optimizer, before DDP, FSDP and torch.compile; before or after LoRA, but an nn.MultiheadAttention before.
 
@@ -103,9 +104,9 @@ def convert(
         heads: which heads of every layer; the others keep what they have.
         layout: how positions lie, for scaled heads and convolutions; None = as the model says (a grid of patches
             behind its class and register tokens), unless the attention says it.
-        sample: what the model is called with, to measure what changes: a tensor, a tuple of arguments, a dict of
-            named ones.
-        dry_run: change nothing, report what would be.
+        sample: an input of the model, to measure the change of its output: a tensor, a tuple of arguments, or a
+            dict of named ones.
+        dry_run: change nothing, report what would change.
         verbose: print the report.
 
     Raises:
@@ -156,7 +157,7 @@ def revert(model: nn.Module, layers: Layers = None) -> list[str]:
 
     Raises:
         ArgumentError: layers that do not exist.
-        UnsupportedError: a layer that cannot be what it was: heads were cut out, projections were wrapped.
+        UnsupportedError: a layer that cannot be restored: heads were cut out, or projections were wrapped.
 
     Example:
         >>> layer = nn.TransformerEncoderLayer(16, 4, batch_first=True)
@@ -220,14 +221,14 @@ def _refuse_wrapped(model: nn.Module, done: str) -> None:
 
 def _fit(
     site: AttentionSite, problem: PrimalProblem, heads: Sequence[int] | None, layout: Layout | None
-) -> Attending:
+) -> Attention:
     try:
         return fitted_problem(site, problem, heads, layout)
     except PrimalDualError as error:
         raise type(error)(f"{site.path or 'the layer'}: {error}") from None
 
 
-def _described(site: AttentionSite, problem: Attending) -> ConvertedLayer:
+def _described(site: AttentionSite, problem: Attention) -> ConvertedLayer:
     added = sum(parameter.numel() for parameter in problem.parameters())
     return ConvertedLayer(site.path, type(site.module).__name__, site.heads, problem.spec(), added)
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from torch import nn
 
 from primaldual.integrations import torch_layers
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_sites import AttentionSite
 
 ADAPTERS = {
     "timm": "primaldual.integrations.timm_layers",

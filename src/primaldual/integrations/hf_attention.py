@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from primaldual.integrations.sites import AttentionSite
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.primal.problem import PrimalProblem
 
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from primaldual.errors import CheckpointError, PrimalDualError
 from primaldual.integrations.hf_function import NAME
-from primaldual.integrations.sites import Attending
 from primaldual.kernels.layout import SEQUENCE, Layout
-from primaldual.primal.head_groups import HeadGroups
+from primaldual.primal.attention import Attention
+from primaldual.primal.head_groups import joined
 from primaldual.primal.presets import faithful_spec, preset
 from primaldual.primal.problem import PrimalProblem
 
@@ -37,24 +37,26 @@ def write_entry(config: Any, entry: Entry) -> None:
         delattr(config, NAME)
 
 
-def described(problem: Attending) -> Entry:
-    """A problem as numbers and words, for JSON."""
-    if isinstance(problem, HeadGroups):
-        groups = [{**_described(part), "heads": list(members)} for part, members in problem.problems()]
+def described(attention: Attention, heads: int) -> Entry:
+    """An attention of ``heads`` query heads as numbers and words, for JSON."""
+    groups = [
+        {**_described(problem), "heads": list(members)} for problem, members in attention.problems(heads)
+    ]
+    if len(groups) > 1:
         return {"groups": groups}
-    return _described(problem)
+    return {name: value for name, value in groups[0].items() if name != "heads"}
 
 
-def rebuilt(description: Entry, heads: int, head_dim: int) -> Attending:
-    """The problem that :func:`described` tells of, with parameters as they are at first.
+def rebuilt(description: Entry, heads: int, head_dim: int) -> Attention:
+    """The attention that :func:`described` describes, with freshly initialised parameters.
 
     Raises:
-        CheckpointError: a description that is none of ours, or of a problem that has no spec.
+        CheckpointError: an invalid description, or one of a problem without a spec.
     """
     try:
         if "groups" in description:
             groups = description["groups"]
-            return HeadGroups(
+            return joined(
                 (_rebuilt(group, len(group["heads"]), head_dim), group["heads"]) for group in groups
             )
         return _rebuilt(description, heads, head_dim)
@@ -67,10 +69,10 @@ def rebuilt(description: Entry, heads: int, head_dim: int) -> Attending:
 
 
 def checked(entry: object) -> Entry:
-    """An entry as it was read from a file.
+    """Check an entry that was read from a file.
 
     Raises:
-        CheckpointError: it is none of ours, or of a later version.
+        CheckpointError: the entry is invalid, or was written by a later version.
     """
     if not isinstance(entry, dict):
         raise CheckpointError(f"config.{NAME} must be a dict; got {type(entry).__name__}")
@@ -87,10 +89,10 @@ def checked(entry: object) -> Entry:
 
 
 def named_layer(owner: nn.Module, base: nn.Module, path: str) -> nn.Module:
-    """The layer of a path in an entry, which is one in the base model or, if it is not there, in the owner.
+    """The layer at a path of an entry, looked up in the base model first and then in the owner.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: neither has such a layer.
     """
     for model in (base, owner):
         try:

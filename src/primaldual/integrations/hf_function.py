@@ -13,13 +13,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from primaldual.errors import UnsupportedError
-from primaldual.integrations import hf_reading as reading
+from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.integrations.hf_padding import Positions, arrange
-from primaldual.integrations.sites import Attending
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.pooled_heads import PooledHeads
-from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.attention import Attention
 
 NAME = "primaldual"
 """The attention implementation of converted models."""
@@ -56,10 +53,10 @@ def converted_attention(
         (batch, Nq, heads, Dv), and the attention map (batch, heads, Nq, Nk) where it is asked for, else None.
 
     Raises:
-        UnsupportedError: a feature without a meaning here, see :data:`primaldual.integrations.hf_reading.REFUSED`.
+        UnsupportedError: an unsupported feature, see :data:`primaldual.integrations.hf_layer_attributes.REFUSED`.
     """
     problem = getattr(module, "problem", None)
-    if isinstance(problem, PrimalProblem | HeadGroups):
+    if isinstance(problem, Attention):
         return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
     return _former(module)(
         module,
@@ -75,7 +72,7 @@ def converted_attention(
 
 
 def solve(
-    problem: Attending,
+    problem: Attention,
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -87,9 +84,11 @@ def solve(
     extras: dict[str, Any],
 ) -> Outcome:
     """A problem on the tensors of a layer; arguments as in :func:`converted_attention`."""
-    for name, feature in reading.REFUSED.items():
+    for name, feature in attributes.REFUSED.items():
         if extras.get(name) is not None:
-            raise UnsupportedError(f"{name} must be None: {feature} has no meaning in a regression; got one")
+            raise UnsupportedError(
+                f"{name} must be None, because {feature} cannot be stated as a regression; got one"
+            )
     query, key = in_own_units(query, module, scaling).to(value.dtype), key.to(value.dtype)
     if query.shape[0] != key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)
@@ -100,14 +99,16 @@ def solve(
         and not _wants_weights(extras)
         and not extras.get("sliding_window")
     ):
-        # Nothing to arrange or refuse, which would take longer than a short attention itself.
+        # Arranging and checking would take longer than a short attention itself.
         return problem.attend(query, key, value, None, found.is_causal, dropout).transpose(
             1, 2
         ).contiguous(), None
-    positions = Positions.of(problem)
+    positions = Positions.of(problem, query.shape[1])
     if not positions.count:
         found = found.without_padding_behind()
-    _check_positions(problem, positions, causal, query.shape[2], found.length, extras.get("sliding_window"))
+    if causal:
+        _check_sliding_window(problem, query.shape[1], found.length, extras.get("sliding_window"))
+    _check_positions(problem, positions, causal, query.shape[2], found.length)
     parts = arrange(positions, query, key, value, found)
     row, _, whole = parts[0]
     wanted = _wants_weights(extras)
@@ -126,15 +127,15 @@ def solve(
 
 
 def in_own_units(query: Tensor, module: nn.Module, scaling: float | None) -> Tensor:
-    """Queries as the layer's scale of scores is meant for: some layers scale them first, and pass a scale of 1."""
+    """Queries in the units that the layer's scale of scores expects: some layers scale them first and pass 1."""
     usual = query.shape[-1] ** -0.5
-    declared = reading.score_scale(module) or usual
+    declared = attributes.score_scale(module) or usual
     factor = (usual if scaling is None else scaling) / declared
     return query if math.isclose(factor, 1.0, rel_tol=1e-6) else query * factor
 
 
 def _check_positions(
-    problem: Attending, positions: Positions, causal: bool, query_length: int, length: int, window: int | None
+    problem: Attention, positions: Positions, causal: bool, query_length: int, length: int
 ) -> None:
     if positions.mixes_queries and causal and query_length != length:
         raise UnsupportedError(
@@ -146,17 +147,17 @@ def _check_positions(
             f"{problem.spec()} needs queries that stand among the keys; got {query_length} queries of one "
             f"sequence and {length} keys of another"
         )
-    if causal and window is not None and length >= window and _pools(problem):
+
+
+def _check_sliding_window(problem: Attention, heads: int, length: int, window: int | None) -> None:
+    """Refuse pooled pairs whose first members a cache has dropped."""
+    if window is None or length < window:
+        return
+    if any(part.subset.pools(len(members)) for part, members in problem.problems(heads)):
         raise UnsupportedError(
             f"{problem.spec()} in a layer with a sliding window of {window}: a cache forgets where pools begin; "
             f"got {length} keys"
         )
-
-
-def _pools(problem: Attending) -> bool:
-    if isinstance(problem, HeadGroups):
-        return any(_pools(part) for part, _ in problem.problems())
-    return isinstance(problem.subset, PooledHeads)
 
 
 def _wants_weights(extras: dict[str, Any]) -> bool:

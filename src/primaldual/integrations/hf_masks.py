@@ -15,7 +15,7 @@ class SortedMask:
     """What a mask says: ``keys`` and ``is_causal`` hold together, or a mask by query says it all.
 
     Attributes:
-        length: keys in front that count; nobody attends those behind.
+        length: number of leading keys that matter; no query attends the others.
         keys: bool (batch, heads or 1, 1, length), the same for all queries; None = all.
         is_causal: query i stands at position ``i + length - Nq`` and attends no later key.
         pairs: bool (batch, heads or 1, Nq, Nk), None where the other two say it.
@@ -31,7 +31,7 @@ class SortedMask:
     shorter: list[SortedMask] = field(default_factory=list, compare=False, repr=False)
 
     def valid(self) -> Tensor | None:
-        """Bool (batch, length): keys that somebody in the row attends; None = all, or it differs by head."""
+        """Bool (batch, length): keys that some query of the row attends; None = all, or heads differ."""
         seen = self.keys
         if self.pairs is not None:
             seen = self.pairs[..., : self.length].any(2, keepdim=True)

@@ -1,4 +1,4 @@
-"""Padding takes no place: every row of a batch is attended as it would be alone."""
+"""Padding is skipped and does not advance positions: every row of a batch gets the outputs that it gets alone."""
 
 from __future__ import annotations
 
@@ -10,25 +10,19 @@ from torch.nn.functional import pad
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.hf_masks import SortedMask
-from primaldual.integrations.sites import Attending
-from primaldual.primal.batch_normalization import BatchNormalization
-from primaldual.primal.chain import Chain
-from primaldual.primal.depthwise import DepthwiseConvolution
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.subsets import AllKeys, Window
-from primaldual.primal.transforms import Identity, Transform
+from primaldual.primal.attention import Attention
+from primaldual.primal.choices import Choices
 
 
 @dataclass(frozen=True)
 class Positions:
-    """What a problem takes from the places of its keys.
+    """How an attention depends on the positions of its keys.
 
     Attributes:
-        from_start: where a key stands counts (pools, tokens in front).
-        from_query: how far it is from the query counts (windows).
-        neighbours: which keys stand beside it counts (convolutions).
-        mixes_queries: queries count for one another.
+        from_start: on a key's distance from the start (pools, tokens in front).
+        from_query: on its distance from the query (windows).
+        neighbours: on the keys beside it (convolutions).
+        mixes_queries: queries depend on one another.
     """
 
     from_start: bool = False
@@ -37,12 +31,9 @@ class Positions:
     mixes_queries: bool = False
 
     @classmethod
-    def of(cls, problem: Attending) -> Positions:
-        """Read a problem's parts; parts that are not known are taken to count from the start."""
-        if isinstance(problem, HeadGroups):
-            parts = [cls._of_one(part) for part, _ in problem.problems()]
-        else:
-            parts = [cls._of_one(problem)]
+    def of(cls, attention: Attention, heads: int) -> Positions:
+        """What the parts state; a part that states nothing is taken to depend on the distance from the start."""
+        parts = [cls._of_one(problem.parts()) for problem, _ in attention.problems(heads)]
         return cls(
             any(part.from_start for part in parts),
             any(part.from_query for part in parts),
@@ -51,30 +42,26 @@ class Positions:
         )
 
     @classmethod
-    def _of_one(cls, problem: PrimalProblem) -> Positions:
-        transform = problem.transform
-        steps: list[Transform] = transform.steps() if isinstance(transform, Chain) else [transform]
-        convolutions = [step for step in steps if isinstance(step, DepthwiseConvolution)]
-        layout = problem.subset.layout
-        lone = layout.prefix or layout.suffix or any(step.prefix for step in convolutions)
-        known = all(isinstance(step, Identity | BatchNormalization | DepthwiseConvolution) for step in steps)
-        window = isinstance(problem.subset, Window)
+    def _of_one(cls, parts: Choices) -> Positions:
+        transform, subset = parts.transform, parts.subset
+        lone = subset.layout.prefix or subset.layout.suffix
         return cls(
-            not known or not (window or type(problem.subset) is AllKeys) or bool(convolutions and lone),
-            window,
-            bool(convolutions),
-            transform.mixes_queries,
+            from_start=not (transform.shift_equivariant and subset.shift_equivariant)
+            or bool(transform.neighbours and lone),
+            from_query=subset.reach is not None,
+            neighbours=transform.neighbours,
+            mixes_queries=transform.mixes_queries,
         )
 
     @property
     def count(self) -> bool:
-        """Whether places count at all."""
+        """Whether positions matter at all."""
         return self.from_start or self.from_query or self.neighbours
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """Tensors of one attention in the order that a problem is to see them in.
+    """The tensors of one attention, in the order in which the problem reads them.
 
     Attributes:
         query: (batch, heads, Nq, D).
@@ -82,9 +69,9 @@ class Arranged:
         value: (batch, kv heads, length, Dv).
         mask: bool, broadcastable to (batch, heads, Nq, length); None = all.
         is_causal: as in :meth:`PrimalProblem.attend`.
-        queries: long (batch, Nq), the order; None = as they were.
-        keys: long (batch, length), the order; None = as they were.
-        key_length: keys that there were.
+        queries: long (batch, Nq), the order; None = unchanged.
+        keys: long (batch, length), the order; None = unchanged.
+        key_length: number of keys given.
     """
 
     query: Tensor
@@ -96,12 +83,12 @@ class Arranged:
     keys: Tensor | None
     key_length: int
 
-    def outputs(self, problem: Attending, dropout_p: float) -> Tensor:
+    def outputs(self, problem: Attention, dropout_p: float) -> Tensor:
         """(batch, heads, Nq, Dv), in the order of the given queries."""
         out = problem.attend(self.query, self.key, self.value, self.mask, self.is_causal, dropout_p)
         return out if self.queries is None else taken(out, self.queries.argsort(dim=-1))
 
-    def weights(self, problem: Attending) -> Tensor:
+    def weights(self, problem: Attention) -> Tensor:
         """(batch, heads, Nq, Nk), in the order of the given queries and keys."""
         found = problem.attention_map(self.query, self.key, self.mask, self.is_causal)
         if self.queries is not None:
@@ -115,7 +102,7 @@ class Arranged:
 def arrange(
     positions: Positions, query: Tensor, key: Tensor, value: Tensor, found: SortedMask
 ) -> list[tuple[int | None, Tensor | None, Arranged]]:
-    """Cut and order the tensors so that padding takes no place, at once or row by row.
+    """Cut and order the tensors so that padding does not advance positions, at once or row by row.
 
     Returns:
         Triples of a row, the numbers of its queries, and its tensors; (None, None, tensors) for all rows at once.

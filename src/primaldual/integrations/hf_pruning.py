@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations import hf_reading as reading
+from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs
 
 OUTPUTS = ("o_proj", "out_proj", "out_lin", "o", "c_proj", "dense")
@@ -38,17 +38,17 @@ def prune_heads(
         inner = [(packed, keep, 3)] if cross is None else [(packed, keep, 2), (cross, keep, 1)]
     else:
         query, key, value = (
-            _child(module, names) for names in (reading.QUERIES, reading.KEYS, reading.VALUES)
+            _child(module, names) for names in (attributes.QUERIES, attributes.KEYS, attributes.VALUES)
         )
         inner = [(query, keep, 1), (key, kept_keys, 1), (value, kept_keys, 1)]
     _check(module, [projection for projection, _, _ in inner], output, heads, kv_heads, head_dim)
     for projection, kept, packs in inner:
         keep_outputs(projection, kept, head_dim, packs)
     keep_inputs(output, keep, head_dim)
-    _set(module, reading.HEADS, len(keep))
-    _set(module, reading.KV_HEADS, len(kept_keys))
+    _set(module, attributes.HEADS, len(keep))
+    _set(module, attributes.KV_HEADS, len(kept_keys))
     _set(module, WIDTHS, len(keep) * head_dim)
-    if "embed_dim" in reading.names_used(module):
+    if "embed_dim" in attributes.names_used(module):
         _set(module, ("embed_dim",), len(keep) * head_dim)
 
 
@@ -58,7 +58,7 @@ def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module:
         if isinstance(child, nn.Module):
             return child
     raise UnsupportedError(
-        f"heads can be cut out of layers with projections of their own; {type(module).__name__} has none of {names}"
+        f"heads can only be cut out of a layer that has one of the projections {names}; {type(module).__name__} has none"
     )
 
 
@@ -74,7 +74,7 @@ def _output(owner: nn.Module, module: nn.Module) -> nn.Module:
             if isinstance(beside, nn.Module):
                 return beside
     raise UnsupportedError(
-        f"the output projection of {type(module).__name__} is not known, so no head can go"
+        f"the output projection of {type(module).__name__} is unknown, so no head can be removed"
     )
 
 
@@ -88,7 +88,7 @@ def _check(
     for name, parameter in module.named_parameters():
         if id(parameter) not in known and parameter.numel() != head_dim:
             raise UnsupportedError(
-                f"{type(module).__name__} has parameters {name} whose share of each head is not known"
+                f"{type(module).__name__} has parameters {name}, and which of them belong to which head is unknown"
             )
     expected = {heads * head_dim, kv_heads * head_dim} | {packs * heads * head_dim for packs in (2, 3)}
     for projection in inner:
@@ -97,7 +97,7 @@ def _check(
         )
         if rows not in expected:
             raise UnsupportedError(
-                f"a projection of {type(module).__name__} gives {rows} numbers, which are not {heads} heads of {head_dim}"
+                f"a projection of {type(module).__name__} has {rows} outputs, which are not {heads} heads of {head_dim}"
             )
 
 

@@ -15,13 +15,9 @@ from transformers.masking_utils import (
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from primaldual.errors import PrimalDualError, UnsupportedError
-from primaldual.integrations import hf_reading as reading
+from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.hf_function import NAME, Outcome, converted_attention, solve
 from primaldual.kernels.layout import SEQUENCE
-from primaldual.primal.chain import Chain
-from primaldual.primal.convolutions import Convolution2d
-from primaldual.primal.feature_maps import Exponential
-from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 
@@ -29,10 +25,10 @@ USUAL = ("softmax", "linear", "bn", "sh", "bn+sh")
 
 
 class NamedAttention:
-    """An attention function that makes, for every kind of layer that it meets, a problem of its own spec.
+    """An attention function that makes a problem of its spec for every kind of layer that calls it.
 
     Args:
-        spec: of a problem without anything to learn.
+        spec: of a problem without parameters.
     """
 
     def __init__(self, spec: str) -> None:
@@ -57,8 +53,8 @@ class NamedAttention:
 
     def _problem(self, module: nn.Module, query: Tensor, key: Tensor) -> PrimalProblem:
         heads, head_dim = query.shape[1], query.shape[-1]
-        layout = reading.vision_layout(getattr(module, "config", None), None, key.shape[2])
-        scale = reading.score_scale(module)
+        layout = attributes.vision_layout(getattr(module, "config", None), None, key.shape[2])
+        scale = attributes.score_scale(module)
         kind = (heads, head_dim, scale, layout)
         found = self.problems.get(kind)
         if found is None:
@@ -66,23 +62,9 @@ class NamedAttention:
             if found.subset.layout == SEQUENCE:
                 found.subset.lay_out(layout)
             if scale is not None:
-                found.feature_map = scaled(found, scale)
+                found.feature_map = found.feature_map.rescaled(scale)
             found = self.problems[kind] = found.bind(heads, head_dim).eval()
         return found
-
-
-def scaled(problem: PrimalProblem, scale: float) -> Exponential:
-    """The kernel of a problem with another factor on the scores.
-
-    Raises:
-        UnsupportedError: it is not the exponential one.
-    """
-    kernel = problem.feature_map
-    if not isinstance(kernel, Exponential):
-        raise UnsupportedError(
-            f"scores with a scale of {scale:g} need the exponential kernel; got {problem.spec()!r}"
-        )
-    return kernel if kernel.scale is not None else Exponential(scale=scale)
 
 
 def register_converted() -> None:
@@ -104,12 +86,12 @@ def _register(problem: PrimalProblem) -> str:
     name = f"{NAME}_{spec}"
     if name in ALL_ATTENTION_FUNCTIONS:
         return name
-    heads = _head_count(problem)
+    heads = next((part.fixed_heads for part in problem.parts() if part.fixed_heads is not None), 4)
     bound = preset(spec).bind(heads, 8)
-    if any(True for _ in bound.parameters()) or "running" in spec:
+    if any(True for _ in bound.parameters()) or bound.train().transform.observes:
         raise UnsupportedError(
-            f"attention {spec!r} has something to learn, which a function cannot hold: use primaldual.convert, "
-            "which puts it into the model"
+            f"attention {spec!r} has parameters or running statistics, which a function cannot hold: use "
+            "primaldual.convert, which puts them into the model"
         )
     _add(name, NamedAttention(spec))
     try:
@@ -134,9 +116,9 @@ def boolean_mask(
     use_vmap: bool = False,
     **kwargs: Any,
 ) -> Tensor | None:
-    """The mask of transformers' sdpa; where all queries may attend the same keys, one row of it, expanded.
+    """The mask of transformers' sdpa; where all queries attend the same keys, a single row of it, expanded.
 
-    So the attention sees from the strides alone, also in a graph that is compiled, that the mask is one of keys.
+    The strides then tell the attention, in compiled graphs too, that the mask depends on the keys alone.
     """
     same = mask_function is bidirectional_mask_function and not use_vmap
     found: Tensor | None = sdpa_mask(
@@ -151,19 +133,20 @@ def boolean_mask(
 
 
 def check_leaks(name: str, problem: PrimalProblem, heads: int) -> None:
-    """Run what is registered under a name on two tokens: the first must see neither a later nor a padded one.
+    """Run a registered attention on a few tokens: none may see a later or a padded one.
 
     Raises:
-        PrimalDualError: it does.
+        PrimalDualError: a token sees one.
     """
-    layout = problem.subset.layout
+    layout = problem.parts().layout
+    two_dimensional = problem.transform.two_dimensional or layout.grid is not None
     length = 2 if layout.grid is None else layout.prefix + layout.grid[0] * layout.grid[1]
-    if _in_two_dimensions(problem):
+    if two_dimensional:
         length = max(length, 4)
     tensors = torch.linspace(-1, 1, 3 * heads * length * 8).sin().view(3, 1, heads, length, 8)
     changed = tensors.clone()
     changed[:, :, :, -1] += 3.0
-    causal = [] if _in_two_dimensions(problem) else [(True, causal_mask_function, None)]
+    causal = [] if two_dimensional else [(True, causal_mask_function, None)]
     padded = torch.ones(1, length, dtype=torch.bool)
     padded[:, -1] = False
     for is_causal, function, padding in [*causal, (False, bidirectional_mask_function, padded)]:
@@ -179,13 +162,3 @@ def check_leaks(name: str, problem: PrimalProblem, heads: int) -> None:
         if not torch.equal(*outs):
             kind = "later" if is_causal else "padded"
             raise PrimalDualError(f"{name} lets a token see a {kind} one; it is not registered")
-
-
-def _in_two_dimensions(problem: PrimalProblem) -> bool:
-    steps = problem.transform.steps() if isinstance(problem.transform, Chain) else [problem.transform]
-    return problem.subset.layout.grid is not None or any(isinstance(step, Convolution2d) for step in steps)
-
-
-def _head_count(problem: PrimalProblem) -> int:
-    scales = problem.subset.scales if isinstance(problem.subset, PooledHeads) else ()
-    return len(scales) or 4

@@ -9,21 +9,20 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from primaldual.errors import UnsupportedError
-from primaldual.integrations import hf_reading as reading
+from primaldual.integrations import hf_layer_attributes as attributes
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.hf_entry import described, entry_of, write_entry
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_padding import Positions
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted
 from primaldual.integrations.pruning import pruned_problem
-from primaldual.integrations.sites import Attending, AttentionSite
 from primaldual.kernels.layout import Layout
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.attention import Attention
 
 
 class Registration:
-    """A mark on converted layers: wherever one is unpickled, the attention function is registered again."""
+    """A mark on converted layers, which registers the attention function again when one is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[], Registration], tuple[()]]:
         return registered, ()
@@ -36,14 +35,14 @@ def registered() -> Registration:
 
 
 def find_layers(model: nn.Module) -> list[AttentionSite]:
-    """The attention layers inside models of transformers that attend by a function of their config's choice."""
+    """The attention layers inside models of transformers that call the attention function their config names."""
     owners = _owners(model)
     found: list[AttentionSite] = []
     for path, module in model.named_modules():
         owner = owners.get(id(getattr(module, "config", None)))
-        if owner is None or not reading.calls_interface(module):
+        if owner is None or not attributes.calls_interface(module):
             continue
-        if reading.heads(module) is None or reading.head_dim(module) is None:
+        if attributes.heads(module) is None or attributes.head_dim(module) is None:
             continue
         found.append(HuggingFaceSite(model, path, owner))
     return found
@@ -62,32 +61,32 @@ class HuggingFaceSite(AttentionSite):
 
     @property
     def heads(self) -> int:
-        return reading.heads(self.module) or 0
+        return attributes.heads(self.module) or 0
 
     @property
     def kv_heads(self) -> int:
-        return reading.kv_heads(self.module) or 0
+        return attributes.kv_heads(self.module) or 0
 
     @property
     def head_dim(self) -> int:
-        return reading.head_dim(self.module) or 0
+        return attributes.head_dim(self.module) or 0
 
     @property
     def score_scale(self) -> float | None:
-        return reading.score_scale(self.module)
+        return attributes.score_scale(self.module)
 
     @property
     def layout(self) -> Layout:
-        return reading.vision_layout(self.module.config, reading.prefix_tokens(self.owner))
+        return attributes.vision_layout(self.module.config, attributes.prefix_tokens(self.owner))
 
     @property
-    def problem(self) -> Attending | None:
+    def problem(self) -> Attention | None:
         found = getattr(self.module, "problem", None)
-        return found if isinstance(found, PrimalProblem | HeadGroups) else None
+        return found if isinstance(found, Attention) else None
 
     @property
     def refusal(self) -> str | None:
-        if feature := reading.unsupported_feature(self.module):
+        if feature := attributes.unsupported_feature(self.module):
             return feature
         if not self.owner._can_set_attn_implementation():
             return f"a model, {type(self.owner).__name__}, whose attention implementation cannot be set"
@@ -96,7 +95,7 @@ class HuggingFaceSite(AttentionSite):
             return f"an attention chosen by name, {implementation!r}: convert instead, after set_attn_implementation('sdpa')"
         return None
 
-    def convert(self, problem: Attending) -> None:
+    def convert(self, problem: Attention) -> None:
         module, config = self.module, self.owner.config
         self._check(problem)
         entry = self._entry()
@@ -106,7 +105,7 @@ class HuggingFaceSite(AttentionSite):
             problem = problem.to(device=weight.device, dtype=weight.dtype)
         module.problem = problem.train(module.training)
         module.__dict__["_primaldual"] = Registration()
-        entry["layers"][self._name()] = described(problem)
+        entry["layers"][self._name()] = described(problem, self.heads)
         if config._attn_implementation != NAME:
             entry["previous"] = config._attn_implementation
             self.owner.set_attn_implementation({"": NAME})
@@ -133,7 +132,7 @@ class HuggingFaceSite(AttentionSite):
         former = entry["pruned"].get(name, list(range(heads)))
         entry["pruned"][name] = [former[head] for head in kept]
         if self.problem is not None:
-            entry["layers"][name] = described(self.problem)
+            entry["layers"][name] = described(self.problem, len(kept))
         write_entry(self.owner.config, entry)
 
     def _entry(self) -> dict[str, Any]:
@@ -146,12 +145,12 @@ class HuggingFaceSite(AttentionSite):
     def _name(self) -> str:
         return name_in(self.owner, self.module)
 
-    def _check(self, problem: Attending) -> None:
-        positions = Positions.of(problem)
-        if reading.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
+    def _check(self, problem: Attention) -> None:
+        positions = Positions.of(problem, self.heads)
+        if attributes.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
             raise UnsupportedError(
-                f"{self.path} attends the keys of another sequence, where {problem.spec()!r} has no meaning; leave "
-                "it out with layers="
+                f"{self.path} attends the keys of another sequence, where {problem.spec()!r} is undefined; leave the "
+                "layer out with layers="
             )
 
 
@@ -162,12 +161,12 @@ def base_of(owner: nn.Module) -> nn.Module:
 
 
 def name_in(owner: nn.Module, module: nn.Module) -> str:
-    """The path of a layer in a config's entry, which is the same with any head for a task."""
+    """The path of a layer in a config's entry; it does not depend on the head for a task."""
     for model in (base_of(owner), owner):
         for path, candidate in model.named_modules():
             if candidate is module:
                 return str(path)
-    raise UnsupportedError(f"{type(module).__name__} is no part of {type(owner).__name__}")
+    raise UnsupportedError(f"{type(owner).__name__} does not contain this {type(module).__name__}")
 
 
 def _converted(owner: nn.Module) -> Iterator[nn.Module]:

@@ -1,4 +1,4 @@
-"""Queries, keys and values of one packed linear map, projected as far as an attention asks for them."""
+"""Queries, keys and values of one packed linear map, projected only as far as the attention needs them."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ class PackedSource:
 
 
 def plain(projection: nn.Module) -> bool:
-    """Whether a projection may be cut: an nn.Linear itself (no LoRA, not quantised), which nobody watches."""
+    """Whether a projection may be cut: a plain nn.Linear (no LoRA, not quantised) without hooks."""
     watched = projection._forward_hooks or projection._forward_pre_hooks
     return type(projection) is nn.Linear and not watched

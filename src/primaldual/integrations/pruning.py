@@ -9,13 +9,11 @@ import torch
 from torch import nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations.sites import Attending
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.attention import Attention
 
 
 def keep_outputs(projection: nn.Module, heads: Sequence[int], head_dim: int, packs: int = 1) -> None:
-    """Keep some heads of what a linear map gives: ``packs`` x heads x head_dim numbers.
+    """Keep some heads in the outputs of a linear map: ``packs`` x heads x head_dim numbers.
 
     Raises:
         UnsupportedError: another kind of map (quantised, LoRA).
@@ -28,7 +26,7 @@ def keep_outputs(projection: nn.Module, heads: Sequence[int], head_dim: int, pac
 
 
 def keep_inputs(projection: nn.Module, heads: Sequence[int], head_dim: int) -> None:
-    """Keep some heads of what a linear map takes: heads x head_dim numbers.
+    """Keep some heads in the inputs of a linear map: heads x head_dim numbers.
 
     Raises:
         UnsupportedError: another kind of map (quantised, LoRA).
@@ -38,7 +36,7 @@ def keep_inputs(projection: nn.Module, heads: Sequence[int], head_dim: int) -> N
 
 
 def check_prunable(*projections: nn.Module) -> None:
-    """Raise UnsupportedError unless all are plain linear maps, whose rows and columns can go."""
+    """Raise UnsupportedError unless all are plain linear maps, whose rows and columns can be removed."""
     for projection in projections:
         _axis(projection)
 
@@ -47,7 +45,7 @@ def check_heads(keep: Sequence[int], count: int) -> list[int]:
     """Numbers of heads that stay, as a list.
 
     Raises:
-        ArgumentError: none, one twice, or one that there is not.
+        ArgumentError: no heads, repeated heads, or heads that do not exist.
     """
     heads = list(keep)
     if not heads or len(set(heads)) < len(heads) or not set(heads) <= set(range(count)):
@@ -59,42 +57,26 @@ def key_heads(keep: Sequence[int], count: int, kv_count: int) -> list[int]:
     """The heads of keys that the query heads ``keep`` attend, where ``count / kv_count`` share each.
 
     Raises:
-        UnsupportedError: query heads of which others stay or go than those that share their keys.
+        UnsupportedError: only some of the query heads that share keys would stay.
     """
     sharing = count // kv_count
     kept = sorted({head // sharing for head in keep})
     whole = [head for kv_head in kept for head in range(kv_head * sharing, (kv_head + 1) * sharing)]
     if sharing > 1 and list(keep) != whole:
         raise UnsupportedError(
-            f"every {sharing} heads share keys and can only go or stay together, in their order; got {list(keep)} of "
-            f"{count} to keep"
+            f"every {sharing} heads share keys and can only stay or go together, in order; got {list(keep)} of "
+            f"{count} heads to keep"
         )
     return list(keep) if sharing == 1 else kept
 
 
-def pruned_problem(problem: Attending, keep: Sequence[int], count: int) -> Attending:
+def pruned_problem(problem: Attention, keep: Sequence[int], count: int) -> Attention:
     """A copy of the problem of ``count`` heads with some of them, in the order given.
 
     Raises:
         ArgumentError: as :func:`check_heads`.
     """
-    heads = check_heads(keep, count)
-    if isinstance(problem, HeadGroups):
-        pairs = []
-        for part, members in problem.problems():
-            local = [members.index(head) for head in heads if head in members]
-            stay = [place for place, head in enumerate(heads) if head in members]
-            if stay:
-                pairs.append((_pruned(part, local, len(members)), stay))
-        return pairs[0][0] if len(pairs) == 1 else HeadGroups(pairs)
-    return _pruned(problem, heads, count)
-
-
-def _pruned(problem: PrimalProblem, members: list[int], heads: int) -> PrimalProblem:
-    copy = deepcopy(problem)
-    for part in copy.parts():
-        part.keep_heads(members, heads)
-    return copy
+    return deepcopy(problem).keep_heads(check_heads(keep, count), count)
 
 
 def _axis(projection: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""timm's Attention with a problem in the place of softmax."""
+"""timm's Attention with a primal problem in place of softmax."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ from functools import cache
 from typing import Any, cast
 
 import torch
-from timm.layers.attention import Attention
+from timm.layers.attention import Attention as TimmAttention
 from torch import Tensor, nn
 
 from primaldual.integrations.packed_projection import PackedSource, plain
-from primaldual.integrations.sites import Attending
 from primaldual.integrations.timm_positions import (
     Positions,
     SquareImage,
     lay_out,
-    needs_positions,
-    pools,
-    stated_layout,
 )
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import from_torch_mask, read_mask
 from primaldual.nn.inputs import clean
+from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 
@@ -44,31 +41,31 @@ def _reduce(cls: AttentionClass) -> str | tuple[Any, ...]:
 copyreg.pickle(AttentionClass, _reduce)
 
 
-class PrimalDualAttention(Attention, metaclass=AttentionClass):
+class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
     """timm's Attention of any primal problem: a sum of heads, each a support vector regression.
 
     Constructor, parameters and their names are timm's, and so state_dicts load either way; what the problem learns
     is added under ``problem``. A state_dict without it leaves the problem as it is.
 
     Attributes:
-        problem: what mixes the heads.
-        positions: what says how the tokens of a call lie, None where it does not matter or the problem says it.
+        problem: the attention of the heads.
+        positions: states how the tokens of a call lie; None where it does not matter or the problem states it.
     """
 
-    problem: Attending
+    problem: Attention
     positions: Positions | None
 
-    __signature__ = inspect.signature(Attention)
+    __signature__ = inspect.signature(TimmAttention)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         attention, layout = type(self).made_from or ("softmax", None)
         problem = deepcopy(preset(attention)).bind(self.num_heads, self.head_dim)
-        stated = stated_layout(problem)
+        stated = problem.parts().layout
         self.positions = None
         if stated != SEQUENCE or layout is not None:
-            lay_out(problem, layout if stated == SEQUENCE and layout is not None else stated)
-        elif needs_positions(problem, self.num_heads):
+            lay_out(problem, self.num_heads, layout if stated == SEQUENCE and layout is not None else stated)
+        elif problem.parts().needs_layout(self.num_heads):
             self.positions = SquareImage()
         self.problem = like(problem, self)
 
@@ -81,7 +78,7 @@ class PrimalDualAttention(Attention, metaclass=AttentionClass):
             is_causal: query i attends no key after its own position (as well as what the mask says).
 
         Returns:
-            (batch, N, dim); a token with nobody to attend to gets what the output projection makes of 0.
+            (batch, N, dim); a token that attends no key gets the output projection of 0.
 
         Raises:
             ShapeError: a mask that does not fit, or another number of tokens than the layout has.
@@ -89,7 +86,7 @@ class PrimalDualAttention(Attention, metaclass=AttentionClass):
         """
         batch, length, _ = x.shape
         if self.positions is not None:
-            lay_out(self.problem, self.positions.layout(length))
+            lay_out(self.problem, self.num_heads, self.positions.layout(length))
         mask = None if attn_mask is None else _may_attend(attn_mask)
         attendable = read_mask(mask, is_causal, batch, self.num_heads, length, length)
         alike = attendable.pairs is None and (attendable.keys is None or attendable.keys.shape[1] == 1)
@@ -97,7 +94,10 @@ class PrimalDualAttention(Attention, metaclass=AttentionClass):
         if alike and attendable.keys is not None:
             x, keys, _ = clean((x, x, x), attendable)
         dropout_p = self.attn_drop.p if self.training else 0.0
-        if alike and pools(self.problem, self.num_heads) and pools_before_projecting(self):
+        pooled = any(
+            part.subset.pools(len(members)) for part, members in self.problem.problems(self.num_heads)
+        )
+        if alike and pooled and pools_before_projecting(self):
             source = PackedSource(keys, self.qkv, self.num_heads, self.head_dim)
             mixed = self.problem(self.q_norm(source.query(x)), source, attendable, dropout_p)
         else:
@@ -178,13 +178,13 @@ def _may_attend(mask: Tensor) -> Tensor:
     return mask if mask.dtype == torch.bool else from_torch_mask(mask, "attn_mask")
 
 
-def pools_before_projecting(layer: Attention) -> bool:
+def pools_before_projecting(layer: TimmAttention) -> bool:
     """Whether means of inputs give the means of keys: nothing but a plain linear map lies between."""
     return type(layer.k_norm) is nn.Identity and plain(layer.qkv)
 
 
-def like(problem: Attending, layer: Attention) -> Attending:
-    """A problem where a layer is, of its precision and in its mode."""
+def like(problem: Attention, layer: TimmAttention) -> Attention:
+    """Move a problem to a layer's device, precision and mode."""
     weight = layer.proj.weight
     dtype = weight.dtype if weight.is_floating_point() else None
     return problem.to(device=weight.device, dtype=dtype).train(layer.training)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
-from timm.layers.attention import Attention
+from timm.layers.attention import Attention as TimmAttention
 from torch import nn
 
 from primaldual.errors import UnsupportedError
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs, pruned_problem
-from primaldual.integrations.sites import Attending, AttentionSite
 from primaldual.integrations.timm_attention import (
     PrimalDualAttention,
     attention_class,
@@ -22,33 +22,31 @@ from primaldual.integrations.timm_positions import (
     EmbeddedImage,
     Positions,
     UnknownLayout,
-    groups,
-    needs_positions,
     size,
-    stated_layout,
     unknown,
 )
 from primaldual.kernels.layout import SEQUENCE, Layout
+from primaldual.primal.attention import Attention
 
 __all__ = ["TimmSite", "attention_class", "find"]
 
 
 def find(model: nn.Module) -> list[AttentionSite]:
-    """Every timm Attention, converted or not; classes of their own (EVA, Swin, pooling heads) are none of these."""
+    """Every timm Attention, converted or not; models with attention classes of their own (EVA, Swin) have none."""
     return [
         TimmSite(model, path)
         for path, module in model.named_modules()
-        if type(module) is Attention or isinstance(module, PrimalDualAttention)
+        if type(module) is TimmAttention or isinstance(module, PrimalDualAttention)
     ]
 
 
 class TimmSite(AttentionSite):
-    """A timm Attention, or what it is turned into: the same object, with another class and a problem."""
+    """A timm Attention; conversion gives the same object another class and a problem."""
 
     @property
-    def layer(self) -> Attention:
+    def layer(self) -> TimmAttention:
         """The layer as it is now."""
-        return cast("Attention", self.module)
+        return cast("TimmAttention", self.module)
 
     @property
     def heads(self) -> int:
@@ -74,14 +72,14 @@ class TimmSite(AttentionSite):
         return None if self.layer.fused_attn or math.isclose(scale, usual) else scale
 
     @property
-    def problem(self) -> Attending | None:
+    def problem(self) -> Attention | None:
         return self.layer.problem if isinstance(self.layer, PrimalDualAttention) else None
 
     @property
     def pools_before_projecting(self) -> bool:
         return pools_before_projecting(self.layer)
 
-    def convert(self, problem: Attending) -> None:
+    def convert(self, problem: Attention) -> None:
         layer, positions = self.layer, self._positions(problem)
         if isinstance(layer, PrimalDualAttention):
             _forget(layer)
@@ -95,14 +93,14 @@ class TimmSite(AttentionSite):
         if isinstance(layer, PrimalDualAttention) and type(layer) is PrimalDualAttention:
             _forget(layer)
             del layer.problem, layer.positions
-            self.layer.__class__ = Attention
+            self.layer.__class__ = TimmAttention
 
     def prune(self, keep: Sequence[int]) -> None:
         layer, gate = self.layer, getattr(self.layer, "gate", None)
         if type(layer.norm) is not nn.Identity:
             raise UnsupportedError(
-                f"{self.path} has a {type(layer.norm).__name__} over all heads together (scale_norm), which heads "
-                "that go would change for those that stay"
+                f"{self.path} has a {type(layer.norm).__name__} over all heads together (scale_norm), so removing "
+                "some heads would change the others"
             )
         outputs = [layer.qkv] if gate is None else [layer.qkv, gate]
         check_prunable(*outputs, layer.proj)
@@ -114,14 +112,14 @@ class TimmSite(AttentionSite):
         layer.num_heads = len(keep)
         layer.attn_dim = len(keep) * layer.head_dim
 
-    def _positions(self, problem: Attending) -> Positions | None:
-        """What will say how tokens lie, None if the problem says it or does not care."""
+    def _positions(self, problem: Attention) -> Positions | None:
+        """States how tokens lie; None where the problem states it, or where it does not matter."""
         asking = []
-        for part, count in groups(problem, self.heads):
-            needed = needs_positions(part, count)
+        for part, members in problem.problems(self.heads):
+            needed = part.parts().needs_layout(len(members))
             if isinstance(part.subset.layout, UnknownLayout):
                 part.subset.lay_out(SEQUENCE)
-                part.subset.lay_out(stated_layout(part))
+                part.subset.lay_out(part.parts().layout)
                 if needed and part.subset.layout == SEQUENCE:
                     raise unknown()
             if needed:

@@ -8,22 +8,18 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from primaldual.errors import ShapeError, UnsupportedError
-from primaldual.integrations.sites import Attending
-from primaldual.kernels.layout import SEQUENCE, Layout
-from primaldual.primal.depthwise import DepthwiseConvolution
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.subsets import Subset
+from primaldual.kernels.layout import Layout
+from primaldual.primal.attention import Attention
 
 MOST_LONE_TOKENS = 8
-"""Most tokens that are taken for lone ones; with more, an image that is no square could pass for one."""
+"""Largest number of lone tokens that is guessed; with more, other images could be mistaken for square ones."""
 
 
 class Positions(Protocol):
-    """What says how the tokens of a call lie."""
+    """States how the tokens of a call lie."""
 
     def layout(self, length: int) -> Layout:
-        """The layout of so many tokens."""
+        """The layout of ``length`` tokens."""
 
 
 class SquareImage:
@@ -39,8 +35,8 @@ class SquareImage:
         side = isqrt(length)
         if side == 0 or length - side * side > MOST_LONE_TOKENS:
             raise ShapeError(
-                f"{length} tokens are no square of patches behind at most {MOST_LONE_TOKENS} lone tokens; "
-                "say how they lie: layout=Layout(grid=..., prefix=...), or Layout() for a plain sequence"
+                f"{length} tokens are not a square of patches behind at most {MOST_LONE_TOKENS} lone tokens; "
+                "state their layout: layout=Layout(grid=..., prefix=...), or Layout() for a plain sequence"
             )
         return Layout((side, side), length - side * side)
 
@@ -48,8 +44,8 @@ class SquareImage:
 class EmbeddedImage:
     """The grid of the image that a model has embedded.
 
-    That is ``embedding.grid_size``, which ``set_input_size`` changes; models with ``dynamic_img_size`` take images
-    of any size, so there the grids that have passed are remembered, by their number of patches.
+    That is ``embedding.grid_size``, which ``set_input_size`` changes. Models with ``dynamic_img_size`` take images
+    of any size; for these the grids seen so far are remembered by their number of patches.
 
     Args:
         embedding: the model's ``patch_embed``.
@@ -82,23 +78,23 @@ class EmbeddedImage:
 
 
 class UnknownLayout(Layout):
-    """The layout of tokens of which the model says nothing: fine for all who do not ask."""
+    """The layout of a model that does not state it: an error for whoever reads it."""
 
     def __init__(self) -> None:
-        """Without a grid or a prefix."""
+        """Neither a grid nor a prefix is known."""
 
     @property
     def grid(self) -> tuple[int, int] | None:
-        """What nobody knows."""
+        """Unknown."""
         raise unknown()
 
-    prefix = grid  # type: ignore[assignment] # nor that
+    prefix = grid  # type: ignore[assignment] # reading it raises as well
 
 
 def unknown() -> UnsupportedError:
-    """The error that says so."""
+    """The error for a layout that is needed and unknown."""
     return UnsupportedError(
-        "the model does not say how its tokens lie; give layout=Layout(grid=..., prefix=...), or layout=Layout() "
+        "the model does not state the layout of its tokens; give layout=Layout(grid=..., prefix=...), or layout=Layout() "
         "for a plain sequence"
     )
 
@@ -109,38 +105,8 @@ def size(embedding: nn.Module) -> tuple[int, int]:
     return int(grid[0]), int(grid[1])
 
 
-def groups(problem: Attending, heads: int) -> list[tuple[PrimalProblem, int]]:
-    """The problems of a layer, each with its number of heads."""
-    if isinstance(problem, HeadGroups):
-        return [(part, len(members)) for part, members in problem.problems()]
-    return [(problem, heads)]
-
-
-def pools(problem: Attending, heads: int) -> bool:
-    """Whether some of the heads are fitted on pooled pairs."""
-    return any(
-        scale != 1 for part, count in groups(problem, heads) for scale in part.subset.head_scales(count)
-    )
-
-
-def needs_positions(problem: PrimalProblem, heads: int) -> bool:
-    """Whether it matters how positions lie: pooled heads, convolutions."""
-    convolves = any(isinstance(part, DepthwiseConvolution) for part in problem.modules())
-    return convolves or pools(problem, heads)
-
-
-def stated_layout(problem: PrimalProblem) -> Layout:
-    """The layout that a problem states itself, in its subset or in a convolution; else a plain sequence."""
-    if problem.subset.layout != SEQUENCE:
-        return problem.subset.layout
-    for part in problem.modules():
-        if isinstance(part, DepthwiseConvolution) and part.grid is not None:
-            return Layout(part.grid, part.prefix)
-    return SEQUENCE
-
-
-def lay_out(problem: Attending, layout: Layout) -> None:
-    """Say how positions lie, to all subsets of a problem."""
-    for part in problem.modules():
-        if isinstance(part, Subset) and part.layout != layout:
-            part.lay_out(layout)
+def lay_out(attention: Attention, heads: int, layout: Layout) -> None:
+    """Tell all subsets of an attention how positions lie."""
+    for problem, _ in attention.problems(heads):
+        if problem.subset.layout != layout:
+            problem.subset.lay_out(layout)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.pruning import (
     check_heads,
     check_prunable,
@@ -17,8 +18,8 @@ from primaldual.integrations.pruning import (
     key_heads,
     pruned_problem,
 )
-from primaldual.integrations.sites import Attending, AttentionSite
 from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.attention import Attention
 
 INPUTS = ("q_proj", "k_proj", "v_proj")
 PARAMETERS = {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias"}
@@ -26,14 +27,14 @@ PARAMETERS = {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight
 
 
 class ConvertedMultiheadAttention(MultiheadAttention):
-    """A layer in the place of an nn.MultiheadAttention, which it can turn back into.
+    """A layer that replaces an nn.MultiheadAttention, and can be turned back into it.
 
     In an nn.TransformerEncoder, padded sequences are packed in evaluation as they were before, so that its outputs
     there are exactly 0 at the padding, and its final norm's of 0; in training they are whatever comes out, as in torch.
     """
 
     @classmethod
-    def of(cls, layer: nn.MultiheadAttention, problem: Attending) -> ConvertedMultiheadAttention:
+    def of(cls, layer: nn.MultiheadAttention, problem: Attention) -> ConvertedMultiheadAttention:
         """A layer with copies of the weights of another one; no random number is drawn."""
         made = cls(
             layer.embed_dim,
@@ -110,7 +111,7 @@ class ConvertedMultiheadAttention(MultiheadAttention):
 
 
 def find(model: nn.Module) -> list[AttentionSite]:
-    """Every nn.MultiheadAttention, and every layer of ours, also one that stands in the place of such."""
+    """Every nn.MultiheadAttention, and every MultiheadAttention of this library, converted ones included."""
     return [
         TorchSite(model, path)
         for path, module in model.named_modules()
@@ -119,7 +120,7 @@ def find(model: nn.Module) -> list[AttentionSite]:
 
 
 class TorchSite(AttentionSite):
-    """An nn.MultiheadAttention, or what it became; or a MultiheadAttention of ours.
+    """An nn.MultiheadAttention before or after conversion, or a MultiheadAttention of this library.
 
     The module that everybody refers to stays, whatever it is at the moment, so a layer may be shared, be the model
     itself, and have hooks.
@@ -145,7 +146,7 @@ class TorchSite(AttentionSite):
         return self.module.head_dim
 
     @property
-    def problem(self) -> Attending | None:
+    def problem(self) -> Attention | None:
         module = self.module
         return module.problem if isinstance(module, MultiheadAttention) else None
 
@@ -173,7 +174,7 @@ class TorchSite(AttentionSite):
         tied = self._tied()
         return f"weights that {tied} has too, and conversion would untie them" if tied else None
 
-    def convert(self, problem: Attending) -> None:
+    def convert(self, problem: Attention) -> None:
         module = self.module
         if isinstance(module, nn.MultiheadAttention):
             _become(module, ConvertedMultiheadAttention.of(module, problem))
@@ -226,7 +227,7 @@ class TorchSite(AttentionSite):
 
 
 def _become(module: nn.Module, other: nn.Module) -> None:
-    """Make a module another one, for all who refer to it; its hooks stay."""
+    """Turn a module into another one in place, so that every reference sees it; its hooks stay."""
     hooks = {name: value for name, value in vars(module).items() if "hook" in name}
     attributes = {**vars(other), **hooks}
     module.__class__ = type(other)
@@ -234,9 +235,9 @@ def _become(module: nn.Module, other: nn.Module) -> None:
     vars(module).update(attributes)
 
 
-def _attend_with(layer: MultiheadAttention, problem: Attending) -> None:
+def _attend_with(layer: MultiheadAttention, problem: Attention) -> None:
     weight = layer.out_proj.weight
-    if isinstance(weight, Tensor):  # quantised maps have a method there
+    if isinstance(weight, Tensor):  # on quantised layers ``weight`` is a method
         problem.to(device=weight.device, dtype=weight.dtype)
     problem.train(layer.training)
     layer.register_module("problem", problem)

@@ -1,4 +1,4 @@
-"""Change a model's structure wholly or not at all, or only for a while."""
+"""Change a model's structure completely or not at all, or only temporarily."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 
 from torch import nn
 
-from primaldual.integrations.sites import Attending, AttentionSite
+from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.primal.attention import Attention
 
 _REGISTRIES = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
 """Where a module keeps its parameters, buffers, modules and hooks."""
 
 
 def snapshot(model: nn.Module) -> Callable[[], None]:
-    """What puts every module, and every configuration that modules share, back to what it is now.
+    """A function that restores the present state of every module and of every configuration that modules share.
 
-    Put back are classes, attributes, and which parameters, modules and hooks stand where; the numbers in tensors
-    are not copied, so whoever changes them in place must put them back.
+    It restores classes, attributes, and the places of parameters, modules and hooks. The numbers in tensors are not
+    copied: code that changes them in place must restore them itself.
     """
     modules = [(module, type(module), dict(vars(module)), _registries(module)) for module in model.modules()]
     configs = {
@@ -50,15 +51,15 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
         raise
 
 
-def place_all(sites: Sequence[AttentionSite], problems: Sequence[Attending]) -> Callable[[], None]:
-    """Convert all sites, or none: after an error every module is what it was.
+def place_all(sites: Sequence[AttentionSite], problems: Sequence[Attention]) -> Callable[[], None]:
+    """Convert all sites, or none: after an error every module is restored.
 
     Args:
         sites: of one model.
         problems: one for each.
 
     Returns:
-        What undoes it, exactly: the modules and parameters of before are back.
+        A function that undoes the conversion exactly, with the former modules and parameters.
     """
     with ExitStack() as stack:
         if sites:
@@ -74,8 +75,8 @@ def place_all(sites: Sequence[AttentionSite], problems: Sequence[Attending]) -> 
 
 
 @contextmanager
-def placed(sites: Sequence[AttentionSite], problems: Sequence[Attending]) -> Iterator[None]:
-    """All sites converted, and at the end every module what it was."""
+def placed(sites: Sequence[AttentionSite], problems: Sequence[Attention]) -> Iterator[None]:
+    """Convert all sites, and restore every module at the end."""
     undo = place_all(sites, problems)
     try:
         yield

@@ -80,7 +80,7 @@ def _implied_by_causal(pairs: Tensor) -> bool:
 
 
 def clean(inputs: QueryKeyValue, attendable: Attendable) -> QueryKeyValue:
-    """Zero padded keys and values, and what is not finite in padded queries of self-attention.
+    """Zero padded keys and values, and non-finite numbers in padded queries of self-attention.
 
     NaN in the padding then reaches neither outputs nor the gradients of the projections.
     """

@@ -229,7 +229,7 @@ class MultiheadAttention(nn.Module):
         Args:
             state: from :meth:`init_state`; changed in place.
             inputs: (n, batch, embed_dim), batch first if so set.
-            valid: bool (batch, n), False = no token; padding takes no place.
+            valid: bool (batch, n), False = no token; padding is skipped and does not advance positions.
 
         Returns:
             As ``inputs``; at padding, the output projection of 0.

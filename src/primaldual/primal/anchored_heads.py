@@ -135,6 +135,11 @@ class AnchoredHeads(PooledHeads):
             found = anchored_pool(key, value, scores, heads.scale, mask, self.layout)
         return MaskedPairs(found[0], found[1], query_length, Attendable(keys=found[3]), log_weight=found[2])
 
+    def anchor_at(self, slopes: Tensor) -> None:
+        if self.anchor is not None:
+            with torch.no_grad():
+                self.anchor.copy_(slopes)
+
     def _scores(self, key: Tensor, heads: HeadSet) -> Tensor:
         """s_j of the keys, (batch, heads, N, 1)."""
         if self.anchor is None:

@@ -14,7 +14,7 @@ from primaldual.primal.sources import KeyValueSource
 
 
 class Attention(nn.Module, ABC):
-    """An attention of several heads; :class:`PrimalProblem` and :class:`HeadGroups` are the two kinds."""
+    """An attention of several heads: of one problem, or of several that divide the heads among them."""
 
     @abstractmethod
     def spec(self) -> str:

@@ -20,7 +20,7 @@ from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
-from primaldual.primal.transforms import Transform
+from primaldual.primal.transforms import AffineMap, Transform
 
 SCALES = ("inv_std", "none")
 
@@ -254,6 +254,19 @@ class BatchNormalization(Transform):
         if self.running and not self.training:
             return NormalizedByAverages(self, heads, exact)
         return None if exact else NormalizedByPrefix(self, heads)
+
+    @property
+    def fixed_at_inference(self) -> bool:
+        return self.running
+
+    def affine(self, heads: int) -> AffineMap:
+        if self.averages is None:
+            return super().affine(heads)
+        self.averages.check_seen()
+        mean, variance = (each[0, :, 0] for each in self.averages.of(list(range(heads)), torch.float64)[:2])
+        beta = self.beta if self.head_beta is None else self.head_beta.detach().double().unsqueeze(-1)
+        inverse = (variance + self.eps).rsqrt() if self.scale == "inv_std" else torch.ones_like(variance)
+        return AffineMap(beta * mean, inverse)
 
 
 def _fusible(query: Tensor, key: Tensor) -> bool:

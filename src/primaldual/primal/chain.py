@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Self, cast
 
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental, InTurn
 from primaldual.primal.head_sets import HeadSet
@@ -48,73 +50,86 @@ class Chain(Transform):
         self.mixes_queries = transforms[0].mixes_queries
         self.uses_statistics = any(transform.uses_statistics for transform in transforms)
         self.repeatable = all(transform.repeatable for transform in transforms)
+        self.neighbours = any(transform.neighbours for transform in transforms)
+        self.two_dimensional = any(transform.two_dimensional for transform in transforms)
         self.transforms = nn.ModuleList(transforms)
 
-    def steps(self) -> list[Transform]:
+    def _parts(self) -> list[Transform]:
         """T_1, ..., T_n."""
         return cast("list[Transform]", list(self.transforms))
 
+    def steps(self) -> list[Transform]:
+        return [step for transform in self._parts() for step in transform.steps()]
+
+    @property
+    def layout(self) -> Layout:
+        return next((step.layout for step in self._parts() if step.layout != SEQUENCE), SEQUENCE)
+
+    @property
+    def keeps_queries(self) -> bool:
+        return all(step.keeps_queries for step in self._parts())
+
     def spec(self) -> str:
-        return "+".join(filter(None, (transform.spec() for transform in self.steps())))
+        return "+".join(filter(None, (transform.spec() for transform in self._parts())))
 
     def bind(self, heads: int, head_dim: int) -> Self:
-        for transform in self.steps():
+        for transform in self._parts():
             transform.bind(heads, head_dim)
         return self
 
     def keep_heads(self, members: list[int], heads: int) -> None:
-        for transform in self.steps():
+        for transform in self._parts():
             transform.keep_heads(members, heads)
 
     @property
     def observes(self) -> bool:
-        return any(transform.observes for transform in self.steps())
+        return any(transform.observes for transform in self._parts())
 
     def observe(self, training: TrainingSet, heads: HeadSet) -> None:
-        *former, last = self.steps()
+        *former, last = self._parts()
         for transform in former:
             transform.observe(training, heads)
             training = _changed_keys(transform, training, heads)
         last.observe(training, heads)
 
     def operations(self, pairs: int, queries: int, head_dim: int) -> int:
-        return sum(transform.operations(pairs, queries, head_dim) for transform in self.steps())
+        return sum(transform.operations(pairs, queries, head_dim) for transform in self._parts())
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
-        for transform in self.steps():
+        for transform in self._parts():
             query, keys = transform.dense(query, keys, valid, heads)
         return query, keys
 
     def shared_refusal(self, kind: Kind) -> str | None:
-        return _first_refusal(self.steps(), kind)
+        return _first_refusal(self._parts(), kind)
 
     def query_refusal(self, kind: Kind) -> str | None:
-        *former, last = self.steps()
+        *former, last = self._parts()
         return _first_refusal(former, kind) or last.query_refusal(kind)
 
     def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
-        for transform in self.steps():
+        for transform in self._parts():
             query, training = transform.shared(query, training, heads)
         return query, training
 
     def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
-        *former, last = self.steps()
+        *former, last = self._parts()
         for transform in former:
             query, training = transform.shared(query, training, heads)
         return last.into_query(query, training, heads)
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
-        return self.steps()[0].dense_queries(query, allowed, heads)
+        return self._parts()[0].dense_queries(query, allowed, heads)
 
     def mix_queries(self, query: Tensor, attendable: Attendable, heads: HeadSet) -> Tensor:
-        return self.steps()[0].mix_queries(query, attendable, heads)
+        return self._parts()[0].mix_queries(query, attendable, heads)
 
     def formula(self, style: str) -> list[str]:
         names = [f"T_{step}(" for step in range(1, len(self.transforms) + 1)]
         whole = "".join(reversed(names)) + "x" + ")" * len(names)
         each = [
             re.sub(r"(?<!\w)T\(", name, line)
-            for transform, name in zip(self.steps(), names, strict=True)
+            for transform, name in zip(self._parts(), names, strict=True)
             for line in transform.formula(style)
         ]
         if style == "latex":
@@ -123,13 +138,22 @@ class Chain(Transform):
 
     @property
     def shift_equivariant(self) -> bool:
-        return all(transform.shift_equivariant for transform in self.steps())
+        return all(transform.shift_equivariant for transform in self._parts())
 
     def incremental(self, heads: HeadSet, exact: bool) -> Incremental | None:
-        last = self.steps()[-1]
-        steps = [transform.incremental(heads, exact or transform is not last) for transform in self.steps()]
+        last = self._parts()[-1]
+        steps = [transform.incremental(heads, exact or transform is not last) for transform in self._parts()]
         found = [step for step in steps if step is not None]
         return InTurn(found) if len(found) == len(steps) else None
+
+
+def in_turn(transforms: Sequence[Transform]) -> Transform:
+    """One transform that applies the given ones from left to right; a single one is returned as it is.
+
+    Raises:
+        ArgumentError: no transform.
+    """
+    return transforms[0] if len(transforms) == 1 else Chain(*transforms)
 
 
 def _first_refusal(transforms: list[Transform], kind: Kind) -> str | None:

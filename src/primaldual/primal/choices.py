@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
 from primaldual.primal.subsets import Subset
@@ -21,6 +22,16 @@ class Choices(NamedTuple):
     def spec(self) -> str:
         """The problem as a spec."""
         return "+".join(filter(None, (part.spec() for part in self))) or "softmax"
+
+    @property
+    def layout(self) -> Layout:
+        """How positions lie, as far as the parts say: the subset, or a transform over a grid."""
+        grids = [step.layout for step in self.transform.steps() if step.layout.grid is not None]
+        return grids[0] if self.subset.layout == SEQUENCE and grids else self.subset.layout
+
+    def needs_layout(self, heads: int) -> bool:
+        """Whether it matters how positions lie: to pooled pairs, and to transforms over neighbours."""
+        return self.transform.neighbours or self.subset.pools(heads)
 
     def softmax_scale(self, head_dim: int) -> float | None:
         """The factor on the scores where the attention is a softmax of them, else None."""

@@ -90,7 +90,7 @@ class Convolution2d(DepthwiseConvolution):
         prefix: tokens in front that stay as they are and are seen by no other; default the subset's.
 
     Raises:
-        ArgumentError: a kernel size that is not odd, a flag that is not a bool, a grid or prefix that is none.
+        ArgumentError: a kernel size that is not odd, a flag that is not a bool, an invalid grid or prefix.
             When it is used: another grid or prefix than the subset's.
         ShapeError: when it is used, a number of positions that is not the grid's, or no square.
 
@@ -102,6 +102,7 @@ class Convolution2d(DepthwiseConvolution):
 
     name = "conv2d"
     dimensions = 2
+    two_dimensional = True
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class DepthwiseConvolution(Transform):
     dimensions: ClassVar[int]
     causal = False
     repeatable = True
+    neighbours = True
 
     def __init__(self, kernel_size: int, queries: bool, own: Layout) -> None:
         super().__init__()
@@ -50,6 +51,14 @@ class DepthwiseConvolution(Transform):
     def taps(self) -> tuple[int, int]:
         """Rows and columns of a filter."""
         return (1 if self.dimensions == 1 else self.kernel_size), self.kernel_size
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.grid, self.prefix)
+
+    @property
+    def keeps_queries(self) -> bool:
+        return not self.queries
 
     def positions(self, heads: HeadSet, length: int) -> Layout:
         """How ``length`` unpooled positions lie, from what the transform and the subset say."""

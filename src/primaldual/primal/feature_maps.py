@@ -1,11 +1,15 @@
 """Feature maps Phi: the kernel kappa(x, y) = Phi(x) . Phi(y), and Phi itself where it is finite."""
 
+from __future__ import annotations
+
 import math
+from copy import deepcopy
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.primal.parts import Part
 
 
@@ -48,6 +52,25 @@ class FeatureMap(Part):
         del head_dim
         return 0
 
+    facts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "score_scale": ("kernel", "log_kernel"),
+        "rescaled": ("kernel", "log_kernel"),
+        "positive_semidefinite": ("kernel", "log_kernel"),
+        "log_kernel": ("kernel",),
+        "features": ("kernel",),
+        "feature_count": ("kernel",),
+    }
+
+    def rescaled(self, scale: float) -> FeatureMap:
+        """The feature map of a layer that multiplies its scores by ``scale``; a factor that it states itself stands.
+
+        Raises:
+            UnsupportedError: the kernel is not exponential in the scores.
+        """
+        raise UnsupportedError(
+            f"scores with a scale of {scale:g} need the exponential kernel; got {(self.spec() or type(self).__name__)!r}"
+        )
+
 
 class Exponential(FeatureMap):
     """kappa(x, y) = exp(x . y / sqrt(D)); with the sum of kernels as normaliser this is softmax.
@@ -62,15 +85,20 @@ class Exponential(FeatureMap):
         ArgumentError: a scale that is not a positive number.
     """
 
+    name = ""
     positive_semidefinite = True
 
     def __init__(self, *, scale: float | None = None) -> None:
         super().__init__()
+        self._set_scale(scale)
+
+    def _set_scale(self, scale: float | None) -> None:
         number = isinstance(scale, int | float) and not isinstance(scale, bool)
         if scale is not None and (not number or not 0 < scale < math.inf):
             raise ArgumentError(f"scale must be a positive number; got {scale}")
         self.scale = scale
-        self.name = "" if scale is None else "softmax"
+        if scale is not None and not self.name:
+            self.name = "softmax"
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         return self.log_kernel(query, key).exp()
@@ -82,6 +110,13 @@ class Exponential(FeatureMap):
 
     def score_scale(self, head_dim: int) -> float:
         return head_dim**-0.5 if self.scale is None else self.scale
+
+    def rescaled(self, scale: float) -> Self:
+        if self.scale is not None:
+            return self
+        changed = deepcopy(self)
+        changed._set_scale(scale)
+        return changed
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":

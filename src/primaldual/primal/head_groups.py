@@ -59,11 +59,11 @@ class HeadGroups(Attention):
     def keep_heads(self, members: list[int], heads: int) -> Attention:
         kept = []
         for problem, own in self.problems(heads):
-            left = [head for head in own if head in members]
+            left = [head for head in members if head in own]
             if left:
                 problem.keep_heads([own.index(head) for head in left], len(own))
-                kept.append((problem, [members.index(head) for head in left]))
-        return kept[0][0] if len(kept) == 1 else HeadGroups(kept)
+                kept.append((problem, [place for place, head in enumerate(members) if head in own]))
+        return joined(kept)
 
     def compute_source(
         self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
@@ -107,6 +107,17 @@ class HeadGroups(Attention):
         joined = torch.cat(list(parts), 1)
         order = [head for members in self.members for head in members]
         return joined[:, selection([order.index(head) for head in range(self.count)])]
+
+
+def joined(groups: Iterable[tuple[PrimalProblem, Sequence[int]]]) -> Attention:
+    """The attention whose heads solve these problems: a problem that has all heads itself, else :class:`HeadGroups`.
+
+    Raises:
+        ArgumentError: as :class:`HeadGroups`.
+    """
+    made = HeadGroups(groups)
+    pairs = list(made.problems())
+    return pairs[0][0] if len(pairs) == 1 else made
 
 
 def _of_heads(

@@ -11,7 +11,6 @@ from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.choices import Choices
 from primaldual.primal.sources import KeyValueSource
-from primaldual.primal.subsets import AllKeys, Subset
 
 
 def observe(choices: Choices, source: KeyValueSource, attendable: Attendable, query: Tensor) -> None:
@@ -41,7 +40,7 @@ def observe(choices: Choices, source: KeyValueSource, attendable: Attendable, qu
         keys = attendable.keys
         if attendable.pairs is not None:
             keys = attendable.matrix(query_length, source.length, query.device).any(-2, keepdim=True)
-        subset = _without_pattern(choices.subset)
+        subset = choices.subset.without_pattern()
         for group in subset.head_sets(heads):
             kind = subset.training_kind(group, False, False)
             if isinstance(kind, str):
@@ -50,15 +49,6 @@ def observe(choices: Choices, source: KeyValueSource, attendable: Attendable, qu
                 )
             training = subset.training_set(source, Attendable(keys), group, query_length)
             choices.transform.observe(training, group)
-
-
-def _without_pattern(subset: Subset) -> Subset:
-    """The subset, or all keys where it leaves out pairs by position."""
-    if not subset.patterned:
-        return subset
-    everything = AllKeys()
-    everything.layout = subset.layout
-    return everything
 
 
 def _recomputing() -> bool:

@@ -64,6 +64,11 @@ class Part(nn.Module):
                 "which head: its class must define keep_heads"
             )
 
+    @property
+    def fixed_heads(self) -> int | None:
+        """The number of query heads that the part was made for; None = any."""
+        return None
+
     def formula(self, style: str) -> list[str]:
         """Lines of the equation that the part adds, for style "text" or "latex"."""
         del style

@@ -74,6 +74,10 @@ class PooledHeads(Subset):
         scales = self.head_scales(heads)
         self.scales = tuple(scales[head] for head in members)
 
+    @property
+    def fixed_heads(self) -> int | None:
+        return len(self.scales) or None
+
     def head_scales(self, heads: int) -> tuple[int, ...]:
         if not self.scales:
             return tuple(1 if 2 * head < heads else 2 if 4 * head < 3 * heads else 4 for head in range(heads))

@@ -177,8 +177,8 @@ class PrimalProblem(Attention):
             query: (batch, heads, n, D).
             key: (batch, kv heads, n, D).
             value: (batch, kv heads, n, Dv).
-            valid: bool (batch, n), False = no token. Padding, wherever it stands, takes no place: a sequence gives
-                what it gives alone. Its outputs are 0, and what it holds changes nothing.
+            valid: bool (batch, n), False = no token. Padding is skipped wherever it stands and does not
+                advance positions: a sequence gives the outputs that it gives alone. Outputs at padding are 0.
 
         Raises:
             ShapeError: tensors that do not fit the state; the state is then as it was.

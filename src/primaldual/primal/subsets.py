@@ -127,11 +127,37 @@ class Subset(Part):
         return MaskedPairs(key, value, query_length, attendable)
 
     facts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "shift_equivariant": ("allowed", "membership", "dense_pairs"),
         "windows": ("allowed", "membership", "dense_pairs"),
         "reach": ("allowed", "membership", "dense_pairs"),
         "training_kind": ("membership", "dense_pairs"),
         "training_set": ("allowed", "membership", "dense_pairs"),
     }
+
+    def without_pattern(self) -> Subset:
+        """The subset, or all keys in its place where it leaves out pairs by position."""
+        if not self.patterned:
+            return self
+        everything = Subset()
+        everything.layout = self.layout
+        return everything
+
+    def pools(self, heads: int) -> bool:
+        """Whether some of the heads are fitted on pooled pairs."""
+        return any(scale != 1 for scale in self.head_scales(heads))
+
+    def anchor_at(self, slopes: Tensor) -> None:
+        """Make pooled pairs exact at a typical query of every head, in a subset whose pairs have such an anchor.
+
+        Args:
+            slopes: (heads, D), that query times the scale of the scores.
+        """
+        del slopes
+
+    @property
+    def shift_equivariant(self) -> bool:
+        """Whether pairs depend on positions only through their distances to the query."""
+        return False
 
     @property
     def reach(self) -> int | None:
@@ -149,6 +175,10 @@ class AllKeys(Subset):
 
     name = ""
     repeatable = True
+
+    @property
+    def shift_equivariant(self) -> bool:
+        return True
 
     def windows(self, heads: HeadSet) -> Windows:
         return Windows()
@@ -194,6 +224,10 @@ class Window(Subset):
         return [f"query i is fitted on the keys with |i − j| ≤ {self.radius}"]
 
     @property
+    def shift_equivariant(self) -> bool:
+        return True
+
+    @property
     def reach(self) -> int:
         return self.radius
 
@@ -222,6 +256,11 @@ class MaskedKeys(Subset):
     def keep_heads(self, members: list[int], heads: int) -> None:
         if self.mask.dim() > 2 and self.mask.shape[-3] == heads:
             self.mask = self.mask[..., members, :, :]
+
+    @property
+    def fixed_heads(self) -> int | None:
+        heads = self.mask.shape[-3] if self.mask.dim() > 2 else 1
+        return heads if heads > 1 else None
 
     def spec(self) -> str:
         return f"masked({'x'.join(map(str, self.mask.shape))})"

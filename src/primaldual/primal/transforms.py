@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
+from primaldual.errors import UnsupportedError
+from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 from primaldual.primal.training_sets import Kind, TrainingSet
+
+
+class AffineMap(NamedTuple):
+    """x -> (x - offset) * factor, for each query head.
+
+    Attributes:
+        offset: (heads, D), float64.
+        factor: (heads, D), float64.
+    """
+
+    offset: Tensor
+    factor: Tensor
 
 
 class Transform(Part):
@@ -22,11 +36,24 @@ class Transform(Part):
         uses_statistics: T depends on the mean or variance of a query's training keys.
         repeatable: T follows from its arguments, parameters and buffers alone, so that it may be computed for some
             sequences and heads at a time, and again in the backward.
+        neighbours: T of a key depends on the keys beside it, so the layout of the positions matters.
+        two_dimensional: T takes the positions for an image.
     """
 
     mixes_queries: bool = False
     uses_statistics: bool = False
     repeatable: bool = False
+    neighbours: bool = False
+    two_dimensional: bool = False
+
+    def steps(self) -> list[Transform]:
+        """The transforms that T applies one after the other; of most, T alone."""
+        return [self]
+
+    @property
+    def layout(self) -> Layout:
+        """How positions lie, as far as the transform itself says."""
+        return SEQUENCE
 
     @property
     def observes(self) -> bool:
@@ -97,7 +124,31 @@ class Transform(Part):
         "shift_equivariant": ("dense", "dense_queries"),
         "shared_refusal": ("dense",),
         "query_refusal": ("dense",),
+        "steps": ("dense", "dense_queries"),
+        "keeps_queries": ("dense", "dense_queries"),
+        "fixed_at_inference": ("dense", "dense_queries"),
     }
+
+    @property
+    def keeps_queries(self) -> bool:
+        """Whether T leaves the queries as they are."""
+        return False
+
+    @property
+    def fixed_at_inference(self) -> bool:
+        """Whether T is an affine map at inference that depends on no input, the one that :meth:`affine` gives."""
+        return False
+
+    def affine(self, heads: int) -> AffineMap:
+        """The affine map that T is at inference, so that projections can take it up.
+
+        Args:
+            heads: query heads.
+
+        Raises:
+            ArgumentError: it is not known yet.
+        """
+        raise UnsupportedError(f"{self.spec()} is not a fixed affine map at inference")
 
     @property
     def shift_equivariant(self) -> bool:
@@ -136,6 +187,10 @@ class Identity(Transform):
 
     @property
     def shift_equivariant(self) -> bool:
+        return True
+
+    @property
+    def keeps_queries(self) -> bool:
         return True
 
     def incremental(self, heads: HeadSet, exact: bool) -> Incremental:

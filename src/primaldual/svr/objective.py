@@ -65,7 +65,7 @@ class Certificate(NamedTuple):
 
 
 def relative(gap: Tensor, primal: Tensor) -> Tensor:
-    """The gap over the larger objective in size; 0 where the gap is, not a number where it is none."""
+    """The gap divided by the larger objective in absolute value; 0 where the gap is 0, NaN where it is NaN."""
     size = torch.maximum(primal.abs(), (primal - gap).abs()).clamp(min=torch.finfo(gap.dtype).tiny)
     return torch.where(gap <= 0, 0.0, gap / size)
 

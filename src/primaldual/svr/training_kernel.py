@@ -89,7 +89,7 @@ class TrainingKernel:
         return positions if self.shares is None else self.shares @ positions
 
     def to_positions(self, pairs: Tensor) -> Tensor:
-        """Every member gets what its pair has; positions of no pair get 0."""
+        """Give every position the values of its pair; positions outside all pairs get 0."""
         if self.shares is None:
             return pairs
         return (self.shares > 0).to(pairs.dtype).mT @ pairs

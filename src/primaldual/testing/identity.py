@@ -6,17 +6,13 @@ import copy
 import inspect
 
 from primaldual.errors import ArgumentError, SpecError
-from primaldual.primal.feature_maps import Exponential
-from primaldual.primal.normalizers import SumOfKernels
 from primaldual.primal.parts import Part
 from primaldual.primal.presets import PARTS, preset
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.subsets import AllKeys
-from primaldual.primal.transforms import Identity
 from primaldual.testing.comparing import close
 from primaldual.testing.inputs import tensors
 
-DEFAULTS = (Exponential, SumOfKernels, Identity, AllKeys)
+DEFAULTS = tuple(type(part) for part in PrimalProblem().parts())
 """The parts that a spec leaves out."""
 
 

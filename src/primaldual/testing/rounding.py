@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from primaldual.primal.normalizers import Constant
+from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.families import Inputs
 from primaldual.testing.inputs import filled
@@ -120,7 +120,8 @@ def _kernel_overflows(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype
     logarithms = problem.feature_map.log_kernel(query, key) is not None
     if logarithms and problem.normalizer.cancels_query_factors:
         return False
-    unnormalised = PrimalProblem(problem.feature_map, Constant(), problem.transform, problem.subset)
+    one = preset("constant").normalizer
+    unnormalised = PrimalProblem(problem.feature_map, one, problem.transform, problem.subset)
     found = unnormalised.train(problem.training).weights(query.detach(), key.detach(), mask, is_causal)
     kernels = found if isinstance(found, list) else [found]
     sums = torch.cat([kernel.sum(-1).flatten() for kernel in kernels])

@@ -14,9 +14,9 @@ from torch import Tensor
 from primaldual.analysis import HeadReport, LayerHeads, LayerMaps, capture_attention, head_report
 from primaldual.errors import UnsupportedError
 from primaldual.experiments.inspection.subject import Subject, first_line
+from primaldual.integrations.attention_hooks import call, evaluating
+from primaldual.integrations.attention_sites import AttentionSite, Layers, select_sites
 from primaldual.integrations.finding import find_sites, other_attention
-from primaldual.integrations.observing import call, evaluating
-from primaldual.integrations.sites import AttentionSite, Layers, select_sites
 
 MAP_LAYERS = 3
 """Layers whose maps are kept: the first, one in the middle, the last."""
@@ -70,7 +70,7 @@ def inspect_heads(
         progress: called with the runs over the inputs done and to do.
 
     Raises:
-        UnsupportedError: no attention layer that is known, or a model that does not run on these inputs.
+        UnsupportedError: no supported attention layer, or a model that does not run on these inputs.
         ArgumentError: layers that the model does not have.
     """
     start = time.perf_counter()
@@ -110,7 +110,7 @@ def _looked_at(subject: Subject, sites: list[AttentionSite], layers: Layers) -> 
         raise UnsupportedError(f"model {subject.name}: {chosen[0].path} has {chosen[0].refusal}")
     others = sorted({name for _, name in other_attention(subject.model, sites)})
     seen = f"; its attention classes: {', '.join(others)}" if others else ""
-    raise UnsupportedError(f"model {subject.name}: {kind} has no attention layer that is known{seen}")
+    raise UnsupportedError(f"model {subject.name}: {kind} has no supported attention layer{seen}")
 
 
 def first_case(batch: Any) -> Any:

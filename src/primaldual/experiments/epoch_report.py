@@ -1,4 +1,4 @@
-"""Word of a training's epochs to whoever watches the grid."""
+"""Report the epochs of a training run while a grid of runs is under way."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from primaldual.estimators.quiet import without_variance_warnings
+from primaldual.estimators.aeon_warnings import without_variance_warnings
 
 
 def test_only_the_named_warnings_are_dropped():

@@ -1,16 +1,16 @@
-"""A problem made to fit a layer: its heads, how its positions lie, the scale of its scores."""
+"""Fit a problem to a layer: to its heads, the layout of its positions and the scale of its scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 
-from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.errors import ArgumentError
+from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.pruning import pruned_problem
-from primaldual.integrations.sites import Attending, AttentionSite
 from primaldual.kernels.layout import SEQUENCE, Layout
-from primaldual.primal.feature_maps import Exponential
-from primaldual.primal.head_groups import HeadGroups
+from primaldual.primal.attention import Attention
+from primaldual.primal.head_groups import joined
 from primaldual.primal.problem import PrimalProblem
 
 
@@ -19,12 +19,12 @@ def fitted_problem(
     problem: PrimalProblem,
     heads: Sequence[int] | None = None,
     layout: Layout | None = None,
-) -> Attending:
+) -> Attention:
     """A copy of a problem bound to a layer's heads, or to some of them beside what the others have now.
 
     Raises:
         ArgumentError: heads that the layer does not have, or scales that do not match.
-        UnsupportedError: a layer with another scale of scores, and a kernel that has none.
+        UnsupportedError: the layer scales its scores in its own way, and the kernel is not exponential.
     """
     if heads is None:
         return fit(problem, site, site.heads, layout)
@@ -34,16 +34,12 @@ def fitted_problem(
     rest = [head for head in range(site.heads) if head not in members]
     present = fit(PrimalProblem(), site, site.heads) if site.problem is None else site.problem
     kept = pruned_problem(present, rest, site.heads)
-    groups = [(fit(problem, site, len(members), layout), members)]
-    if isinstance(kept, HeadGroups):
-        groups += [(part, [rest[place] for place in places]) for part, places in kept.problems()]
-    else:
-        groups.append((kept, rest))
-    return HeadGroups(groups)
+    others = [(part, [rest[place] for place in places]) for part, places in kept.problems(len(rest))]
+    return joined([(fit(problem, site, len(members), layout), members), *others])
 
 
 def _members(heads: Sequence[int], count: int) -> list[int]:
-    """Numbers of heads, each once and in order."""
+    """The numbers of the heads, sorted, without repetitions."""
     try:
         members = sorted(set(heads))
         whole = all(isinstance(head, int) and not isinstance(head, bool) for head in members)
@@ -58,9 +54,9 @@ def _members(heads: Sequence[int], count: int) -> list[int]:
 def fit(
     problem: PrimalProblem, site: AttentionSite, heads: int, layout: Layout | None = None
 ) -> PrimalProblem:
-    """A copy bound to so many heads of a layer.
+    """A copy of a problem, bound to a number of a layer's heads.
 
-    What the problem itself says of positions and of the scale of scores stands; else the layer's is taken.
+    A layout or a scale of scores that the problem states itself takes precedence over the layer's.
     """
     copy = deepcopy(problem)
     where = site.layout if layout is None else layout
@@ -68,10 +64,5 @@ def fit(
         copy.subset.lay_out(where)
     scale = site.score_scale
     if scale is not None:
-        if not isinstance(copy.feature_map, Exponential):
-            raise UnsupportedError(
-                f"scores with a scale of {scale:g} need the exponential kernel; got {problem.spec()!r}"
-            )
-        if copy.feature_map.scale is None:
-            copy.feature_map = Exponential(scale=scale)
+        copy.feature_map = copy.feature_map.rescaled(scale)
     return copy.bind(heads, site.head_dim)

@@ -1,4 +1,4 @@
-"""Findings in words, and names that a page may break."""
+"""The headline of a report: its findings in words, and names that may break across lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the attention layers of transformers say about themselves."""
+"""What the attributes of transformers' attention layers tell: heads, widths, scale of the scores, layout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REFUSED = {
     "indices": "a sparse index of keys",
     "block_indices": "a sparse index of keys",
 }
-"""Arguments of attention functions that this library has no meaning for, and what they are."""
+"""Arguments of attention functions that this library does not support, and the features they stand for."""
 
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head")
 KV_HEADS = ("num_key_value_heads", "kv_heads", "num_kv_heads")
@@ -85,7 +85,7 @@ def is_cross_attention(module: nn.Module) -> bool:
 
 
 def unsupported_feature(module: nn.Module) -> str | None:
-    """Something in the layer's scores that a regression has no meaning for; None = nothing."""
+    """A feature of the layer's scores that this library does not support; None if there is none."""
     cap = getattr(module, "attn_logit_softcapping", None)
     if cap is None:
         cap = getattr(getattr(module, "config", None), "attn_logit_softcapping", None)

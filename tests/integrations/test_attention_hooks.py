@@ -11,8 +11,7 @@ from torch.testing import assert_close
 
 from primaldual import convert, preset
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations.finding import find_sites
-from primaldual.integrations.observing import (
+from primaldual.integrations.attention_hooks import (
     attending,
     call,
     evaluating,
@@ -21,6 +20,7 @@ from primaldual.integrations.observing import (
     relative_change,
     watching,
 )
+from primaldual.integrations.finding import find_sites
 
 
 def test_layers_attend_with_a_problem_only_for_a_while():

@@ -1,4 +1,4 @@
-"""What the library needs to know of an attention layer in somebody else's model, whatever library it is from."""
+"""An attention layer in a model of any library, and the choice of some of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from torch import nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.layout import SEQUENCE, Layout
-from primaldual.primal.head_groups import HeadGroups
-from primaldual.primal.problem import PrimalProblem
-
-Attending = PrimalProblem | HeadGroups
-"""What mixes the heads of a converted layer."""
+from primaldual.primal.attention import Attention
 
 Layers = int | str | Sequence["int | str"] | Callable[["AttentionSite"], bool] | None
 """Which attention layers: numbers in the model's order, names or patterns like ``"encoder.*"``, or a predicate."""
@@ -54,18 +50,18 @@ class AttentionSite(ABC):
 
     @property
     def layout(self) -> Layout:
-        """How the positions lie, as far as the model says."""
+        """How the positions lie, as far as the model states it."""
         return SEQUENCE
 
     @property
     def score_scale(self) -> float | None:
-        """The factor on the scores, None if it is the usual 1 / sqrt(head_dim)."""
+        """The factor on the scores, None for the usual 1 / sqrt(head_dim)."""
         return None
 
     @property
     @abstractmethod
-    def problem(self) -> Attending | None:
-        """What the layer attends with, None before it is converted."""
+    def problem(self) -> Attention | None:
+        """The attention of the layer, None before it is converted."""
 
     @property
     def pools_before_projecting(self) -> bool:
@@ -78,27 +74,27 @@ class AttentionSite(ABC):
         return None
 
     @abstractmethod
-    def convert(self, problem: Attending) -> None:
-        """Attend with a problem from now on, which the layer then holds; all weights are kept."""
+    def convert(self, problem: Attention) -> None:
+        """Give the layer this attention; all weights are kept."""
 
     @abstractmethod
     def revert(self) -> None:
-        """Attend again as the model did before :meth:`convert`, with the weights as they are now."""
+        """Restore the attention from before :meth:`convert`, with the present weights."""
 
     @abstractmethod
     def prune(self, keep: Sequence[int]) -> None:
         """Cut all heads but these out of the projections and the problem.
 
         Raises:
-            UnsupportedError: heads that cannot go, because they share keys with heads that stay.
+            UnsupportedError: heads that share keys with heads that stay.
         """
 
 
 def select_sites(sites: Sequence[AttentionSite], layers: Layers) -> list[AttentionSite]:
-    """The layers that a user means, in the model's order; all of them for None.
+    """The layers that ``layers`` selects, in the model's order; None selects all.
 
     Raises:
-        ArgumentError: a number or name that no layer has.
+        ArgumentError: a number or name of no layer.
     """
     if layers is None:
         return list(sites)

@@ -1,4 +1,4 @@
-"""Watch what the attention layers of any model attend, and change it for a while."""
+"""Watch the attention of the layers of any model through hooks, and replace it temporarily."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
+from primaldual.integrations.attention_sites import AttentionSite, Layers, select_sites
 from primaldual.integrations.finding import find_sites
-from primaldual.integrations.fitting import fit
-from primaldual.integrations.sites import Attending, AttentionSite, Layers, select_sites
+from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import placed, snapshot
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.attention import Attention
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource
 
@@ -27,17 +28,15 @@ Look = Callable[[AttentionSite, Tensor, KeyValueSource, Attendable, Tensor], "Te
 
 @contextmanager
 def attending(model: nn.Module, layers: Layers = None) -> Iterator[list[AttentionSite]]:
-    """The chosen layers, each with a problem: those not converted yet solve softmax's until the end.
+    """The chosen layers, each with a problem: until the end, unconverted layers hold the softmax problem.
 
     Raises:
-        UnsupportedError: none of them can be understood.
+        UnsupportedError: the model has no supported attention layer.
     """
     sites = select_sites(found, layers) if (found := find_sites(model)) else []
     sites = [site for site in sites if site.refusal is None]
     if not sites:
-        raise UnsupportedError(
-            f"model must hold attention layers that are known; {type(model).__name__} has none"
-        )
+        raise UnsupportedError(f"model must have supported attention layers; {type(model).__name__} has none")
     fresh = [site for site in sites if site.problem is None]
     with placed(fresh, [fit(PrimalProblem(), site, site.heads) for site in fresh]):
         yield sites
@@ -45,7 +44,7 @@ def attending(model: nn.Module, layers: Layers = None) -> Iterator[list[Attentio
 
 @contextmanager
 def watching(sites: Sequence[AttentionSite], look: Look) -> Iterator[None]:
-    """Show ``look`` every attention of these layers; what it returns takes the place of the outputs."""
+    """Call ``look`` with every attention of these layers; a tensor that it returns replaces the outputs."""
     with ExitStack() as stack:
         for site in sites:
             assert site.problem is not None
@@ -98,10 +97,10 @@ def call(model: nn.Module, sample: Any) -> Any:
 
 
 def output_tensor(outputs: Any) -> Tensor:
-    """The first tensor of what a model gives.
+    """The first tensor among the outputs of a model.
 
     Raises:
-        UnsupportedError: there is none.
+        UnsupportedError: the outputs hold no tensor.
     """
     if isinstance(outputs, Tensor):
         return outputs
@@ -113,13 +112,13 @@ def output_tensor(outputs: Any) -> Tensor:
 
 
 def output_changes(
-    model: nn.Module, sites: Sequence[AttentionSite], problems: Sequence[Attending], sample: Any
+    model: nn.Module, sites: Sequence[AttentionSite], problems: Sequence[Attention], sample: Any
 ) -> tuple[list[float], float]:
-    """|| new - old || / || old || with other problems in some layers of a model, which is left as it was.
+    """|| new - old || / || old || with other problems in some layers of a model, which is not changed.
 
     Returns:
-        For every layer, of what its heads give on the inputs that it has now, 0 if it is not used; and of the
-        model's output.
+        The change of every layer's heads on its present inputs, 0 for a layer that is not called; and the change
+        of the model's output.
     """
     others = {site.path: _Other(deepcopy(new)) for site, new in zip(sites, problems, strict=True)}
 
@@ -136,9 +135,9 @@ def output_changes(
 
 
 class _Other:
-    """What another problem gives in the place of a layer's own, summed over the calls of a layer that is shared."""
+    """The change by another problem in place of a layer's own, summed over all calls of the layer."""
 
-    def __init__(self, problem: Attending) -> None:
+    def __init__(self, problem: Attention) -> None:
         self.problem = problem.eval()
         self.difference = self.own = 0.0
 

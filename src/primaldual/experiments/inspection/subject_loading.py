@@ -1,4 +1,4 @@
-"""From the words of a command to a model and its inputs."""
+"""Load the model and the inputs that a command names."""
 
 from __future__ import annotations
 
