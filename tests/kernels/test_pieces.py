@@ -18,7 +18,7 @@ def test_pieces_cover_every_head_of_every_sequence_once(data):
     members = tuple(sorted(data.draw(st.sets(st.integers(0, heads - 1), min_size=1))))
     elements = data.draw(st.sampled_from([1, PIECE_ELEMENTS // 3, PIECE_ELEMENTS * 2]))
     seen = []
-    for piece in cut(members, tuple(range(heads)), kv_heads, (Span(0, batch),), elements):
+    for piece in cut(members, tuple(range(heads)), kv_heads, (Span(0, batch),), 1, elements):
         rows = range(piece.heads.start, piece.heads.stop)
         owners = {head // groups for head in rows}
         assert owners == set(range(piece.kv_heads.start, piece.kv_heads.stop))
@@ -28,7 +28,7 @@ def test_pieces_cover_every_head_of_every_sequence_once(data):
 
 
 def test_heads_held_elsewhere_are_found_by_place():
-    first, second = cut((1, 4), (1, 4), 2, (Span(0, 1),), head_elements=8, source=3)
+    first, second = cut((1, 4), (1, 4), 2, (Span(0, 1),), 4, 2, source=3)
     assert (first.kv_heads, second.kv_heads) == (slice(0, 1), slice(1, 2))
     assert first.source == second.source == 3
 
@@ -47,7 +47,7 @@ def test_equals_attention_at_once(monkeypatch, most, repeatable):
                          value.repeat_interleave(query.shape[1] // key.shape[1], 1), 0.5)  # fmt: skip
         return query * weight, call
 
-    found = cut.__wrapped__((0, 1, 2, 3), (0, 1, 2, 3), 2, (Span(0, 3),), 35)
+    found = cut.__wrapped__((0, 1, 2, 3), (0, 1, 2, 3), 2, (Span(0, 3),), 7, 5)
     out = attend_in_pieces(prepare, found, query, [(key, value)], [weight], repeatable)
     shared = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
     wanted = torch.softmax(query * weight @ shared[0].transpose(-2, -1) * 0.5, -1) @ shared[1]

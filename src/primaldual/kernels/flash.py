@@ -31,6 +31,9 @@ class SoftmaxCall(Protocol):
     def forward(self, query: Tensor) -> Outcome:
         """The output (batch, heads, Nq, D), and log-sum-exps (batch, heads, Nq) that the backward needs."""
 
+    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
+        """Log-sum-exps with which the first rows have no gradient, for outputs that nobody takes; in place."""
+
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
         """Gradients of the query, of ``key`` and of ``value``."""
 
@@ -59,6 +62,10 @@ class FlashCall:
         bias = additive(self.key_mask, query, self.bias)
         return flash_forward(query, self.key, self.value, bias, self.is_causal, self.scale)
 
+    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
+        logsumexp[..., :count] = torch.inf
+        return logsumexp
+
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
         bias = additive(self.key_mask, query, self.bias)
         return flash_backward(
@@ -80,6 +87,9 @@ class GivenCall:
 
     def forward(self, query: Tensor) -> Outcome:
         return query, query.new_empty(0)
+
+    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
+        raise NotImplementedError
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
         return gradient, torch.zeros_like(self.key), torch.zeros_like(self.value)
@@ -113,6 +123,9 @@ class CentredCall:
         if self.key_mask is not None:
             out.masked_fill_(self.key_mask.transpose(-2, -1).cumsum(-2) == 0, 0.0)
         return out, logsumexp
+
+    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
+        return self.call.without_rows(logsumexp, count)
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
         return self.call.backward(gradient, query, (outcome[0] - self.centre, outcome[1]))

@@ -5,7 +5,7 @@ in the cache, and is formed again in the backward instead of being kept. Fresh m
 the arithmetic on it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ class Piece(NamedTuple):
         rows: the queries whose outputs count. Those before are computed with them, for kernels that take the first
             queries and keys only; those after, and keys behind, are left out.
         begin: queries and keys before this are left out too; they neither attend nor are attended.
+        last: no queries follow, so that all keys that count are in the piece.
     """
 
     batch: slice
@@ -41,6 +42,7 @@ class Piece(NamedTuple):
     kv_heads: slice
     rows: slice = EVERY_ROW
     begin: int = 0
+    last: bool = True
 
     def of_queries(self, tensor: Tensor) -> Tensor:
         """This part of (batch, heads, Nq, ...), with the queries before those that count."""
@@ -86,7 +88,8 @@ def cut(
     held: tuple[int, ...],
     kv_heads: int,
     spans: tuple[Span, ...],
-    head_elements: int,
+    length: int,
+    width: int,
     source: int = 0,
     threads: int = 1,
 ) -> list[Piece]:
@@ -99,43 +102,44 @@ def cut(
         held: the query heads that the pair of keys and values serves, in its order.
         kv_heads: how many heads the pair has, dividing those it serves.
         spans: the sequences.
-        head_elements: numbers in the queries of one head of one sequence.
+        length: Nq.
+        width: numbers in a query.
         source: which pair.
         threads: how many work on a piece.
 
     Example:
-        >>> found = cut((0, 1, 4), (0, 1, 2, 3, 4, 5), 3, (Span(0, 1),), head_elements=8)
+        >>> found = cut((0, 1, 4), (0, 1, 2, 3, 4, 5), 3, (Span(0, 1),), length=4, width=2)
         >>> [(piece.heads, piece.kv_heads) for piece in found]
         [(slice(0, 2, None), slice(0, 1, None)), (slice(4, 5, None), slice(2, 3, None))]
     """
-    groups = len(held) // kv_heads
-    most = threads * max(1, PIECE_ELEMENTS // max(1, head_elements))
     pieces = []
+    for depth in range(max(len(span.blocks) for span in spans)):
+        for span in spans:
+            for rows in span.blocks[depth : depth + 1]:
+                elements = max(1, ((length if rows[1] is None else rows[1]) - span.begin) * width)
+                most = threads * max(1, PIECE_ELEMENTS // elements)
+                for heads, kv in _head_ranges(members, held, len(held) // kv_heads, most):
+                    sequences = max(1, most // (heads.stop - heads.start))
+                    pieces += [
+                        Piece(slice(first, min(first + sequences, span.stop)), heads, source, kv,
+                              slice(*rows), span.begin, depth == 0)
+                        for first in range(span.start, span.stop, sequences)
+                    ]  # fmt: skip
+    return pieces
+
+
+def _head_ranges(
+    members: tuple[int, ...], held: tuple[int, ...], groups: int, most: int
+) -> Iterator[tuple[slice, slice]]:
+    """At most so many consecutive query heads, and their key heads; heads that share keys stay together."""
     for run in _runs(members):
         place = held.index(run[0])
-        # Heads that share keys stay together, unless the run has only some of them.
-        whole = place % groups == 0 and len(run) % groups == 0
+        whole = place % groups == 0 and len(run) % groups == 0  # else the run has only some that share
         step = max(groups, min(most, len(run)) // groups * groups) if whole else 1
         for start in range(0, len(run), step):
             size = min(step, len(run) - start)
             low = (place + start) // groups
-            kv = slice(low, low + max(1, size // groups))
-            heads = slice(run[start], run[start] + size)
-            sequences = max(1, most // size)
-            pieces += [
-                Piece(
-                    slice(first, min(first + sequences, span.stop)),
-                    heads,
-                    source,
-                    kv,
-                    slice(*rows),
-                    span.begin,
-                )
-                for span in spans
-                for first in range(span.start, span.stop, sequences)
-                for rows in span.blocks
-            ]
-    return pieces
+            yield slice(run[start], run[start] + size), slice(low, low + max(1, size // groups))
 
 
 def _runs(members: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -194,6 +198,8 @@ class _InPieces(torch.autograd.Function):
                 graphs.append((leaves, changed, call))
             with torch.no_grad():
                 part, logsumexp = call.forward(changed)
+                if piece.first:
+                    logsumexp = call.without_rows(logsumexp, piece.first)
             piece.that_count(piece.of_queries(out)).copy_(piece.that_count(part))
             sums.append(logsumexp)
         ctx.prepare, ctx.pieces, ctx.flat_count, ctx.graphs = prepare, pieces, flat_count, graphs
@@ -221,9 +227,6 @@ class _InPieces(torch.autograd.Function):
             with own_precision(query.device):
                 outcome = piece.of_queries(out), sums[number]
                 upstream = piece.of_queries(gradient)
-                if piece.first:
-                    upstream = upstream.clone()
-                    upstream[:, :, : piece.first] = 0
                 found = torch.autograd.grad(
                     (changed, call.key, call.value),
                     (*leaves, *wanted),
@@ -233,9 +236,10 @@ class _InPieces(torch.autograd.Function):
                 )
             piece.that_count(piece.of_queries(grad_query)).copy_(piece.that_count(found[0]))
             place = piece.source, piece.batch.start, piece.kv_heads.start
+            fresh_place = piece.last and place not in visited
             for offset in (0, 1):
                 part = piece.of_keys(grads[2 * piece.source + offset])
-                part.add_(found[1 + offset]) if place in visited else part.copy_(found[1 + offset])
+                part.copy_(found[1 + offset]) if fresh_place else part.add_(found[1 + offset])
             visited.add(place)
             for total, added in zip(grad_wanted, found[3:], strict=True):
                 if added is not None:

@@ -48,6 +48,10 @@ class PooledPrefixCall:
             out[..., 1:, :].addcmul_(far.to(out.dtype), _share_of(far_sum, own)[..., 1:, :])
         return unfold(out, query.shape[2]).to(query.dtype), far_sum
 
+    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
+        logsumexp[..., : count // self.window, :] = torch.inf
+        return logsumexp
+
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
         folded = _Folded.of(self, query)
         out, far_sum = fold(outcome[0], self.window), outcome[1]

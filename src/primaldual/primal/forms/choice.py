@@ -26,7 +26,7 @@ FORMS: tuple[Form, ...] = (Pieces(), Band(), Softmax(), Factored(), Dense())
 def choose(choices: Choices, sets: list[HeadSet], question: Question) -> list[Form]:
     """For every set of heads the first form that serves it."""
     for form in FORMS:
-        if all(form.refusal(choices, heads, question) is None for heads in sets):
+        if form.joint and all(form.refusal(choices, heads, question) is None for heads in sets):
             return [form] * len(sets)
     alone = [form for form in FORMS if not form.joint]
     return [next(form for form in alone if form.refusal(choices, heads, question) is None) for heads in sets]

@@ -64,7 +64,7 @@ class Pieces(Form):
         dropout_p: float,
     ) -> list[Tensor]:
         work = _Work(choices, sets, query, source, attendable)
-        parameters = list(choices.transform.parameters())
+        parameters: list[Tensor] = list(choices.transform.parameters())
         parameters += [buffer for buffer in choices.transform.buffers() if buffer.requires_grad]
         # What a transform holds may change before the backward: by a step, by eval(), by functional_call.
         repeatable = not parameters and not any(True for _ in choices.transform.buffers())
@@ -109,7 +109,7 @@ class _Work:
                 held = every
             place = len(self.pairs) - 1
             kv_heads, spans = self.pairs[place][0].shape[1], self._spans(group.scale, batch, length)
-            self.pieces += cut(members, held, kv_heads, spans, length * head_dim, place, threads)
+            self.pieces += cut(members, held, kv_heads, spans, length, head_dim, place, threads)
 
     def _spans(self, scale: int, batch: int, length: int) -> tuple[Span, ...]:
         """Sequences by where their keys begin, which a causal sequence need not look behind, cut into rows."""
@@ -146,9 +146,24 @@ class _Work:
         training = replace(training, query_length=query.shape[2], first=piece.first)
         changed, training = self.choices.transform.into_query(query, training, heads)
         training = training.for_query_heads(count)
-        if not self.by_rows:
+        if not self.by_rows or _varied(key, piece.first):
             return changed, training.softmax_call(self.scale)
         keys = training.attendable.keys
         centre = seen_centre(training.value, keys, max(piece.first, 1)).to(value.dtype)
         training = replace(training, value=keep_attendable(training.value - centre, keys))
         return changed, CentredCall(training.softmax_call(self.scale), centre, keys)
+
+
+def _varied(key: Tensor, first: int) -> bool:
+    """Whether the keys before row ``first`` vary in every dimension, as then those of later rows do.
+
+    Elsewhere divisions by small variances magnify the noise of gradients that cancel, which small values keep small.
+    """
+    with torch.no_grad():
+        early = key[:, :, : max(first, 1)].float()
+        centred = early - early.mean(2, keepdim=True)
+        return bool((centred * centred).mean(2).min() > VARIED)
+
+
+VARIED = 1e-2
+"""Variance from which on keys count as varied."""
