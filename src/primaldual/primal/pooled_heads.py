@@ -41,6 +41,17 @@ class PooledHeads(Subset):
     """
 
     name = "sh"
+    summary = "Attention-SH: each head on pooled keys and values, at its own scale"
+    cost = "mean(1/r) of softmax"
+    examples = (
+        "sh(1,2,3,4)",
+        "sh(2,1,2,5)",
+        "sh",
+        "sh(2,2,2,2)",
+        "sh(1,2,3,4,prefix=1)",
+        "sh(1,2,3,4,suffix=2)",
+        "sh(1,2,3,4,prefix=1,suffix=1,weighted=true)",
+    )
     repeatable = True
 
     def __init__(

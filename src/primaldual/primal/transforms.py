@@ -24,6 +24,7 @@ class Transform(Part):
             sequences and heads at a time, and again in the backward.
     """
 
+    choice = "transform"
     mixes_queries: bool = False
     uses_statistics: bool = False
     repeatable: bool = False
