@@ -18,7 +18,6 @@ import torch
 
 from primaldual import preset
 from primaldual.testing.families import FAMILIES, Inputs, draw, representable
-from primaldual.testing.inputs import prepared
 from primaldual.testing.rounding import BARS, PARTS, measure_rounding
 
 HEADS, HEAD_DIM, LENGTH = 4, 16, 150
@@ -59,7 +58,7 @@ def cases(arguments: argparse.Namespace) -> Iterator[tuple[torch.dtype, str, boo
 
 
 def measure(dtype: torch.dtype, spec: str, is_causal: bool, family: str, inputs: Inputs) -> dict:
-    found = measure_rounding(prepared(preset(spec), HEADS, inputs.query.shape[-1]), inputs, dtype, is_causal)
+    found = measure_rounding(preset(spec).bind(HEADS, inputs.query.shape[-1]), inputs, dtype, is_causal)
     ratio = max(found.ratios.values())
     return {
         "dtype": str(dtype).removeprefix("torch."),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.bands import Band
-from primaldual.kernels.precision import backward_in_own_precision
+from primaldual.kernels.precision import differentiated_once
 
 
 def plain_moments(key: Tensor, seen: Tensor, band: Band) -> tuple[Tensor, Tensor]:
@@ -74,8 +74,7 @@ class _BandMoments(torch.autograd.Function):
         return mean, variance
 
     @staticmethod
-    @backward_in_own_precision
-    @torch.autograd.function.once_differentiable
+    @differentiated_once
     def backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor) -> tuple[Tensor | None, ...]:
         key, seen, mean = ctx.saved_tensors
         band: Band = ctx.band

@@ -8,7 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.bands import Band
 from primaldual.kernels.flash import flash_backward, flash_forward
-from primaldual.kernels.precision import backward_in_own_precision
+from primaldual.kernels.precision import differentiated_once
 
 
 def flash_band(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float) -> Tensor:
@@ -37,8 +37,7 @@ class _FlashBand(torch.autograd.Function):
         return out
 
     @staticmethod
-    @backward_in_own_precision
-    @torch.autograd.function.once_differentiable
+    @differentiated_once
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, seen, out, logsumexp = ctx.saved_tensors
         band: Band = ctx.band

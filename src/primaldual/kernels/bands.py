@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from primaldual.kernels.modes import in_graph
+
 GROUP_ELEMENTS = 2**21  # working memory of one pass: small enough that the allocator reuses it
 
 
@@ -44,7 +46,7 @@ class Band:
 
     def count(self, length: int) -> int:
         """Blocks of one sequence; one more than needed under a compiler, which would treat 1 apart."""
-        return (length + self.block - 1) // self.block + torch.compiler.is_compiling()
+        return (length + self.block - 1) // self.block + in_graph()
 
     def rows(self, tensor: Tensor) -> Tensor:
         """(batch, heads, N, D) to rows (batch * blocks * block + margins, heads, D), margins zero."""

@@ -4,10 +4,9 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from primaldual.kernels.heads import for_query_heads, sum_over_query_heads
-from primaldual.kernels.precision import backward_in_own_precision
+from primaldual.kernels.precision import differentiated_once
 from primaldual.kernels.statistics import centre, mean_of_rows
 
 FAR = 16.0
@@ -85,8 +84,7 @@ class _ScaledQuery(torch.autograd.Function):
         return changed
 
     @staticmethod
-    @backward_in_own_precision
-    @once_differentiable
+    @differentiated_once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         key, changed, inverse, mean, beta = ctx.saved_tensors
         (heads, kv_heads), count = (changed.shape[1], key.shape[1]), key.shape[2]
@@ -121,8 +119,7 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         return changed, centred
 
     @staticmethod
-    @backward_in_own_precision
-    @once_differentiable
+    @differentiated_once
     def backward(ctx: Any, grad_changed: Tensor, grad_centred: Tensor) -> tuple[Tensor | None, ...]:
         centred, inverse, changed, mean, beta, key_mask = ctx.saved_tensors
         grad_query = grad_changed if inverse is None else grad_changed * inverse

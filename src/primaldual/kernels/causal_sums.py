@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from primaldual.kernels.precision import backward_in_own_precision
+from primaldual.kernels.precision import differentiated_once
 
 CHUNK = 64  # positions; the states take N / CHUNK * F * Dv numbers, the products inside N * CHUNK
 
@@ -114,8 +114,7 @@ class _CausalSums(torch.autograd.Function):
         return _unchunk(sums, query), _unchunk(totals, query)
 
     @staticmethod
-    @backward_in_own_precision
-    @torch.autograd.function.once_differentiable
+    @differentiated_once
     def backward(ctx: Any, grad_sums: Tensor, grad_totals: Tensor) -> tuple[Tensor, ...]:
         query, key, value, former, former_total = ctx.saved_tensors
         queries, keys, values = _chunks(query), _chunks(key[:, :, None]), _chunks(value[:, :, None])

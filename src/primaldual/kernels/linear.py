@@ -8,6 +8,8 @@ from torch.nn.functional import pad
 
 from primaldual.kernels.causal_sums import causal_sums, plain_causal_sums
 from primaldual.kernels.heads import attendable_only, check_heads
+from primaldual.kernels.modes import in_graph
+from primaldual.kernels.precision import differentiated_once
 
 
 def linear_attention(
@@ -74,7 +76,7 @@ def _everywhere(
     """sum_j (f_i . g_j) v_j and sum_j f_i . g_j over all keys, queries (batch, kv heads, group, Nq, F)."""
     group = queries.shape[2:4]
     arguments = queries.flatten(2, 3), keys, values
-    if torch.compiler.is_compiling():
+    if in_graph():
         sums, totals = _plain_sums(*arguments)[:2]
     else:
         sums, totals = _Sums.apply(*arguments)
@@ -97,7 +99,7 @@ class _Sums(torch.autograd.Function):
         return sums, totals
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiated_once
     def backward(ctx: Any, grad_sums: Tensor, grad_totals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         queries, keys, values, state, total = ctx.saved_tensors
         grad_queries = (grad_sums @ state.transpose(-2, -1)).addcmul_(grad_totals, total.unsqueeze(-2))
@@ -113,6 +115,6 @@ def _causal(queries: Tensor, keys: Tensor, values: Tensor, normalize: bool) -> t
     former = keys[:, :, :early].transpose(-2, -1) @ values[:, :, :early]
     former_total = keys[:, :, :early].sum(-2)
     arguments = queries, keys[:, :, early:], values[:, :, early:], former, former_total
-    causal = plain_causal_sums if torch.compiler.is_compiling() else causal_sums
+    causal = plain_causal_sums if in_graph() else causal_sums
     sums, totals = causal(*arguments)
     return sums, totals if normalize else None

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from primaldual.kernels.flash import SoftmaxCall
-from primaldual.kernels.precision import own_precision
+from primaldual.kernels.precision import differentiated_once, own_precision
 
 PIECE_ELEMENTS = 2**19
 """Query elements per thread and piece, sized to fit in cache."""
@@ -202,7 +201,7 @@ class _InPieces(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @differentiated_once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, out, *rest = ctx.saved_tensors
         tensors, sums = rest[: -len(ctx.pieces)], rest[-len(ctx.pieces) :]

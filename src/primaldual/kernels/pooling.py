@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from primaldual.kernels.layout import SEQUENCE, Layout, ceil_div
+from primaldual.kernels.modes import in_graph
 
 MOST_ADDED = 8
 """Largest window whose members are added one by one."""
@@ -115,7 +116,7 @@ def _last_members(members: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _pool_sequence(body: Tensor, scale: int, member: Tensor | None) -> tuple[Tensor, Tensor | None]:
     length = body.shape[-2]
-    if member is None and not torch.compiler.is_compiling():
+    if member is None and not in_graph():
         whole = length // scale * scale
         means = _means_of_whole_windows(body[..., :whole, :].unflatten(-2, (whole // scale, scale)))
         if whole < length:
@@ -156,7 +157,7 @@ def _pool_grid(
 ) -> tuple[Tensor, Tensor | None]:
     rows, columns = grid
     masked = member is not None
-    eager = not torch.compiler.is_compiling()
+    eager = not in_graph()
     if member is None and eager:
         return _over_patches(body, scale, grid), None
     if member is None:
@@ -229,7 +230,7 @@ def prefix_means(tensor: Tensor, scale: int, key_mask: Tensor | None) -> tuple[T
     def running(values: Tensor) -> Tensor:
         folded = pad(values, (0, 0, 0, extra)).unflatten(-2, (windows, scale))
         sums = folded.cumsum(-2).flatten(-3, -2)
-        if torch.compiler.is_compiling():  # a slice is contiguous for some lengths only, and would be guarded
+        if in_graph():  # a slice is contiguous for some lengths only, and would be guarded
             return sums.index_select(-2, torch.arange(length, device=sums.device))
         return sums[..., :length, :]
 

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from primaldual.errors import UnsupportedError
+
 Gradients = TypeVar("Gradients")
 
 
@@ -18,11 +20,16 @@ def own_precision(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def backward_in_own_precision(backward: Callable[..., Gradients]) -> Callable[..., Gradients]:
-    """For the backward of an autograd function, which callers may run under autocast."""
+def differentiated_once(backward: Callable[..., Gradients]) -> Callable[..., Gradients]:
+    """For the backward of an autograd function: it has no derivative itself, and callers may run it under autocast."""
 
     @wraps(backward)
     def wrapped(ctx: Any, *gradients: Tensor) -> Gradients:
+        if torch.is_grad_enabled():
+            raise UnsupportedError(
+                "attend is differentiated once here (create_graph must be False): second derivatives are those of "
+                "PrimalProblem.dense, or of attend under torch.func"
+            )
         with own_precision(gradients[0].device):
             return backward(ctx, *gradients)
 

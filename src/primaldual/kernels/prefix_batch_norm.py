@@ -4,10 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from primaldual.kernels.heads import for_query_heads, sum_over_query_heads
-from primaldual.kernels.precision import backward_in_own_precision
+from primaldual.kernels.precision import differentiated_once
 from primaldual.kernels.scans import prefix_sums_, suffix_sums_, whole_blocks
 from primaldual.kernels.statistics import seen_centre
 
@@ -77,8 +76,7 @@ class _PrefixNormalizedQuery(torch.autograd.Function):
         return changed, centred
 
     @staticmethod
-    @backward_in_own_precision
-    @once_differentiable
+    @differentiated_once
     def backward(ctx: Any, grad_changed: Tensor, grad_centred: Tensor) -> tuple[Tensor | None, ...]:
         centred, shift, mean, inverse, changed, beta, counts, key_mask = ctx.saved_tensors
         kv_heads, share = centred.shape[1], counts.clamp(min=1).reciprocal()

@@ -9,6 +9,7 @@ from primaldual.kernels.band_moments import band_moments, plain_moments
 from primaldual.kernels.band_softmax import flash_band, plain_band
 from primaldual.kernels.bands import Alignment, Band
 from primaldual.kernels.heads import attendable_only, check_heads
+from primaldual.kernels.modes import in_graph
 
 
 def window_attention(
@@ -69,7 +70,7 @@ def window_attention(
     width = max(head_dim, value_dim)
     query, key, value = (_widen(tensor, width) for tensor in (query, key, value))
     seen = band.seen(key, key_mask)
-    if query.device.type == "cpu" and dropout_p == 0.0 and not torch.compiler.is_compiling():
+    if query.device.type == "cpu" and dropout_p == 0.0 and not in_graph():
         out = flash_band(query, key, value, seen, band, scale)
     else:
         out = plain_band(query, key, value, seen, band, scale, dropout_p)
@@ -126,7 +127,7 @@ def window_statistics(
     if shared:  # heads beside the features: one wide product instead of many narrow ones
         key = key.transpose(1, 2).flatten(2).unsqueeze(1)
     band = _band(radius, is_causal, key.shape[2])
-    moments = plain_moments if torch.compiler.is_compiling() else band_moments
+    moments = plain_moments if in_graph() else band_moments
     mean, variance = moments(key, band.seen(key, key_mask), band)
     if shared:
         mean, variance = (
@@ -145,7 +146,7 @@ def _band(radius: int, is_causal: bool, length: int) -> Band:
     """Cut the sequence into blocks, unless one slab would be most of it anyway."""
     after = 0 if is_causal else radius
     band = Band.cut(radius, after, min(max(radius, 32), 64))
-    if not torch.compiler.is_compiling() and length <= band.slab:
+    if not in_graph() and length <= band.slab:
         return Band.whole(radius, after, length)
     return band
 

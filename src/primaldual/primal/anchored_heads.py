@@ -111,7 +111,7 @@ class AnchoredHeads(PooledHeads):
         valid = members.any(-1)
         local = torch.where(members | ~valid.unsqueeze(-1), scores[:, :, None, None], -torch.inf)
         total = local.logsumexp(-1, keepdim=True)
-        shares = torch.where(members, (scores[:, :, None, None] - total).exp(), 0.0)
+        shares = torch.where(members, scores[:, :, None, None] - total, -torch.inf).exp()
         keys, values = ((shares @ part.to(shares.dtype).unsqueeze(2)).to(part.dtype) for part in (key, value))
         added = total.squeeze(-1) - (shares * scores[:, :, None, None]).sum(-1)
         return DensePairs(keys, values, valid, shares, torch.where(valid, added, 0.0).to(key.dtype))

@@ -126,13 +126,15 @@ class BatchNormalization(Transform):
             )
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
-        fixed = self.fixed_statistics(heads.members, query.dtype)
+        dtype, wide = query.dtype, accumulation_dtype(query.dtype)
+        query, keys = query.to(wide), keys.to(wide)
+        fixed = self.fixed_statistics(heads.members, wide)
         mean, variance = dense.statistics(keys, valid) if fixed is None else fixed[:2]
         deviation = (variance + self.eps).sqrt() if self.scale == "inv_std" else torch.ones_like(variance)
         offset = self._beta(heads.members) * mean
         changed = (query - offset) / deviation
         changed_keys = (keys - offset.unsqueeze(-2)) / deviation.unsqueeze(-2)
-        return changed.to(query.dtype), changed_keys.to(keys.dtype)
+        return changed.to(dtype), changed_keys.to(dtype)
 
     def shared_refusal(self, kind: Kind) -> str | None:
         if self.uses_statistics and kind.seen != ALL:

@@ -11,6 +11,7 @@ from torch import Tensor
 from primaldual.kernels import dense
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable, read_mask
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
@@ -93,20 +94,23 @@ def early_rows(
 def _kernel_matrix(
     choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None
 ) -> Tensor:
-    """kappa(query_i, key_j) by weight, 0 where not valid; rows scaled against overflow where h cancels it."""
-    left, right = dense.per_query(query, keys)
-    kernel = choices.feature_map
-    log_kernel = kernel.log_kernel(left, right) if choices.normalizer.cancels_query_factors else None
+    """kappa(query_i, key_j) by weight, 0 where not valid; rows scaled against overflow where h cancels it.
+
+    Logarithms of kernels are float32 or wider: scores of half-precision inputs may leave the range of their type.
+    """
+    kernel, shape = choices.feature_map, (*query.shape[:3], keys.shape[-2])
+    wide = accumulation_dtype(query.dtype)
+    log_kernel = kernel.log_kernel(*dense.per_query(query.to(wide), keys.to(wide)))
     if log_kernel is None:
-        matrix = kernel.kernel(left, right).reshape(*query.shape[:3], keys.shape[-2])
+        matrix = kernel.kernel(*dense.per_query(query, keys)).reshape(shape)
         weighted = matrix if log_weight is None else matrix * log_weight.exp()
         return torch.where(valid, weighted, 0.0)
-    scores = log_kernel.reshape(*query.shape[:3], keys.shape[-2])
+    scores = log_kernel.reshape(shape)
     scores = (scores if log_weight is None else scores + log_weight).masked_fill(~valid, -math.inf)
-    if not scores.shape[-1]:
-        return scores
-    largest = scores.detach().amax(-1, keepdim=True)
-    return (scores - torch.where(largest.isfinite(), largest, 0.0)).exp()
+    if choices.normalizer.cancels_query_factors and scores.shape[-1]:
+        largest = scores.detach().amax(-1, keepdim=True)
+        scores = scores - torch.where(largest.isfinite(), largest, 0.0)
+    return scores.to(query.dtype).exp()
 
 
 def _groups(

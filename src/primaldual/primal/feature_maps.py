@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import relu
+from torch.nn.functional import elu
 
 from primaldual.errors import ArgumentError
 from primaldual.primal.parts import Part
@@ -107,12 +107,12 @@ class EluPlusOne(FeatureMap):
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         def positive(inputs: Tensor) -> Tensor:
-            return torch.where(inputs > 0, inputs + 1, inputs.clamp(max=0).exp())
+            return torch.where(inputs > 0, inputs + 1, torch.where(inputs > 0, 0.0, inputs).exp())
 
         return positive(query) @ positive(key).transpose(-2, -1)
 
     def features(self, inputs: Tensor) -> Tensor:
-        return inputs.clamp(max=0).exp() + relu(inputs)
+        return elu(inputs) + 1  # of slope 1 at 0, where clamp() and relu() have 0
 
     def feature_count(self, head_dim: int) -> int:
         return head_dim
