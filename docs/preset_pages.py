@@ -195,7 +195,7 @@ def default_page(word: str) -> str:
         *([] if fixed else cost_table(problem)),
         "## Contract",
         "",
-        "`check_attention` without `level` takes some seconds and checks everything.",
+        "Without `level` the check takes about half a minute and leaves nothing out.",
         "",
         "```python",
         "from primaldual.testing import check_attention",
