@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class PooledHeads(Subset):
     name = "sh"
     summary = "Attention-SH: each head on pooled keys and values, at its own scale"
     cost = "mean(1/r) of softmax"
-    examples = (
+    examples: ClassVar[tuple[str, ...]] = (
         "sh(1,2,3,4)",
         "sh(2,1,2,5)",
         "sh",
