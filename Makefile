@@ -26,7 +26,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.performance --out benchmarks/results
 
 docs: $(READY)
-	$(BIN)/python docs/build.py
+	$(BIN)/python -m docs.build
 	$(BIN)/python -m docs.make_performance
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
 

@@ -168,6 +168,7 @@ def test_equation_and_presets(capsys):
                 "evaluate",
                 "inspect",
                 "certify",
+                "explain",
                 "equation",
                 "presets",
             ]

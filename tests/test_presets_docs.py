@@ -1,40 +1,95 @@
 """The pages of the presets are what the code says."""
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import torch
+from docs.build import ROOT, files
+from docs.preset_facts import DEFINITION, PRESETS
+from docs.preset_pages import page, page_name, shown_spec
 
-from primaldual import preset
+from primaldual import PARTS, Transform, preset
 from primaldual.experiments.mathml import mathml
+from primaldual.primal.presets import signature
 
-BUILD = Path(__file__).parent.parent / "docs" / "build.py"
-
-
-def load():
-    specification = importlib.util.spec_from_file_location("docs_build", BUILD)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # dataclasses look their module up
-    specification.loader.exec_module(module)
-    return module
+EVERY = pytest.mark.parametrize("facts", PRESETS, ids=lambda facts: facts.spec)
 
 
-BUILT = load()
-EVERY = pytest.mark.parametrize("facts", BUILT.PRESETS, ids=lambda facts: facts.spec)
+WRITTEN = files()
 
 
-def test_committed_pages_are_those_that_the_generator_writes():
-    committed = {path.name: path.read_text() for path in BUILT.FOLDER.iterdir()}
-    assert committed == BUILT.pages(), "run make docs"
+@pytest.mark.parametrize("path", WRITTEN)
+def test_committed_pages_and_tables_are_those_that_the_generator_writes(path):
+    assert (ROOT / path).read_text() == WRITTEN[path], "run make docs"
 
 
-def test_every_preset_has_a_page():
-    shown = "+".join(facts.spec for facts in BUILT.PRESETS)
-    assert {re.split(r"\W", part)[0] for part in shown.split("+")} == set(BUILT.PARTS)
+def test_no_page_is_left_over():
+    committed = {f"docs/presets/{path.name}" for path in (ROOT / "docs" / "presets").iterdir()}
+    assert committed <= set(WRITTEN)
+
+
+def test_every_word_has_a_page_and_a_row_in_every_table():
+    for word in PARTS:
+        assert f"docs/presets/{page_name(word)}" in WRITTEN
+        assert f"| [`{shown_spec(word)}`](docs/presets/{page_name(word)}) |" in WRITTEN["README.md"]
+        assert f"| `{signature(word)}` |" in WRITTEN["docs/all_of_primaldual.md"]
+        assert f"| [`{shown_spec(word)}`]({page_name(word)}) |" in WRITTEN["docs/presets/README.md"]
+
+
+class Tempered(Transform):
+    """T(x) = t x, t > 0 learned.
+
+    Args:
+        start: t at the start; a value of
+            two lines.
+    """
+
+    name = "tempered"
+    summary = "queries and keys | scaled"
+    cost = "that of softmax"
+
+    def __init__(self, *, start: float = 1.0) -> None:
+        super().__init__()
+        self.start = start
+
+    def bind(self, heads, head_dim):
+        self.factor = torch.nn.Parameter(torch.full((heads, 1, 1), self.start))
+        return self
+
+    def dense(self, query, keys, valid, heads):
+        factor = self.factor[heads.members].to(query.dtype)
+        return query * factor, keys * factor.unsqueeze(-1)
+
+    def keep_heads(self, members, heads):
+        self.factor = torch.nn.Parameter(self.factor.detach()[members])
+
+    def formula(self, style):
+        return ["T(x) = t x"]
+
+
+def test_a_new_word_gets_a_page_that_runs_and_rows_in_the_tables(monkeypatch):
+    monkeypatch.setitem(PARTS, "tempered", Tempered)
+    written = files()
+    page = written["docs/presets/tempered.md"]
+    for words in (
+        "# `tempered`",
+        "* `start`: t at the start; a value of two lines.",
+        "& T(x) = t x",
+        "queries and keys | scaled. Cost: that of softmax",
+        'check_attention("tempered", level="quick")',
+        "| causal | ",
+    ):
+        assert words in page
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(block, "tempered.md", "exec"), {})
+    row = r"| [`tempered`](docs/presets/tempered.md) | queries and keys \| scaled | that of softmax |"
+    assert row in written["README.md"].splitlines()
+    assert (
+        r"| [`tempered`](tempered.md) | Queries and keys \| scaled. | that of softmax | |"
+        in written["docs/presets/README.md"]
+    )
+    assert "|  | `Tempered` | `tempered(start=1.0)` | T(x) = t x |" in written["docs/all_of_primaldual.md"]
 
 
 @EVERY
@@ -49,7 +104,7 @@ def test_equation_is_sound_latex_and_has_mathml(facts):
     assert (begin, end) == (r"\begin{aligned}", r"\end{aligned}")
     assert all(row.count("&") == 1 for row in rows)
     assert all(row.endswith(r" \\") for row in rows[:-1])
-    assert f"```math\n{latex}\n```" in BUILT.page(facts)
+    assert f"```math\n{latex}\n```" in page(facts)
     markup = mathml(latex)
     assert "\\" not in markup
     assert len(ElementTree.fromstring(markup).findall(".//mtr")) == len(rows)
@@ -61,7 +116,7 @@ def test_the_form_is_the_one_that_the_page_names(facts, case):
     mask = torch.ones(64, 64, dtype=torch.bool)
     options = [{}, {"is_causal": True}, {"mask": mask}][case]
     forms = preset(facts.spec).explain((1, 4, 64, 4), **options).forms
-    assert ("dense" in forms) == (BUILT.DEFINITION in facts.costs[case].how)
+    assert ("dense" in forms) == (DEFINITION in facts.costs[case].how)
 
 
 @EVERY

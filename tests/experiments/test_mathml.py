@@ -6,15 +6,12 @@ import pytest
 
 from primaldual.errors import UnsupportedError
 from primaldual.experiments.mathml import mathml
-from primaldual.primal.presets import PARTS, preset
+from primaldual.primal.presets import PARTS, examples, preset
 
-ARGUMENTS = {"window": "(3)", "taylor": "(3)", "random": "(8)", "sh": "(1,2)", "bn": "(beta=0.8)"}
-SPECS = [name + ARGUMENTS.get(name, "") for name in PARTS]
+SPECS = [spec for word in PARTS for spec in examples(word)]
 
 
-@pytest.mark.parametrize(
-    "spec", [*SPECS, "bn+sh", "bn(learnable=true)", "bn(scale=none)", "sh(1,2,grid=4x4)"]
-)
+@pytest.mark.parametrize("spec", [*SPECS, "taylor(3)", "bn+sh", "bn(learnable=true)", "sh(1,2,grid=4x4)"])
 def test_every_part_of_the_library_has_well_formed_mathml(spec):
     markup = mathml(preset(spec).equation("latex"))
     root = ElementTree.fromstring(markup)

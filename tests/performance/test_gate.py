@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from benchmarks.performance.contenders import FAMILIES, contender, reference
-from benchmarks.performance.gate import GateError, check, checks
+from benchmarks.performance.gate import TOLERANCES, GateError, check, checks
 from benchmarks.performance.programs import Program
 from benchmarks.performance.settings import Setting
 
@@ -34,6 +34,14 @@ INSTALLED = [
 def test_ours_meets_its_definition(name):
     for setting in checks(contender(name), SMALL):
         assert check(contender(name), setting).gradients
+
+
+@pytest.mark.parametrize("name", ["softmax", "bn", SCALED, f"bn+{SCALED}", "window(4)", "linear"])
+@pytest.mark.parametrize("padding", [False, True])
+def test_ours_meets_its_causal_definition_with_room(name, padding):
+    setting = replace(SMALL, length=161, is_causal=True, padding=padding, batch=2)
+    for each in checks(contender(name), setting):
+        assert check(contender(name), each).error < TOLERANCES[each.dtype] / 10
 
 
 @pytest.mark.parametrize("name", ["decoding bn", f"decoding {SCALED}"])

@@ -9,6 +9,7 @@ import typer
 from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
 from primaldual.cli.describe import equation, presets
+from primaldual.cli.explain import explain
 from primaldual.cli.inspect import inspect
 from primaldual.cli.models import evaluate, predict, train
 
@@ -45,5 +46,5 @@ def front(
     del version
 
 
-for command in (compare, train, predict, evaluate, inspect, certify, equation, presets):
+for command in (compare, train, predict, evaluate, inspect, certify, explain, equation, presets):
     app.command()(command)

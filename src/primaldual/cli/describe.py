@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+ORDER = ("feature_map", "normalizer", "transform", "subset")
+
 
 def equation(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help='An attention, such as "bn(beta=0.8)+sh".')],
@@ -28,20 +30,24 @@ def presets() -> None:
     Examples:
     $ primaldual presets
     """
+    from itertools import groupby
+
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.padding import Padding
 
-    from primaldual.primal.presets import PARTS
+    from primaldual.primal.presets import PARTS, cost, signature, summary
 
-    table = Table(title="Parts of a spec, joined by +", title_justify="left")
-    table.add_column("part", style="bold")
-    table.add_column("chooses")
-    table.add_column("meaning")
-    for name, part in PARTS.items():
-        table.add_row(name, part.field.replace("_", " "), escape(part.summary))
-    console = Console()
-    console.print(table)
+    console = Console(highlight=False)
+    console.print("Parts of a spec, joined by +")
+    words = sorted(PARTS, key=lambda word: ORDER.index(PARTS[word].choice))
+    for choice, alike in groupby(words, key=lambda word: PARTS[word].choice):
+        console.print(f"\n[bold]{choice.replace('_', ' ')}[/]")
+        for word in alike:
+            console.print(Padding(f"[cyan]{escape(signature(word))}[/]", (0, 0, 0, 2)))
+            price = f"\n[dim]cost: {escape(cost(word))}[/]" if cost(word) else ""
+            console.print(Padding(escape(summary(word)) + price, (0, 0, 0, 6)))
+    console.print()
     console.print(
         'For example: softmax, bn, sh, bn+sh, "bn(beta=0.8)+sh(1,1,2,4)", linear+window(8)', highlight=False
     )

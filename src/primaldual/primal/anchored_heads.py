@@ -57,6 +57,9 @@ class AnchoredHeads(PooledHeads):
     """
 
     name = "anchored"
+    summary = "scaled heads for trained models: pairs exact at a typical query"
+    cost = "that of sh, and a few passes"
+    examples = ("anchored(1,2,3,4,prefix=1,suffix=1)", "anchored(1,2,3,4,kept=0.5)")
     repeatable = False  # what is added to logits depends on the keys
 
     def __init__(

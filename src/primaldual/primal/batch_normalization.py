@@ -63,6 +63,9 @@ class BatchNormalization(Transform):
     """
 
     name = "bn"
+    summary = "Attention-BN: the keys' mean and variance inside the score"
+    cost = "that of softmax, about"
+    examples = ("bn", "bn(beta=0.8)", "bn(scale=none)", "bn(beta=0.5,learnable=true)")
     repeatable = True
 
     def __init__(

@@ -40,6 +40,15 @@ class Convolution(DepthwiseConvolution):
     """
 
     name = "conv"
+    summary = "keys convolved along the sequence, filters learned"
+    cost = "that of softmax, about"
+    examples = (
+        "conv(3)",
+        "conv(3,causal=true)",
+        "conv(3,prefix=2)",
+        "conv(5,queries=true)",
+        "conv(3,causal=true,queries=true,prefix=1)",
+    )
     dimensions = 1
 
     def __init__(
@@ -101,6 +110,9 @@ class Convolution2d(DepthwiseConvolution):
     """
 
     name = "conv2d"
+    summary = "keys convolved over an image, filters learned"
+    cost = "that of softmax, about"
+    examples = ("conv2d(3,grid=3x4)", "conv2d(3,prefix=3)")
     dimensions = 2
     two_dimensional = True
 

@@ -20,6 +20,7 @@ class FeatureMap(Part):
     for factored attention, else the kernel matrix.
     """
 
+    choice = "feature_map"
     positive_semidefinite: bool = False
     """True if every kernel matrix is known to be; others are examined where it matters, in a regression."""
 
@@ -86,6 +87,8 @@ class Exponential(FeatureMap):
     """
 
     name = ""
+    summary = "softmax attention: exponential kernel, sum of kernels"
+    cost = "O(N²)"
     positive_semidefinite = True
 
     def __init__(self, *, scale: float | None = None) -> None:
@@ -132,6 +135,8 @@ class EluPlusOne(FeatureMap):
     """
 
     name = "linear"
+    summary = "linear attention: elu(x) + 1 features"
+    cost = "O(N)"
     positive_semidefinite = True
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
@@ -166,6 +171,9 @@ class TruncatedTaylor(FeatureMap):
     """
 
     name = "taylor"
+    summary = "exponential kernel, its series cut after a power"
+    cost = "O(N) for long sequences"
+    examples = ("taylor(2)", "taylor(4)")
     positive_semidefinite = True
 
     def __init__(self, order: int = 2) -> None:

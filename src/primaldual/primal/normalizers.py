@@ -9,6 +9,7 @@ from primaldual.primal.parts import Part
 class Normalizer(Part):
     """A normaliser h(x); a subclass states ``denominator``."""
 
+    choice = "normalizer"
     cancels_query_factors: bool = False
     """True if a factor on a whole row of the kernel matrix leaves the weights unchanged."""
 
@@ -40,6 +41,9 @@ class Constant(Normalizer):
     """h(x) = 1: the kernel expansion as it is, without normalisation."""
 
     name = "constant"
+    summary = "no normalisation: h = 1, the textbook kernel expansion"
+    cost = "O(N²), with features O(N)"
+    examples = ("constant", "linear+constant")
     factored = False
 
     def denominator(self, kernel_matrix: Tensor) -> Tensor:

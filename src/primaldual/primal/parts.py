@@ -13,9 +13,17 @@ class Part(nn.Module):
 
     Attributes:
         name: the word that names the part in a spec, "" for the default of its kind; None = the class name.
+        choice: the argument of a PrimalProblem that the part is given for; its base class states it.
+        summary: what the part is, in one line of a table; "" = the first line of its docstring.
+        cost: what the attention costs, in a few words.
+        examples: specs of the part that the contract runs on; () = the word alone. Tables show the first.
     """
 
     name: str | None = None
+    choice: ClassVar[str]
+    summary: ClassVar[str] = ""
+    cost: ClassVar[str] = ""
+    examples: ClassVar[tuple[str, ...]] = ()
 
     def arguments(self) -> tuple[object, ...]:
         """Positional arguments in the spec; named ones are found by comparing with the defaults."""
@@ -32,13 +40,13 @@ class Part(nn.Module):
         name = type(self).__name__ if self.name is None else self.name
         if not name:
             return ""
-        given = [_word(value) for value in self.arguments()]
+        given = [written(value) for value in self.arguments()]
         for parameter in inspect.signature(type(self).__init__).parameters.values():
             if parameter.kind is not parameter.KEYWORD_ONLY:
                 continue
             value = getattr(self, parameter.name, parameter.default)
             if value != parameter.default:
-                given.append(f"{parameter.name}={_word(value)}")
+                given.append(f"{parameter.name}={written(value)}")
         return f"{name}({','.join(given)})" if given else name
 
     def extra_repr(self) -> str:
@@ -91,7 +99,13 @@ def _place(cls: type, name: str) -> int:
     return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
-def _word(value: object) -> str:
+def written(value: object) -> str:
+    """A value as specs write it.
+
+    Example:
+        >>> written(True), written((8, 4)), written(0.5)
+        ('true', '8x4', '0.5')
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -41,6 +41,17 @@ class PooledHeads(Subset):
     """
 
     name = "sh"
+    summary = "Attention-SH: each head on pooled keys and values, at its own scale"
+    cost = "mean(1/r) of softmax"
+    examples: ClassVar[tuple[str, ...]] = (
+        "sh(1,2,3,4)",
+        "sh(2,1,2,5)",
+        "sh",
+        "sh(2,2,2,2)",
+        "sh(1,2,3,4,prefix=1)",
+        "sh(1,2,3,4,suffix=2)",
+        "sh(1,2,3,4,prefix=1,suffix=1,weighted=true)",
+    )
     repeatable = True
 
     def __init__(

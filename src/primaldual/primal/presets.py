@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, get_args, get_type_hints
+
+from torch.nn import Module
 
 from primaldual.errors import CheckpointError, SpecError
 from primaldual.primal.anchored_heads import AnchoredHeads
@@ -14,65 +16,28 @@ from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.normalizers import Constant
-from primaldual.primal.parts import Part
+from primaldual.primal.parts import Part, written
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import Window
 from primaldual.primal.transforms import Transform
 
-
-class SpecPart(NamedTuple):
-    """What a word of a spec stands for: the choice it makes, the class, and one line on it."""
-
-    field: str
-    build: Callable[..., Part]
-    summary: str
-
-
-PARTS: dict[str, SpecPart] = {
-    "softmax": SpecPart(
-        "feature_map",
-        Exponential,
-        "softmax(scale=1/sqrt(head_dim)): softmax attention: exponential kernel, sum of kernels",
-    ),
-    "linear": SpecPart("feature_map", EluPlusOne, "linear attention: elu(x) + 1, cost O(N)"),
-    "taylor": SpecPart(
-        "feature_map", TruncatedTaylor, "taylor(order=2): exponential kernel cut after a power"
-    ),
-    "random": SpecPart(
-        "feature_map", RandomFeatures, "random(num_features=64, seed=0): positive random features"
-    ),
-    "constant": SpecPart("normalizer", Constant, "no normalisation: h = 1"),
-    "bn": SpecPart(
-        "transform",
-        BatchNormalization,
-        "bn(beta=1.0, scale=inv_std, eps=1e-05, learnable=false, running=false, momentum=0.1): batch-normalised attention",
-    ),
-    "conv": SpecPart(
-        "transform",
-        Convolution,
-        "conv(kernel_size=3, causal=false, queries=false, prefix=0): keys convolved along the sequence, learned filters",
-    ),
-    "conv2d": SpecPart(
-        "transform",
-        Convolution2d,
-        "conv2d(kernel_size=3, queries=false, grid=RxC, prefix=0): keys convolved over an image, learned filters",
-    ),
-    "window": SpecPart(
-        "subset", Window, "window(radius): keys at most radius positions away, cost O(N radius)"
-    ),
-    "sh": SpecPart(
-        "subset",
-        PooledHeads,
-        "sh(r1,...,rH, grid=RxC, prefix=0, suffix=0, weighted=false): scaled heads, one window length per head",
-    ),
-    "anchored": SpecPart(
-        "subset",
-        AnchoredHeads,
-        "anchored(r1,...,rH, kept=0, grid=RxC, prefix=0, suffix=0): scaled heads of a trained model, true to its softmax",
-    ),
+PARTS: dict[str, type[Part]] = {
+    "softmax": Exponential,
+    "linear": EluPlusOne,
+    "taylor": TruncatedTaylor,
+    "random": RandomFeatures,
+    "constant": Constant,
+    "bn": BatchNormalization,
+    "conv": Convolution,
+    "conv2d": Convolution2d,
+    "window": Window,
+    "sh": PooledHeads,
+    "anchored": AnchoredHeads,
 }
+"""The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
+parts; all else that is said of it comes from its class."""
 
 _PART = re.compile(r"\s*([a-z_]\w*)\s*(?:\(([^()]*)\))?\s*", re.IGNORECASE)
 _WORDS: dict[str, object] = {"true": True, "false": False, "none": "none"}
@@ -111,12 +76,12 @@ def read_parts(spec: str) -> dict[str, Any]:
     chosen: dict[str, list[tuple[str, Part]]] = {}
     for text in split_parts(spec, "+"):
         name, part = _read_part(text, spec)
-        former = chosen.setdefault(PARTS[name].field, [])
+        former = chosen.setdefault(PARTS[name].choice, [])
         for other, rival in former:
             if not isinstance(part, Transform) or type(part) is type(rival):
                 kind = " of each kind" if isinstance(part, Transform) else ""
                 raise SpecError(
-                    f"spec {spec!r} has two parts for the {PARTS[name].field}: {other!r} and {text.strip()!r}; "
+                    f"spec {spec!r} has two parts for the {PARTS[name].choice}: {other!r} and {text.strip()!r}; "
                     f"accepted is one{kind}"
                 )
         former.append((text.strip(), part))
@@ -127,6 +92,61 @@ def read_parts(spec: str) -> dict[str, Any]:
         else Chain(*(part for part in given if isinstance(part, Transform)))
         for field, given in parts.items()
     }
+
+
+def signature(word: str) -> str:
+    """A word with its arguments and their defaults, as specs write them.
+
+    Example:
+        >>> signature("taylor"), signature("window"), signature("sh")
+        ('taylor(order=2)', 'window(radius)', 'sh(scales..., grid=RxC, prefix=0, suffix=0, weighted=false)')
+    """
+    build = PARTS[word].__init__
+    hints, given = get_type_hints(build), []
+    for name, parameter in list(inspect.signature(build).parameters.items())[1:]:
+        if build is Module.__init__:  # the class states none of its own
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            given.append(f"{name}...")
+        elif parameter.default is parameter.empty:
+            given.append(name)
+        elif parameter.default is None:
+            sizes = any(get_args(kind) for kind in get_args(hints[name]))
+            given.append(f"{name}={'RxC' if sizes else name.upper()}")
+        else:
+            given.append(f"{name}={written(parameter.default)}")
+    return f"{word}({', '.join(given)})" if given else word
+
+
+def summary(word: str) -> str:
+    """What the part behind a word is, in one line.
+
+    Example:
+        >>> summary("linear")
+        'linear attention: elu(x) + 1 features'
+    """
+    kind = PARTS[word]
+    return vars(kind).get("summary") or (inspect.getdoc(kind) or "").splitlines()[0].rstrip(".")
+
+
+def cost(word: str) -> str:
+    """What an attention with the part behind a word costs, "" where its class does not say.
+
+    Example:
+        >>> cost("linear")
+        'O(N)'
+    """
+    return vars(PARTS[word]).get("cost", "")
+
+
+def examples(word: str) -> tuple[str, ...]:
+    """Specs of the part behind a word, for the contract and for tables.
+
+    Example:
+        >>> examples("softmax"), examples("taylor")
+        (('softmax',), ('taylor(2)', 'taylor(4)'))
+    """
+    return vars(PARTS[word]).get("examples") or (word,)
 
 
 def faithful_spec(attention: str | PrimalProblem) -> str:
@@ -185,17 +205,12 @@ def _read_part(text: str, spec: str) -> tuple[str, Part]:
             named[word.strip()] = _read_value(value, spec)
         else:
             positional.append(_read_value(word, spec))
-    build = PARTS[name].build
+    build: Callable[..., Part] = PARTS[name]
     try:
         inspect.signature(build).bind(*positional, **named)
         return name, build(*positional, **named)
     except (TypeError, ValueError) as error:
-        raise SpecError(f"spec {spec!r}: {name}: {error}; accepted is {_usage(name)}") from None
-
-
-def _usage(name: str) -> str:
-    signature = inspect.signature(PARTS[name].build)
-    return name + str(signature.replace(return_annotation=signature.empty)).replace("'", "")
+        raise SpecError(f"spec {spec!r}: {name}: {error}; accepted is {signature(name)}") from None
 
 
 def _read_value(text: str, spec: str) -> object:

@@ -27,6 +27,9 @@ class RandomFeatures(FeatureMap):
     """
 
     name = "random"
+    summary = "positive random features of the exponential kernel"
+    cost = "O(N) for long sequences"
+    examples = ("random(16)",)
     positive_semidefinite = True
 
     def __init__(self, num_features: int = 64, *, seed: int = 0) -> None:

@@ -47,6 +47,7 @@ class Subset(Part):
         layout: how positions lie, for what depends on it (pooling, convolution).
     """
 
+    choice = "subset"
     layout: Layout = SEQUENCE
     repeatable: bool = False
     """Pairs follow from keys and values by means alone, so that they may be formed for some sequences and heads at a
@@ -195,6 +196,9 @@ class Window(Subset):
     """
 
     name = "window"
+    summary = "keys at most `radius` positions away"
+    cost = "O(N radius), memory too"
+    examples = ("window(3)",)
 
     def __init__(self, radius: int) -> None:
         super().__init__()

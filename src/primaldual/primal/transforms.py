@@ -40,6 +40,7 @@ class Transform(Part):
         two_dimensional: T takes the positions for an image.
     """
 
+    choice = "transform"
     mixes_queries: bool = False
     uses_statistics: bool = False
     repeatable: bool = False

@@ -52,7 +52,7 @@ def _check_part(part: Part) -> None:
         f"{kind.__name__}: spec() is empty, which stands for a default part; give the class a name"
     )
     if part.name in PARTS:
-        builder = PARTS[part.name].build
+        builder = PARTS[part.name]
         assert kind is builder, f"{kind.__name__}: the name {part.name!r} is taken by {builder.__name__}"
     for name in inspect.signature(kind.__init__).parameters:
         changed = _changed(getattr(part, name, None))

@@ -70,8 +70,8 @@ class Explanation:
             title = self.spec if place == 0 else " " * len(self.spec)
             pooled = f" pooled by {part.scale}" if part.scale > 1 else ""
             yield (
-                f"{title}  heads {_listed(part.heads)} of {self.total_heads}{pooled}: form {part.form}, "
-                f"{_shown(part.cost.operations)} operations, {_shown(part.bytes)}B"
+                f"{title}  heads {listed(part.heads)} of {self.total_heads}{pooled}: form {part.form}, "
+                f"{shown(part.cost.operations)} operations, {shown(part.bytes)}B"
             )
             yield from (f"  not {name}: {reason}" for name, reason in part.refusals.items())
 
@@ -113,21 +113,21 @@ def _served(heads: HeadSet, form: str, cost: Cost, dtype: torch.dtype, reasons: 
     return Served(heads.members, heads.scale, form, cost, cost.numbers * dtype.itemsize, reasons)
 
 
-def _listed(heads: list[int]) -> str:
+def listed(heads: list[int]) -> str:
     """Consecutive numbers as a range, others one by one."""
     if heads == list(range(heads[0], heads[-1] + 1)) and len(heads) > 1:
         return f"{heads[0]}-{heads[-1]}"
     return ", ".join(map(str, heads))
 
 
-def _shown(number: float) -> str:
+def shown(number: float) -> str:
     """Three digits and a prefix of the SI, with a space before the unit.
 
     Example:
-        >>> _shown(2097152), _shown(12)
-        ('2.10 M', '12 ')
+        >>> shown(2097152), shown(537_100_000), shown(12)
+        ('2.10 M', '537 M', '12 ')
     """
     for power, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= power:
-            return f"{number / power:#.3g} {prefix}"
+            return f"{f'{number / power:#.3g}'.rstrip('.')} {prefix}"
     return f"{number} "

@@ -1,0 +1,415 @@
+"""What the code does not say of the presets: the regression in words, costs by formula, what they reduce to, sources.
+
+A word without an entry gets a page all the same, of what its class says.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+PAPER = (
+    "Nguyen et al., [A Primal-Dual Framework for Transformers and Neural Networks](https://arxiv.org/abs/2406.13781), "
+    "ICLR 2023"
+)
+SDPA = "PyTorch's SDPA"
+DEFINITION = "the definition, in chunks of queries"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one case takes: time and memory of a head, forward, N queries and keys of dimension D."""
+
+    time: str
+    memory: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the code does not say of itself.
+
+    Attributes:
+        spec: the preset.
+        primal: the regression in words.
+        dual: the attention in words.
+        costs: every query sees every key; causal; a mask that differs by query.
+        reductions: what it reduces to, in words, and the code that shows it.
+        source: where it comes from.
+        reading: what is our reading; "" for nothing.
+    """
+
+    spec: str
+    primal: str
+    dual: str
+    costs: tuple[Cost, Cost, Cost]
+    reductions: tuple[tuple[str, str], ...]
+    source: str
+    reading: str = ""
+
+    @property
+    def page(self) -> str:
+        """File name."""
+        words = re.sub(r"\((?:\d+,?)+(?:kept=[\d.]+)?\)", "", self.spec)
+        return re.sub(r"\W+", "_", words).strip("_") + ".md"
+
+
+def same(left: str, right: str) -> str:
+    """The code that compares two attentions, both ways."""
+    return (
+        "for is_causal in (False, True):\n"
+        f'    left, right = attend("{left}", is_causal), attend("{right}", is_causal)\n'
+        "    torch.testing.assert_close(left, right)"
+    )
+
+
+def nearer(specs: tuple[str, ...], limit: str) -> str:
+    """The code that shows a sequence of attentions coming closer to another."""
+    listed = ", ".join(f'"{spec}"' for spec in specs)
+    return (
+        f'differences = [attend(spec) - attend("{limit}") for spec in ({listed})]\n'
+        "errors = [float(difference.abs().max()) for difference in differences]\n"
+        "assert errors == sorted(errors, reverse=True)\n"
+        "assert errors[-1] < 0.1 * errors[0]"
+    )
+
+
+SOFTMAX_COSTS = (
+    Cost("O(N² D)", "O(N D) where SDPA runs its fused kernels", SDPA),
+    Cost("half of that", "O(N D)", f"{SDPA} with its causal flag; padded keys too: with a mask"),
+    Cost("O(N² D)", "the mask, N² bools", f"{SDPA} with the mask"),
+)
+BN_COSTS = (
+    Cost("O(N² D) + one pass over the keys", "as softmax", f"another query against centred keys, {SDPA}"),
+    Cost(
+        "half of that + running sums, O(N D)",
+        "O(N D): a mean and a variance for each query",
+        "the same, row by row",
+    ),
+    Cost("O(N² D): two more products with the mask", "the mask", "the same, row by row"),
+)
+POOLED_COSTS = (
+    Cost(
+        "mean of 1/r over the heads (0.69 here) of softmax",
+        "O(N D)",
+        f"keys and values pooled, in layers before they are projected; {SDPA} for each scale",
+    ),
+    Cost(
+        "the same share of O(N² D)",
+        "O(N²/r) for pooled heads: scores are formed",
+        "complete windows and the mean of the own one so far, one softmax; on a grid the definition",
+    ),
+    Cost(
+        "O(N³ D/r) for pooled heads",
+        "pools of its own for each query of a chunk",
+        f"{DEFINITION}: the pools differ by query; heads of scale 1 by SDPA",
+    ),
+)
+CONV_COSTS = (
+    Cost("O(N D) for the filter, then as softmax", "as softmax", f"one depthwise convolution, {SDPA}"),
+    Cost(
+        "O(N² D) for filters and scores",
+        "filtered keys of its own for each query of a chunk",
+        f"{DEFINITION}: a centred filter ends at the query; `causal=true` has the cost of softmax instead",
+    ),
+    Cost("O(N² D) for filters and scores", "as in the row above", DEFINITION),
+)
+
+PRESETS = (
+    Facts(
+        "softmax",
+        "A layer on all monomials of the key, divided by the sum of the kernels over the training set.",
+        "Softmax attention: weights exp(q·k_j / √D), divided by their sum.",
+        SOFTMAX_COSTS,
+        (
+            (
+                "PyTorch's scaled dot-product attention.",
+                "fused = torch.nn.functional.scaled_dot_product_attention(query, key, value)\n"
+                'torch.testing.assert_close(attend("softmax"), fused)',
+            ),
+            (
+                "`constant` divided by what `constant` gives on values of 1.",
+                'ones = pdl.preset("constant").attend(query, key, torch.ones_like(value))\n'
+                'torch.testing.assert_close(attend("softmax"), attend("constant") / ones)',
+            ),
+        ),
+        PAPER,
+    ),
+    Facts(
+        "linear",
+        "A layer on D positive features of the key, divided by the sum of the kernels.",
+        "Linear attention: Φ(q) meets the sum Σ_j Φ(k_j) v_jᵀ, which is computed once.",
+        (
+            Cost("O(N D²)", "O(N D)", "Φ(k)ᵀ v first"),
+            Cost("O(N D²)", "O(N D): a state of D² numbers for every 64 positions", "chunks of 64 positions"),
+            Cost("O(N² D)", "scores of a chunk", DEFINITION),
+        ),
+        (
+            (
+                "`derive` with elu(x) + 1 as the only choice.",
+                "derived = pdl.derive(lambda x: torch.nn.functional.elu(x) + 1)\n"
+                'torch.testing.assert_close(derived.attend(query, key, value), attend("linear"))',
+            ),
+        ),
+        "Katharopoulos et al., Transformers are RNNs, ICML 2020; as a regression, " + PAPER,
+    ),
+    Facts(
+        "taylor(2)",
+        "A layer on the monomials of the key up to degree 2, divided by the sum of the kernels.",
+        "Weights 1 + s + s²/2 of the scores s = q·k_j / √D, divided by their sum.",
+        (
+            Cost(
+                "O(N F D), F = 1 + D + D², if F ≤ max(4 D, N); else O(N² D)",
+                "O(N F); else scores of a chunk",
+                "Φ(k)ᵀ v first; else the definition",
+            ),
+            Cost("the same", "O(N F)", "chunks of 64 positions; else the definition"),
+            Cost("O(N² D)", "scores of a chunk", DEFINITION),
+        ),
+        (
+            ("`softmax` as the order grows.", nearer(("taylor(2)", "taylor(4)", "taylor(8)"), "softmax")),
+            (
+                "The mean of the values at order 0.",
+                'torch.testing.assert_close(attend("taylor(0)"), value.mean(-2, keepdim=True).expand_as(value))',
+            ),
+        ),
+        "The series of the exponential kernel",
+        "The cut is ours. Odd orders may give negative weights; order 2 does not.",
+    ),
+    Facts(
+        "random(64)",
+        "A layer on 64 random positive features, whose products estimate the exponential kernel.",
+        "An estimate of softmax attention at the cost of linear attention.",
+        (
+            Cost(
+                "O(N F D), F = 64, if F ≤ max(4 D, N); else O(N² F)",
+                "O(N F)",
+                "Φ(k)ᵀ v first; else the definition",
+            ),
+            Cost("the same", "O(N F)", "chunks of 64 positions; else the definition"),
+            Cost("O(N² F)", "scores of a chunk", DEFINITION),
+        ),
+        (
+            (
+                "`softmax` as the number of features grows, with an error of about its inverse root, but the larger the "
+                "longer queries and keys are; they are halved here.",
+                'exact = pdl.preset("softmax").attend(query / 2, key / 2, value)\n'
+                'problems = [pdl.preset(f"random({count})") for count in (16, 256, 4096)]\n'
+                "estimates = [problem.attend(query / 2, key / 2, value) for problem in problems]\n"
+                "errors = [float((estimate - exact).square().mean().sqrt()) for estimate in estimates]\n"
+                "assert errors == sorted(errors, reverse=True)\n"
+                "assert errors[-1] < 0.25 * errors[0]",
+            ),
+        ),
+        "Choromanski et al., Rethinking Attention with Performers, ICLR 2021; as a regression, " + PAPER,
+    ),
+    Facts(
+        "constant",
+        "A layer on all monomials of the key, not divided by anything: the textbook regression.",
+        "Attention without normalisation: weights exp(q·k_j / √D), which need not sum to one.",
+        (
+            Cost("O(N² D)", "scores of a chunk", DEFINITION),
+            Cost("O(N² D)", "scores of a chunk", DEFINITION),
+            Cost("O(N² D)", "scores of a chunk", DEFINITION),
+        ),
+        (
+            (
+                "The textbook kernel expansion Σ_j exp(q·k_j / √D) v_j.",
+                "kernel = (query @ key.mT / query.shape[-1] ** 0.5).exp()\n"
+                'torch.testing.assert_close(attend("constant"), kernel @ value)',
+            ),
+        ),
+        "Smola and Schölkopf, A tutorial on support vector regression, 2004",
+        "Here for comparison; with `linear+constant` the features are used, O(N D²).",
+    ),
+    Facts(
+        "bn",
+        "The layer of softmax behind a batch normalisation of its input, the training keys being the batch.",
+        "Attention-BN: softmax attention in which the query is (q − μ) / (σ² + 10⁻⁵).",
+        BN_COSTS,
+        (
+            ("`softmax` without a mean and without a deviation.", same("bn(beta=0,scale=none)", "softmax")),
+            (
+                "`softmax` on keys that are normalised already, and another query.",
+                "mean, variance = key.mean(-2, keepdim=True), key.var(-2, keepdim=True, correction=0)\n"
+                "deviation = (variance + 1e-5).sqrt()\n"
+                "arguments = (query - mean) / deviation, (key - mean) / deviation, value\n"
+                'torch.testing.assert_close(attend("bn"), pdl.preset("softmax").attend(*arguments))',
+            ),
+        ),
+        "Attention-BN of " + PAPER,
+        "Biased variance, per head and sequence, over the keys that the query may attend; β = 1, learnable by option.",
+    ),
+    Facts(
+        "bn(scale=none)",
+        "The layer of softmax on inputs from which the mean of the training keys is subtracted.",
+        "Softmax attention in which the query is q − μ.",
+        (
+            BN_COSTS[0],
+            Cost(
+                "half of that + running sums, O(N D)", "O(N D): a mean for each query", "the same, row by row"
+            ),
+            BN_COSTS[2],
+        ),
+        (
+            ("`softmax` without a mean.", same("bn(beta=0,scale=none)", "softmax")),
+            (
+                "`softmax` where the keys have mean 0.",
+                "arguments = query, key - key.mean(-2, keepdim=True), value\n"
+                'recentred = pdl.preset("bn(scale=none)").attend(*arguments)\n'
+                'torch.testing.assert_close(recentred, pdl.preset("softmax").attend(*arguments))',
+            ),
+        ),
+        "Attention-BN of " + PAPER,
+        "Recentring alone is an option of ours.",
+    ),
+    Facts(
+        "window(8)",
+        "A layer of softmax for each query, fitted on the keys at most 8 positions from it.",
+        "Sliding-window attention: 17 keys for each query, 9 if causal.",
+        (
+            Cost(
+                "O(N w D), w = 17",
+                "O(N w)",
+                "blocks of queries against slabs of keys, with a backward of its own",
+            ),
+            Cost("half of that", "O(N w)", "the same"),
+            Cost("O(N² D)", "the mask, N² bools", f"{SDPA} with the band added to the mask"),
+        ),
+        (("`softmax` when the radius reaches every key.", same("window(15)", "softmax")),),
+        "Sparse attention; as a regression for each query, " + PAPER,
+        "The band is one sparse pattern; `MaskedKeys` takes any other.",
+    ),
+    Facts(
+        "sh(1,1,2,4)",
+        "Layers of softmax, that of head h fitted on N / r_h pairs: means of keys and targets over r_h positions.",
+        "Attention-SH: head h attends N / r_h pooled keys and values.",
+        POOLED_COSTS,
+        (
+            ("`softmax` with all scales 1.", same("sh(1,1,1,1)", "softmax")),
+            (
+                "The mean of the values when one window holds all positions.",
+                'torch.testing.assert_close(attend("sh(16,16,16,16)"), value.mean(-2, keepdim=True).expand_as(value))',
+            ),
+        ),
+        "Attention-SH of " + PAPER,
+        "The abstract says that less training data is used; consecutive windows and their means are our reading, and so "
+        "are `prefix`, `suffix` (first and last tokens that stay by themselves) and `weighted`, by which a pair counts "
+        "for its n members: log n is added to its logit.",
+    ),
+    Facts(
+        "anchored(1,1,2,4,kept=0.5)",
+        "As sh, but each pair stands for its members around one query, and the keys that this query weighs most are pairs "
+        "by themselves.",
+        "Scaled heads for models that are trained already: of N / r_h pairs a share `kept` are single keys, the others "
+        "means weighted by exp(a_h · k_j), with what they count added to their logits.",
+        (
+            Cost(
+                "mean(1/r) of softmax, + O(N D) and a sort",
+                "O(N D)",
+                f"pooled by scattering, then {SDPA} with a bias",
+            ),
+            Cost("O(N² (N/r) D)", "chunks", DEFINITION),
+            Cost("O(N² (N/r) D)", "chunks", DEFINITION),
+        ),
+        (
+            ("`softmax` with all scales 1.", same("anchored(1,1,1,1,kept=0.5)", "softmax")),
+            (
+                "`sh` that counts members, without kept keys and with anchors of 0.",
+                same("anchored(1,1,2,4)", "sh(1,1,2,4,weighted=true)"),
+            ),
+        ),
+        "Ours, after Attention-SH of " + PAPER,
+        "All of it is ours; `compress` sets the anchors to the mean queries of real inputs.",
+    ),
+    Facts(
+        "bn+sh(1,1,2,4)",
+        "Layers behind a batch normalisation, each fitted on the pooled pairs of its head.",
+        "Attention-BN within each head, mean and variance being those of its pooled keys.",
+        (
+            Cost(
+                "as sh, + one pass over the pooled keys",
+                "O(N D)",
+                f"pooled, then another query, {SDPA} for each scale",
+            ),
+            Cost("as sh, + running sums, O(N D)", "O(N²/r) for pooled heads", "as sh, statistics row by row"),
+            POOLED_COSTS[2],
+        ),
+        (
+            ("`bn` with all scales 1.", same("bn+sh(1,1,1,1)", "bn")),
+            ("`sh` without mean and deviation.", same("bn(beta=0,scale=none)+sh(1,1,2,4)", "sh(1,1,2,4)")),
+        ),
+        "Attention-BN and Attention-SH of " + PAPER,
+        "That statistics are taken over the pooled keys.",
+    ),
+    Facts(
+        "conv(3)",
+        "The layer of softmax, fitted at keys that are filtered along the sequence.",
+        "Softmax attention against convolved keys; queries stay as they are, unless `queries=true`.",
+        CONV_COSTS,
+        (
+            ("`softmax` at the start: filters begin as the identity.", same("conv(3)", "softmax")),
+            (
+                "`softmax` on keys that are convolved before.",
+                'problem = pdl.preset("conv(3)").bind(heads=4, head_dim=8)\n'
+                "with torch.no_grad():\n"
+                "    problem.transform.weight.normal_()\n"
+                "    filters = problem.transform.weight.reshape(32, 1, 3).double()\n"
+                "channels = key.transpose(-2, -1).reshape(1, 32, 16)\n"
+                "filtered = torch.nn.functional.conv1d(channels, filters, padding=1, groups=32)\n"
+                "convolved = filtered.reshape(1, 4, 8, 16).transpose(-2, -1)\n"
+                'softmax = pdl.preset("softmax").attend(query, convolved, value)\n'
+                "torch.testing.assert_close(problem.attend(query, key, value), softmax)",
+            ),
+        ),
+        "The abstract of the paper names convolution layers: " + PAPER,
+        "All of it: where the filter stands, that f is fitted at the convolved keys, depthwise filters, zeros outside.",
+    ),
+    Facts(
+        "conv2d(3)",
+        "The layer of softmax, fitted at keys that are filtered over an image.",
+        "Softmax attention against keys convolved over a grid, a square unless `grid=RxC` says otherwise.",
+        (
+            CONV_COSTS[0],
+            Cost(
+                CONV_COSTS[1].time,
+                CONV_COSTS[1].memory,
+                f"{DEFINITION}: the filter sees no key after the query",
+            ),
+            CONV_COSTS[2],
+        ),
+        (
+            ("`softmax` at the start: filters begin as the identity.", same("conv2d(3)", "softmax")),
+            (
+                "`conv` on an image of one row.",
+                'row, line = (pdl.preset(spec).bind(4, 8) for spec in ("conv2d(3,grid=1x16)", "conv(3)"))\n'
+                "with torch.no_grad():\n"
+                "    row.transform.weight.normal_()\n"
+                "    line.transform.weight.copy_(row.transform.weight[:, :, 1])\n"
+                "torch.testing.assert_close(row.attend(query, key, value), line.attend(query, key, value))",
+            ),
+        ),
+        "The abstract of the paper names convolution layers: " + PAPER,
+        "All of it, as for `conv`.",
+    ),
+    Facts(
+        "conv(3)+bn",
+        "The layer of softmax behind two transforms: keys are filtered, then normalised by their mean and deviation.",
+        "Attention-BN against convolved keys.",
+        (
+            Cost(
+                "O(N D) for the filter, then as bn",
+                "as softmax",
+                f"one depthwise convolution, another query, {SDPA}",
+            ),
+            CONV_COSTS[1],
+            CONV_COSTS[2],
+        ),
+        (
+            ("`bn` at the start.", same("conv(3)+bn", "bn")),
+            ("`conv` without mean and deviation.", same("conv(3)+bn(beta=0,scale=none)", "conv(3)")),
+        ),
+        "Attention-BN and, by name, convolution layers: " + PAPER,
+        "The chain, and all that is said for `conv`.",
+    ),
+)
