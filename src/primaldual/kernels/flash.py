@@ -73,64 +73,6 @@ class FlashCall:
         )
 
 
-@dataclass(frozen=True)
-class GivenCall:
-    """An output that is there already, in the place of queries; it has nothing more to differentiate.
-
-    Attributes:
-        key: what the output was made of.
-        value: likewise.
-    """
-
-    key: Tensor
-    value: Tensor
-
-    def forward(self, query: Tensor) -> Outcome:
-        return query, query.new_empty(0)
-
-    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
-        raise NotImplementedError
-
-    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
-        return gradient, torch.zeros_like(self.key), torch.zeros_like(self.value)
-
-
-@dataclass(frozen=True)
-class CentredCall:
-    """A call on values less a constant vector, which comes back to the output: gradients that cancel leave less noise.
-
-    Attributes:
-        call: the softmax over the moved values.
-        centre: the vector, (batch, heads, 1, D).
-        key_mask: bool (batch or 1, heads or 1, 1, Nk), or None; causal queries that see none of these give 0.
-    """
-
-    call: SoftmaxCall
-    centre: Tensor
-    key_mask: Tensor | None
-
-    @property
-    def key(self) -> Tensor:
-        return self.call.key
-
-    @property
-    def value(self) -> Tensor:
-        return self.call.value
-
-    def forward(self, query: Tensor) -> Outcome:
-        out, logsumexp = self.call.forward(query)
-        out = out.add_(self.centre)
-        if self.key_mask is not None:
-            out.masked_fill_(self.key_mask.transpose(-2, -1).cumsum(-2) == 0, 0.0)
-        return out, logsumexp
-
-    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
-        return self.call.without_rows(logsumexp, count)
-
-    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
-        return self.call.backward(gradient, query, (outcome[0] - self.centre, outcome[1]))
-
-
 def flash_enabled() -> bool:
     """Whether the caller has left the kernel on (``torch.nn.attention.sdpa_kernel``)."""
     return torch.backends.cuda.flash_sdp_enabled()

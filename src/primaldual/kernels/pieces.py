@@ -187,9 +187,7 @@ class _InPieces(torch.autograd.Function):
         flat = tensors[:flat_count]
         keep_graphs = not repeatable and any(ctx.needs_input_grad)
         batch, heads, length, head_dim = query.shape
-        fresh = query.new_zeros if any(piece.begin for piece in pieces) else query.new_empty
-        out = fresh(batch, length, heads, head_dim).transpose(1, 2)
-        graphs, sums = [], []
+        out, graphs, sums = None, [], []
         for piece in pieces:
             leaves = _leaves(piece, query, flat, keep_graphs)
             with torch.set_grad_enabled(keep_graphs):
@@ -200,20 +198,32 @@ class _InPieces(torch.autograd.Function):
                 part, logsumexp = call.forward(changed)
                 if piece.first:
                     logsumexp = call.without_rows(logsumexp, piece.first)
-            piece.that_count(piece.of_queries(out)).copy_(piece.that_count(part))
-            sums.append(logsumexp)
-        ctx.prepare, ctx.pieces, ctx.flat_count, ctx.graphs = prepare, pieces, flat_count, graphs
-        ctx.save_for_backward(query, out, *tensors, *sums)
+            if out is None and part.shape == query.shape and part.dtype == query.dtype:
+                out = part
+            else:
+                if out is None:
+                    fresh = query.new_zeros if any(other.begin for other in pieces) else query.new_empty
+                    out = fresh(batch, length, heads, head_dim).transpose(1, 2)
+                piece.that_count(piece.of_queries(out)).copy_(piece.that_count(part))
+            # A wider output than is handed out is what its backward needs.
+            sums.append((None if part.dtype == query.dtype else part, logsumexp))
+        assert out is not None
+        ctx.prepare, ctx.pieces, ctx.flat_count, ctx.graphs, ctx.sums = (
+            prepare,
+            pieces,
+            flat_count,
+            graphs,
+            sums,
+        )
+        ctx.save_for_backward(query, out, *tensors)
         return out
 
     @staticmethod
     @differentiated_once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, out, *rest = ctx.saved_tensors
-        tensors, sums = rest[: -len(ctx.pieces)], rest[-len(ctx.pieces) :]
+        query, out, *tensors = ctx.saved_tensors
         flat, parameters = tensors[: ctx.flat_count], tensors[ctx.flat_count :]
-        fresh = torch.zeros_like if any(piece.begin for piece in ctx.pieces) else torch.empty_like
-        grad_query, grads = fresh(query), [fresh(tensor) for tensor in flat]
+        grads: list[Tensor] = []
         wanted = [tensor for tensor in parameters if tensor.requires_grad]
         grad_wanted = [torch.zeros_like(tensor) for tensor in wanted]
         visited = set()
@@ -225,28 +235,45 @@ class _InPieces(torch.autograd.Function):
                 with torch.enable_grad(), own_precision(query.device):
                     changed, call = ctx.prepare(piece, *leaves)
             with own_precision(query.device):
-                outcome = piece.of_queries(out), sums[number]
-                upstream = piece.of_queries(gradient)
+                part, logsumexp = ctx.sums[number]
+                upstream = piece.of_queries(gradient).to(changed.dtype)
                 found = torch.autograd.grad(
                     (changed, call.key, call.value),
                     (*leaves, *wanted),
-                    call.backward(upstream, changed, outcome),
+                    call.backward(
+                        upstream, changed, (piece.of_queries(out) if part is None else part, logsumexp)
+                    ),
                     retain_graph=bool(ctx.graphs),
                     allow_unused=True,
                 )
-            piece.that_count(piece.of_queries(grad_query)).copy_(piece.that_count(found[0]))
-            place = piece.source, piece.batch.start, piece.kv_heads.start
-            fresh_place = piece.last and place not in visited
-            for offset in (0, 1):
-                part = piece.of_keys(grads[2 * piece.source + offset])
-                part.copy_(found[1 + offset]) if fresh_place else part.add_(found[1 + offset])
-            visited.add(place)
+            if not grads and all(map(_same_size, found[:3], (query, *flat))) and len(flat) == 2:
+                grads = list(found[:3])
+                visited.add((0, 0, 0))
+            else:
+                grads = grads or _room_for_gradients(ctx.pieces, query, flat)
+                piece.that_count(piece.of_queries(grads[0])).copy_(piece.that_count(found[0]))
+                place = piece.source, piece.batch.start, piece.kv_heads.start
+                alone = piece.last and place not in visited
+                for offset in (1, 2):
+                    total = piece.of_keys(grads[2 * piece.source + offset])
+                    total.copy_(found[offset]) if alone else total.add_(found[offset])
+                visited.add(place)
             for total, added in zip(grad_wanted, found[3:], strict=True):
                 if added is not None:
                     total.add_(added)
         of_wanted = iter(grad_wanted)
         rest = [next(of_wanted) if tensor.requires_grad else None for tensor in parameters]
-        return None, None, None, None, grad_query, *grads, *rest
+        return None, None, None, None, *grads, *rest
+
+
+def _same_size(found: Tensor, whole: Tensor) -> bool:
+    return found.shape == whole.shape
+
+
+def _room_for_gradients(pieces: Sequence[Piece], query: Tensor, flat: Sequence[Tensor]) -> list[Tensor]:
+    """For the gradients of queries, and of all keys and values."""
+    fresh = torch.zeros_like if any(piece.begin for piece in pieces) else torch.empty_like
+    return [fresh(tensor) for tensor in (query, *flat)]
 
 
 def _leaves(

@@ -75,7 +75,10 @@ class _PrefixNormalizedQuery(torch.autograd.Function):
             torch.mul(key, key, out=room[1])
         prefix_sums_(sums, key.shape[2])
         mean = room[0].mul_(share)
-        changed = query - _full_mean(mean, shift, counts, key_mask, heads).mul(beta)
+        full_mean = _full_mean(mean, shift, counts, key_mask, heads)
+        # Fresh memory costs more than arithmetic: without a backward the place of the means serves.
+        scratch = full_mean if full_mean.shape == query.shape and not any(ctx.needs_input_grad) else None
+        changed = torch.addcmul(query, full_mean, -beta, out=scratch)
         inverse = None
         if eps is not None:
             inverse = torch.addcmul(share.new_tensor(eps), room[1], share, out=room[1])

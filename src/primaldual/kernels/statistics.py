@@ -30,9 +30,9 @@ class KeyStatistics(NamedTuple):
 GROWTH = 16
 """Keys that the last query of a block of rows may see, for each key that all of them see."""
 
-EARLY = 4
-"""Keys, or windows, of the first block of rows. Deviations of so few may be tiny by chance, and gradients that cancel
-are then left with noise of the blockwise kernels: the definition, which cancels exactly, serves these rows."""
+EARLY = 64
+"""Queries of the first block of rows, at least. Deviations of few keys may be tiny, and gradients that cancel are then
+left with noise of the kernels, magnified: these rows are computed in float64."""
 
 
 def row_blocks(query_length: int, key_length: int, scale: int = 1) -> list[slice]:
@@ -41,7 +41,8 @@ def row_blocks(query_length: int, key_length: int, scale: int = 1) -> list[slice
     Let a block start where m keys are visible and end where n are, n <= GROWTH m. The mean c of the m keys is then
     near the mean mu_i of every query of the block, measured in its deviations s_i: the m keys are a share p = m / n_i
     of its keys, so s_i^2 >= p / (1 - p) (c - mu_i)^2, and |c - mu_i| < 4 s_i. Scores by keys less c therefore lose
-    less than a digit, whatever the keys are. A graph serves all lengths, and has one block.
+    less than a digit, whatever the keys are. The first block, which starts at 0, is for float64. A graph that
+    serves all lengths has none.
 
     Args:
         query_length: Nq; the last query stands at the last key.
@@ -50,15 +51,16 @@ def row_blocks(query_length: int, key_length: int, scale: int = 1) -> list[slice
 
     Example:
         >>> row_blocks(600, 600)
-        [slice(38, 600, None), slice(4, 38, None), slice(0, 4, None)]
+        [slice(64, 600, None), slice(0, 64, None)]
     """
     lengths: object = query_length + key_length  # a symbol, or a tensor, in a graph
     if not isinstance(lengths, int):
-        return [slice(0, query_length)]
+        return []
     stop, before, blocks = query_length, key_length - query_length, []
+    early = -(-EARLY // scale)
     while stop > 0:
         windows = -(-(before + stop) // scale)
-        shared = max(-(-windows // GROWTH), EARLY) * scale if windows > EARLY else before
+        shared = max(-(-windows // GROWTH), early) * scale if windows > early else before
         blocks.append(slice(max(shared - before, 0), stop))
         stop = blocks[-1].start
     return blocks

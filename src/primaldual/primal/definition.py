@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels import dense
-from primaldual.kernels.heads import for_query_heads
-from primaldual.kernels.masks import Attendable, read_mask
+from primaldual.kernels.masks import read_mask
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.choices import Choices
@@ -79,16 +78,6 @@ def weights_of_heads(
     kernel_matrix = _kernel_matrix(choices, changed, keys, valid, log_weight)
     denominator = choices.normalizer.denominator(kernel_matrix)
     return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0), values, shares
-
-
-def early_rows(
-    choices: Choices, query: Tensor, key: Tensor, value: Tensor, attendable: Attendable, heads: HeadSet
-) -> Tensor:
-    """The definition for a few queries and keys, as :func:`weights_of_heads`; keys may have fewer heads."""
-    key, value = for_query_heads(key, query.shape[1]), for_query_heads(value, query.shape[1])
-    allowed = attendable.select(selection(heads.members)).matrix(query.shape[2], key.shape[2], key.device)
-    weights, values, _ = weights_of_heads(choices, query, key, value, allowed, heads)
-    return dense.weighted_sum(weights, values)
 
 
 def _kernel_matrix(

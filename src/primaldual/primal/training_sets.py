@@ -86,9 +86,9 @@ class TrainingSet:
         return replace(self, key=self.key.double(), value=self.value.double())
 
     def row_blocks(self) -> list[slice]:
-        """Blocks of queries that share a centre of keys without loss, the last first."""
+        """Blocks of queries that share a centre of keys without loss, the last first; none where all have one anyway."""
         if self.kind.seen != PREFIX:
-            return [slice(0, self.query_length)]
+            return []
         return statistics.row_blocks(self.query_length, self.key.shape[2], self.scale)
 
     def rows(self, block: slice) -> Self:

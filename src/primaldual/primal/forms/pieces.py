@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from primaldual.kernels.flash import CentredCall, GivenCall, SoftmaxCall, flash_enabled
-from primaldual.kernels.masks import Attendable, keep_attendable
+from primaldual.kernels.flash import SoftmaxCall, flash_enabled
+from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pieces import Piece, Span, attend_in_pieces, cut
 from primaldual.kernels.precision import own_precision
-from primaldual.kernels.statistics import row_blocks, seen_centre
+from primaldual.kernels.statistics import row_blocks
 from primaldual.primal.choices import Choices
-from primaldual.primal.definition import early_rows
 from primaldual.primal.forms.form import Cost, Form, pairs_scored, softmax_refusal, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
@@ -67,7 +67,7 @@ class Pieces(Form):
         parameters: list[Tensor] = list(choices.transform.parameters())
         parameters += [buffer for buffer in choices.transform.buffers() if buffer.requires_grad]
         # What a transform holds may change before the backward: by a step, by eval(), by functional_call.
-        repeatable = not parameters and not any(True for _ in choices.transform.buffers())
+        repeatable = not parameters and not any(True for _ in choices.transform.buffers()) and len(sets) > 1
         with own_precision(query.device):
             return [attend_in_pieces(work.prepare, work.pieces, query, work.pairs, parameters, repeatable)]
 
@@ -98,7 +98,8 @@ class _Work:
         self.formed: list[TrainingSet] = []
         self.pairs = [] if source.tensors is None else [source.tensors]
         self.pieces: list[Piece] = []
-        threads, every = torch.get_num_threads(), tuple(range(heads))
+        # One set of heads gains nothing by pieces that fit a cache.
+        threads, every = torch.get_num_threads() if len(sets) > 1 else sys.maxsize, tuple(range(heads))
         for group in sets:
             members = held = tuple(group.members)
             if source.tensors is None:
@@ -134,7 +135,7 @@ class _Work:
             piece.begin, piece.begin + key.shape[2]
         )
         if self.by_rows and piece.first == 0:
-            return early_rows(self.choices, query, key, value, attendable, heads), GivenCall(key, value)
+            query, key, value = query.double(), key.double(), value.double()
         if self.formed:
             local = group.members.index(first)
             training = self.formed[piece.source].part(
@@ -145,25 +146,4 @@ class _Work:
             training = self.choices.subset.training_set(source, attendable, heads, query.shape[2])
         training = replace(training, query_length=query.shape[2], first=piece.first)
         changed, training = self.choices.transform.into_query(query, training, heads)
-        training = training.for_query_heads(count)
-        if not self.by_rows or _varied(key, piece.first):
-            return changed, training.softmax_call(self.scale)
-        keys = training.attendable.keys
-        centre = seen_centre(training.value, keys, max(piece.first, 1)).to(value.dtype)
-        training = replace(training, value=keep_attendable(training.value - centre, keys))
-        return changed, CentredCall(training.softmax_call(self.scale), centre, keys)
-
-
-def _varied(key: Tensor, first: int) -> bool:
-    """Whether the keys before row ``first`` vary in every dimension, as then those of later rows do.
-
-    Elsewhere divisions by small variances magnify the noise of gradients that cancel, which small values keep small.
-    """
-    with torch.no_grad():
-        early = key[:, :, : max(first, 1)].float()
-        centred = early - early.mean(2, keepdim=True)
-        return bool((centred * centred).mean(2).min() > VARIED)
-
-
-VARIED = 1e-2
-"""Variance from which on keys count as varied."""
+        return changed, training.for_query_heads(count).softmax_call(self.scale)

@@ -62,14 +62,16 @@ def _attend(
     query = query if len(heads.members) == query.shape[1] else pick(query, heads.members)
     blocks = training.row_blocks() if choices.transform.uses_statistics else []
     with own_precision(query.device):
-        if len(blocks) < 2:
+        if not blocks:
             changed, training = choices.transform.into_query(query, training, heads)
             return training.softmax(changed, scale, dropout_p).to(query.dtype)
         parts = []
         for block in reversed(blocks):
             rows, seen = query[:, :, : block.stop], training.rows(block)
+            if not block.start:
+                rows, seen = rows.double(), seen.double()
             changed, seen = choices.transform.into_query(rows, seen, heads)
-            parts.append(seen.softmax(changed, scale, dropout_p)[:, :, block.start :])
+            parts.append(seen.softmax(changed, scale, dropout_p)[:, :, block.start :].to(query.dtype))
         return torch.cat(parts, 2)
 
 
