@@ -249,7 +249,7 @@ def test_other_arguments(make, message):
     [
         (
             "conv(4)",
-            r"conv: kernel_size must be an odd integer 1 or more; got 4; accepted is conv\(kernel_size: int",
+            r"conv: kernel_size must be an odd integer 1 or more; got 4; accepted is conv\(kernel_size=3",
         ),
         ("conv2d(3,causal=true)", r"conv2d: got an unexpected keyword argument 'causal'"),
     ],

@@ -197,6 +197,9 @@ class Gain(Transform):
         gain = self.by_head(heads.members).to(query.dtype)
         return gain * query, gain.unsqueeze(-1) * keys
 
+    def shared_refusal(self, kind):
+        return None
+
     def shared(self, query, training, heads):
         gain = self.by_head(heads.members).to(query.dtype)
         training = training.for_query_heads(query.shape[1])

@@ -75,10 +75,6 @@ class _PrefixNormalizedQuery(torch.autograd.Function):
             torch.mul(key, key, out=room[1])
         prefix_sums_(sums, key.shape[2])
         mean = room[0].mul_(share)
-        full_mean = _full_mean(mean, shift, counts, key_mask, heads)
-        # Fresh memory costs more than arithmetic: without a backward the place of the means serves.
-        scratch = full_mean if full_mean.shape == query.shape and not any(ctx.needs_input_grad) else None
-        changed = torch.addcmul(query, full_mean, -beta, out=scratch)
         inverse = None
         if eps is not None:
             inverse = torch.addcmul(share.new_tensor(eps), room[1], share, out=room[1])
@@ -87,6 +83,11 @@ class _PrefixNormalizedQuery(torch.autograd.Function):
             if key_mask is not None:
                 inverse.masked_fill_(counts <= 1, 0.0)
             inverse = for_query_heads(inverse, heads)
+        full_mean = _full_mean(mean, shift, counts, key_mask, heads)
+        # Fresh memory costs more than arithmetic: without a backward the place of the means serves.
+        scratch = full_mean if full_mean.shape == query.shape and not any(ctx.needs_input_grad) else None
+        changed = torch.addcmul(query, full_mean, -beta, out=scratch)
+        if inverse is not None:
             changed *= inverse
         ctx.save_for_backward(key, shift, mean, inverse, changed, beta, counts, key_mask)
         return changed

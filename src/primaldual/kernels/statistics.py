@@ -41,8 +41,8 @@ def row_blocks(query_length: int, key_length: int, scale: int = 1) -> list[slice
     Let a block start where m keys are visible and end where n are, n <= GROWTH m. The mean c of the m keys is then
     near the mean mu_i of every query of the block, measured in its deviations s_i: the m keys are a share p = m / n_i
     of its keys, so s_i^2 >= p / (1 - p) (c - mu_i)^2, and |c - mu_i| < 4 s_i. Scores by keys less c therefore lose
-    less than a digit, whatever the keys are. The first block, which starts at 0, is for float64. A graph that
-    serves all lengths has none.
+    less than a digit, whatever the keys are. The first block, which starts at 0, is for float64. A graph, which
+    serves all lengths, has none.
 
     Args:
         query_length: Nq; the last query stands at the last key.
@@ -53,8 +53,7 @@ def row_blocks(query_length: int, key_length: int, scale: int = 1) -> list[slice
         >>> row_blocks(600, 600)
         [slice(64, 600, None), slice(0, 64, None)]
     """
-    lengths: object = query_length + key_length  # a symbol, or a tensor, in a graph
-    if not isinstance(lengths, int):
+    if in_graph():
         return []
     stop, before, blocks = query_length, key_length - query_length, []
     early = -(-EARLY // scale)
@@ -184,12 +183,10 @@ def partial_window_statistics(
     weight = kept.to(pools.dtype)
 
     def before(values: Tensor) -> Tensor:
-        exclusive = pad(
-            values[..., :-1, :].cumsum(-2), (0, 0, 1, 0)
-        )  # a difference would round by later values
+        sums = pad(values, (0, 0, 1, 0)).cumsum(-2)  # not cumsum() - values, which later values would round
         if in_graph():  # a slice is contiguous for some lengths only, and would be guarded
-            return exclusive.index_select(-2, torch.arange(length, device=exclusive.device) // scale)
-        return exclusive.repeat_interleave(scale, -2)[..., :length, :]
+            return sums.index_select(-2, torch.arange(length, device=sums.device) // scale)
+        return sums[..., :-1, :].repeat_interleave(scale, -2)[..., :length, :]
 
     count = before(weight)
     former = before(pools * weight) / count.clamp(min=1)

@@ -73,15 +73,13 @@ def _check_rounding(problem: PrimalProblem, heads: int, head_dim: int, length: i
             inputs = draw(family, (2, heads, length, head_dim)).rounded(dtype)
             query, key, value = low = [tensor.detach() for tensor in inputs[:3]]
             exact = problem.dense(query.double(), key.double(), value.double(), is_causal=True)
-            if exact.abs().max() > torch.finfo(dtype).max:
+            defined = problem.dense(query, key, value, is_causal=True)
+            if (
+                not defined.isfinite().all()
+            ):  # the exact outputs, or kernels without logarithms, are beyond the dtype
                 continue
-            errors = [
-                relative_error(out, exact, value)
-                for out in (
-                    _steps(problem, low, [1] * length),
-                    problem.dense(query, key, value, is_causal=True),
-                )
-            ]
+            stepped = _steps(problem, low, [1] * length)
+            errors = [relative_error(out, exact, value) for out in (stepped, defined)]
             limit = STEPS * bar * max(FLOORS[dtype], errors[1])
             assert errors[0] <= limit, (
                 f"{problem.spec()}, decoded in {dtype}, keys {family}: relative error {errors[0]:.2g}; accepted is "

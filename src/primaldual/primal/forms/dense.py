@@ -54,21 +54,25 @@ class Dense(Form):
         attendable: Attendable,
         dropout_p: float,
     ) -> list[Tensor]:
-        with own_precision(query.device):
-            return [_attend(choices, heads, query, source, attendable, dropout_p) for heads in sets]
+        outputs = []
+        for heads in sets:
+            pairs = source.take(heads.members)  # projected as autocast says
+            with own_precision(query.device):
+                outputs.append(_attend(choices, heads, query, pairs, attendable, dropout_p))
+        return outputs
 
 
 def _attend(
     choices: Choices,
     heads: HeadSet,
     query: Tensor,
-    source: KeyValueSource,
+    pairs: tuple[Tensor, Tensor],
     attendable: Attendable,
     dropout_p: float,
 ) -> Tensor:
     members = heads.members
     query = pick(query, members)
-    key, value = (for_query_heads(part, len(members)) for part in source.take(members))
+    key, value = (for_query_heads(part, len(members)) for part in pairs)
     attendable = attendable.select(selection(members))
     pattern = choices.subset.allowed(query.shape[2], key.shape[2], query.device)
     if pattern is not None:

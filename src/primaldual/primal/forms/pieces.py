@@ -66,8 +66,9 @@ class Pieces(Form):
         work = _Work(choices, sets, query, source, attendable)
         parameters: list[Tensor] = list(choices.transform.parameters())
         parameters += [buffer for buffer in choices.transform.buffers() if buffer.requires_grad]
+        alone = len(sets) == 1 and work.by_rows
         # What a transform holds may change before the backward: by a step, by eval(), by functional_call.
-        repeatable = not parameters and not any(True for _ in choices.transform.buffers()) and len(sets) > 1
+        repeatable = not parameters and not any(True for _ in choices.transform.buffers()) and not alone
         with own_precision(query.device):
             return [attend_in_pieces(work.prepare, work.pieces, query, work.pairs, parameters, repeatable)]
 
@@ -99,7 +100,10 @@ class _Work:
         self.pairs = [] if source.tensors is None else [source.tensors]
         self.pieces: list[Piece] = []
         # One set of heads gains nothing by pieces that fit a cache.
-        threads, every = torch.get_num_threads() if len(sets) > 1 else sys.maxsize, tuple(range(heads))
+        threads, every = (
+            torch.get_num_threads() if len(sets) > 1 or not self.by_rows else sys.maxsize,
+            tuple(range(heads)),
+        )
         for group in sets:
             members = held = tuple(group.members)
             if source.tensors is None:
