@@ -96,10 +96,10 @@ def _fold(layer: MultiheadAttention, problem: PrimalProblem, place: int) -> None
                     f"{step.spec()!r} in front of {part.spec()!r} changes the queries, so no projection precedes the "
                     "normalisation directly; accepted in front are convolutions of the keys alone"
                 )
-        layer.q_proj = _rescaled("q_proj", layer.q_proj, found._replace(factor=found.factor.square()))
+        layer.q_proj = _rescaled("q_proj", layer.q_proj, found.of_queries(found.factor.square()))
     elif not former:
-        shared = AffineMap(*(_of_key_heads(part, layer, each) for each in found))
-        q_proj = _rescaled("q_proj", layer.q_proj, found)
+        shared = AffineMap(*(_of_key_heads(part, layer, each) for each in (found.offset, found.factor)))
+        q_proj = _rescaled("q_proj", layer.q_proj, found.of_queries(found.factor))
         layer.k_proj = _rescaled("k_proj", layer.k_proj, shared)
         layer.q_proj = q_proj
     else:

@@ -24,6 +24,7 @@ class Normalization(Protocol):
     eps: float
     learnable: bool
     running: bool
+    gain: float | None
     training: bool
 
     def spec(self) -> str:
@@ -51,7 +52,9 @@ class NormalizedByPrefix(Incremental):
     def __init__(self, transform: Normalization, heads: HeadSet) -> None:
         self.transform = transform
         self.heads = heads
-        self.plain = transform.scale == "inv_std" and not transform.learnable and not transform.running
+        self.plain = transform.scale == "inv_std" and not (
+            transform.learnable or transform.running or transform.gain is not None
+        )
         self.eps: Tensor | None = None
 
     def start(self, keys: Tensor) -> Memory:

@@ -54,3 +54,16 @@ def _in_evaluation(divided: bool, latex: bool) -> str:
         which = r"\mu, \sigma^2" if divided else r"\mu"
         return rf"\text{{in evaluation }} {which} \text{{ {words}}}"
     return f"in evaluation {'μ, σ²' if divided else 'μ'} {words}"
+
+
+def gain_formula(per: str, style: str) -> str:
+    """Where the learned gain stands.
+
+    Example:
+        >>> gain_formula("feature", "text")
+        'queries are multiplied by a learned g_hd, one for each feature of each head'
+    """
+    letter, owner = ("g_{hd}", "feature of each head") if per == "feature" else ("g_h", "head")
+    if style == "latex":
+        return rf"\text{{queries are multiplied by a learned }} {letter} \text{{, one for each {owner}}}"
+    return f"queries are multiplied by a learned {letter.replace('{', '').replace('}', '')}, one for each {owner}"

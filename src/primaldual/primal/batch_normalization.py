@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import torch
@@ -15,7 +16,7 @@ from primaldual.kernels.modes import in_graph
 from primaldual.kernels.prefix_batch_norm import prefix_normalized_query
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
 from primaldual.primal.batch_norm_decoding import NormalizedByAverages, NormalizedByPrefix
-from primaldual.primal.batch_norm_formula import batch_norm_formula
+from primaldual.primal.batch_norm_formula import batch_norm_formula, gain_formula
 from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.running_statistics import RunningStatistics
@@ -23,6 +24,7 @@ from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
 from primaldual.primal.transforms import AffineMap, Transform
 
 SCALES = ("inv_std", "none")
+GAINS = ("head", "feature")
 
 
 class BatchNormalization(Transform):
@@ -46,6 +48,9 @@ class BatchNormalization(Transform):
         learnable: beta is a parameter, one scalar per head, starting at ``beta``; needs ``bind``.
         running: keep running statistics, see :class:`RunningStatistics`; needs ``bind``.
         momentum: least weight of the newest batch in them, from 0 (plain mean over batches) to 1.
+        gain: a learned factor g on T(x) . T(k), as batch normalisation layers have one, starting at ``gain``: the
+            metric of the regression becomes diag(g / (sigma^2 + eps)). None = no gain. Needs ``bind``.
+        per: what has a gain of its own, "head" or "feature" (of every head).
 
     Attributes:
         averages: the :class:`RunningStatistics`, or None.
@@ -65,7 +70,14 @@ class BatchNormalization(Transform):
     name = "bn"
     summary = "Attention-BN: the keys' mean and variance inside the score"
     cost = "that of softmax, about"
-    examples = ("bn", "bn(beta=0.8)", "bn(scale=none)", "bn(beta=0.5,learnable=true)")
+    examples = (
+        "bn",
+        "bn(beta=0.8)",
+        "bn(scale=none)",
+        "bn(beta=0.5,learnable=true)",
+        "bn(gain=0.2)",
+        "bn(gain=1,per=feature)",
+    )
     repeatable = True
 
     def __init__(
@@ -77,8 +89,17 @@ class BatchNormalization(Transform):
         learnable: bool = False,
         running: bool = False,
         momentum: float = 0.1,
+        gain: float | None = None,
+        per: str = "head",
     ) -> None:
         super().__init__()
+        number = isinstance(gain, int | float) and not isinstance(gain, bool)
+        if gain is not None and not (number and math.isfinite(gain)):
+            raise ArgumentError(f"gain must be a finite number, or None; got {gain!r}")
+        if per not in GAINS or (gain is None and per != "head"):
+            raise ArgumentError(
+                f"per must be one of {', '.join(GAINS)}, beside a gain; got {per!r}, gain {gain}"
+            )
         if scale not in SCALES:
             raise ArgumentError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
         if not eps > 0:
@@ -89,6 +110,10 @@ class BatchNormalization(Transform):
         self.learnable = learnable
         self.head_beta: nn.Parameter | None
         self.register_parameter("head_beta", None)
+        self.gain = None if gain is None else float(gain)
+        self.per = per
+        self.learned_gain: nn.Parameter | None
+        self.register_parameter("learned_gain", None)
         self.running = running
         self.momentum = momentum
         averages = RunningStatistics(momentum)
@@ -97,14 +122,18 @@ class BatchNormalization(Transform):
     def bind(self, heads: int, head_dim: int) -> Self:
         if self.learnable:
             self.head_beta = nn.Parameter(torch.full((heads,), self.beta))
+        if self.gain is not None:
+            width = head_dim if self.per == "feature" else 1
+            self.learned_gain = nn.Parameter(torch.full((heads, width), self.gain))
         if self.averages is not None:
             self.averages.bind(heads, head_dim)
         return self
 
     def keep_heads(self, members: list[int], heads: int) -> None:
         del heads
-        if self.head_beta is not None:
-            self.head_beta = nn.Parameter(self.head_beta.detach()[members], self.head_beta.requires_grad)
+        for name in ("head_beta", "learned_gain"):
+            if (learned := getattr(self, name)) is not None:
+                setattr(self, name, nn.Parameter(learned.detach()[members], learned.requires_grad))
         if self.averages is not None:
             self.averages.keep_heads(members)
 
@@ -134,6 +163,8 @@ class BatchNormalization(Transform):
         offset = self._beta(heads.members) * mean
         changed = (query - offset) / deviation
         changed_keys = (keys - offset.unsqueeze(-2)) / deviation.unsqueeze(-2)
+        if self.gain is not None:
+            changed = self._gain(heads.members) * changed
         return changed.to(dtype), changed_keys.to(dtype)
 
     def shared_refusal(self, kind: Kind) -> str | None:
@@ -151,7 +182,7 @@ class BatchNormalization(Transform):
         offset = self._beta(heads.members) * mean
         inverse = (variance + self.eps).rsqrt() if self.scale == "inv_std" else 1.0
         changed = training.with_keys(((training.key - offset) * inverse).to(query.dtype))
-        return ((query - offset) * inverse).to(query.dtype), changed
+        return self._gained((query - offset) * inverse, heads).to(query.dtype), changed
 
     def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         """Keys less a vector that the queries may see; queries less beta mu, divided by sigma^2 + eps.
@@ -186,12 +217,12 @@ class BatchNormalization(Transform):
             changed, moved = batch_normalized_query(query, training.key, keys, beta, eps)
         else:
             changed, moved = prefix_normalized_query(query, training.key, keys, beta, eps, training.first)
-        return changed, training.with_keys(moved)
+        return self._gained(changed, heads), training.with_keys(moved)
 
     def normalized_query(
         self, query: Tensor, statistics: KeyStatistics, heads: HeadSet, first: int = 0
     ) -> Tensor:
-        """(q - beta mu) / (sigma^2 + eps); 0 before row ``first``, and where one key has all the weight anyway."""
+        """g (q - beta mu) / (sigma^2 + eps); 0 before row ``first``, and where one key has all the weight anyway."""
         mean, variance = (for_query_heads(part, query.shape[1]) for part in statistics[:2])
         beta = self._beta(heads.members)
         changed = torch.sub(query, mean, alpha=beta) if isinstance(beta, float) else query - beta * mean
@@ -206,7 +237,7 @@ class BatchNormalization(Transform):
                 changed = changed.masked_fill(torch.ones((), dtype=torch.bool, device=changed.device), 0.0)
         if first:
             changed = torch.cat([torch.zeros_like(changed[..., :first, :]), changed[..., first:, :]], -2)
-        return changed.to(query.dtype)
+        return self._gained(changed, heads).to(query.dtype)
 
     def _balanced(
         self, query: Tensor, training: TrainingSet, variance: Tensor, dtype: torch.dtype
@@ -245,9 +276,18 @@ class BatchNormalization(Transform):
             )
         return self.head_beta[members].view(-1, 1, 1)
 
+    def _gain(self, members: list[int]) -> Tensor:
+        if self.learned_gain is None:
+            raise ArgumentError(f"{self.spec()} has learned gains: call problem.bind(heads, head_dim) first")
+        return self.learned_gain[members].unsqueeze(1)
+
+    def _gained(self, query: Tensor, heads: HeadSet) -> Tensor:
+        return query if self.gain is None else query * self._gain(heads.members)
+
     def formula(self, style: str) -> list[str]:
         beta = None if self.learnable else self.beta
-        return batch_norm_formula(beta, self.eps if self.scale == "inv_std" else None, self.running, style)
+        lines = batch_norm_formula(beta, self.eps if self.scale == "inv_std" else None, self.running, style)
+        return lines if self.gain is None else [*lines, gain_formula(self.per, style)]
 
     @property
     def shift_equivariant(self) -> bool:
@@ -269,7 +309,8 @@ class BatchNormalization(Transform):
         mean, variance = (each[0, :, 0] for each in self.averages.of(list(range(heads)), torch.float64)[:2])
         beta = self.beta if self.head_beta is None else self.head_beta.detach().double().unsqueeze(-1)
         inverse = (variance + self.eps).rsqrt() if self.scale == "inv_std" else torch.ones_like(variance)
-        return AffineMap(beta * mean, inverse)
+        gain = None if self.learned_gain is None else self.learned_gain.detach().double()
+        return AffineMap(beta * mean, inverse, gain)
 
 
 def _fusible(query: Tensor, key: Tensor) -> bool:

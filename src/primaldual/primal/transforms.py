@@ -21,10 +21,16 @@ class AffineMap(NamedTuple):
     Attributes:
         offset: (heads, D), float64.
         factor: (heads, D), float64.
+        gain: another factor on queries alone, (heads, D or 1), float64; None = 1.
     """
 
     offset: Tensor
     factor: Tensor
+    gain: Tensor | None = None
+
+    def of_queries(self, factor: Tensor) -> AffineMap:
+        """The map of the queries, with a given factor beside the gain."""
+        return AffineMap(self.offset, factor if self.gain is None else factor * self.gain)
 
 
 class Transform(Part):

@@ -164,7 +164,7 @@ def test_findings_name_the_extremes(inspection):
 def test_a_model_that_does_not_run_or_does_not_attend_is_refused():
     with pytest.raises(UnsupportedError, match="does not run on 5 series"):
         inspect_heads(subject(batches=[torch.zeros(1, 9, 7)]))
-    with pytest.raises(UnsupportedError, match="Linear has no attention layer"):
+    with pytest.raises(UnsupportedError, match="Linear has no supported attention layer"):
         inspect_heads(subject(model=nn.Linear(2, 2)))
 
 
