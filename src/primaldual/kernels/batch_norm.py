@@ -9,6 +9,9 @@ from primaldual.kernels.heads import for_query_heads, sum_over_query_heads
 from primaldual.kernels.precision import differentiated_once
 from primaldual.kernels.statistics import centre, mean_of_rows
 
+SHORT = 256
+"""Most keys that are centred whatever their mean: a pass over them costs less than to look whether they need it."""
+
 FAR = 16.0
 """Squared mean of keys, in variances, from which they are centred; below, it costs them less than a digit."""
 
@@ -34,7 +37,7 @@ def batch_normalized_query(
         The changed query; the keys themselves, or the centred keys where their mean is large or some are masked.
     """
     slope = beta if isinstance(beta, Tensor) else query.new_tensor(beta)
-    if key_mask is None and eps is not None and key.device.type == "cpu" and key.shape[2] > 1:
+    if key_mask is None and eps is not None and key.device.type == "cpu" and key.shape[2] > SHORT:
         with torch.no_grad():
             moments = _Moments.of(key, torch.empty_like(query))
         if moments.near_origin():
@@ -106,14 +109,22 @@ class _BatchNormalizedQuery(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, key_mask: Tensor | None, beta: Tensor, eps: float | None
     ) -> tuple[Tensor, Tensor]:
-        mean, centred = centre(key, key_mask)
+        variance = inverse = None
+        if key_mask is None and 1 < key.shape[2] <= SHORT:
+            mean = key.mean(-2, keepdim=True)
+            centred = key - mean
+            variance = (centred * centred).mean(-2, keepdim=True)
+        else:
+            mean, centred = centre(key, key_mask)
         mean_of_queries = for_query_heads(mean, query.shape[1])
-        inverse = None
-        changed = query - beta * mean_of_queries
-        if eps is not None:
+        changed = torch.addcmul(query, mean_of_queries, -beta)
+        if eps is not None and variance is not None:
+            inverse = for_query_heads(variance.add_(eps).reciprocal_(), query.shape[1])
+        elif eps is not None:
             variance = (centred * centred).sum(-2, keepdim=True) / _count(centred, key_mask)
             inverse = torch.where(_count(centred, key_mask) > 1, 1 / (variance + eps), 0.0)
             inverse = for_query_heads(inverse, query.shape[1])
+        if inverse is not None:
             changed *= inverse
         ctx.save_for_backward(centred, inverse, changed, mean_of_queries, beta, key_mask)
         return changed, centred
