@@ -155,3 +155,13 @@ def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, count: int) -> Te
         best = logits(model, ids, mask)[:, -1].argmax(-1, keepdim=True)
         ids, mask = torch.cat([ids, best], 1), torch.cat([mask, torch.ones_like(best)], 1)
     return ids
+
+
+def test_a_window_refuses_a_compiled_prompt_in_a_cache_of_fixed_size():
+    model = converted(llama, "window(2)").eval()
+    prompt = tokens(1, 7)
+    mask = torch.ones_like(prompt)
+    cache = StaticCache(config=model.config, max_cache_len=16)
+    torch.compiler.reset()
+    with torch.no_grad(), pytest.raises(UnsupportedError, match="process the prompt without compilation"):
+        torch.compile(model, backend="aot_eager")(prompt, attention_mask=mask, cache=cache)

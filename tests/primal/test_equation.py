@@ -2,8 +2,9 @@
 
 import pytest
 
-from primaldual import preset
+from primaldual import FeatureMap, PrimalProblem, Transform, preset
 from primaldual.errors import ArgumentError
+from primaldual.primal.normalizers import Normalizer
 
 
 @pytest.mark.parametrize("style", ["text", "latex"])
@@ -38,3 +39,18 @@ def test_unknown_style():
 def test_what_is_said_of_the_transform_is_what_it_does(spec, text, latex):
     assert text in preset(spec).equation()
     assert latex in preset(spec).equation("latex")
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "line"),
+    [
+        ("feature_map", FeatureMap, "Φ(x)·Φ(y) = Own(x, y)"),
+        ("normalizer", Normalizer, "h(x) = Own"),
+        ("transform", Transform, "T(x) = Own(x)"),
+    ],
+)
+def test_a_part_of_your_own_is_named(name, base, line):
+    problem = PrimalProblem(**{name: type("Own", (base,), {})()})
+    assert line in problem.equation()
+    assert "Own" in problem.equation("latex")
+    assert problem.spec() == "Own"

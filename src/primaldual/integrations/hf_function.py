@@ -16,6 +16,7 @@ from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.integrations.hf_padding import Positions, arrange
+from primaldual.kernels.modes import in_graph
 from primaldual.primal.attention import Attention
 
 NAME = "primaldual"
@@ -108,6 +109,11 @@ def solve(
         found = found.without_padding_behind()
     if causal:
         _check_sliding_window(problem, query.shape[1], found.length, extras.get("sliding_window"))
+    if in_graph() and positions.from_query and found.pairs is not None and query.shape[2] != found.length:
+        raise UnsupportedError(
+            f"{problem.spec()} needs to know where {query.shape[2]} queries stand among {found.length} keys, which a "
+            "compiled graph with a cache of fixed size does not tell: process the prompt without compilation"
+        )
     _check_positions(problem, positions, causal, query.shape[2], found.length)
     parts = arrange(positions, query, key, value, found)
     row, _, whole = parts[0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.masks import causal_mask, from_torch_mask
+from primaldual.kernels.modes import in_graph
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class SortedMask:
 
     def without_padding_behind(self) -> SortedMask:
         """The same without the keys behind the last that any row attends, for attentions that count no places."""
-        if self.keys is None or self.pairs is not None or self.is_causal or torch.compiler.is_compiling():
+        if self.keys is None or self.pairs is not None or self.is_causal or in_graph():
             return self
         if not self.shorter:
             seen = self.keys.flatten(0, 2).any(0).nonzero()
@@ -54,7 +55,7 @@ class SortedMask:
 
     def order(self, last: bool = False) -> Tensor | None:
         """Long (batch, length): an order with the valid keys in front, or ``last``; None if they stand there."""
-        if torch.compiler.is_compiling():
+        if in_graph():
             return _order(self.valid(), last)
         if last not in self.orders:
             self.orders[last] = _order(self.valid(), last)
@@ -90,7 +91,7 @@ def sort_mask(
     whole = mask
     if mask.dim() == 4 and mask.shape[2] > 1 and mask.stride(2) == 0:
         mask = mask[:, :, :1]
-    if torch.compiler.is_compiling():
+    if in_graph():
         attend = from_torch_mask(mask, name) if mask.dtype != torch.bool else mask
         if attend.shape[-2] == 1:
             return SortedMask(key_length, keys=attend)
@@ -152,7 +153,7 @@ def _order(valid: Tensor | None, last: bool) -> Tensor | None:
     if valid is None:
         return None
     behind = valid if last else ~valid
-    if not torch.compiler.is_compiling() and bool((behind[:, 1:] >= behind[:, :-1]).all()):
+    if not in_graph() and bool((behind[:, 1:] >= behind[:, :-1]).all()):
         return None
     front = (~behind).cumsum(-1)
     place = torch.where(behind, front[..., -1:] + behind.cumsum(-1), front) - 1

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.hf_masks import SortedMask
+from primaldual.kernels.modes import in_graph
 from primaldual.primal.attention import Attention
 from primaldual.primal.choices import Choices
 
@@ -115,7 +116,7 @@ def arrange(
     if valid is not None and query_length == length:
         queries = keys = found.order()
     elif valid is not None and (found.is_causal or (positions.from_query and positions.from_start)):
-        if torch.compiler.is_compiling():
+        if in_graph():
             raise UnsupportedError(
                 "a window beside tokens counted from the start cannot be compiled with padded rows in a cache"
             )

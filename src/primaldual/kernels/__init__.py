@@ -1,0 +1,1 @@
+"""Compute attention on tensors: softmax, linear, windowed and pooled, with masks."""

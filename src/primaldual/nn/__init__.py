@@ -1,0 +1,1 @@
+"""Layers with weights: multi-head attention, encoder layers, folding."""

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from primaldual.errors import ShapeError
 from primaldual.kernels.masks import Attendable, causal_mask, from_torch_mask, keep_attendable
+from primaldual.kernels.modes import in_graph
 
 QueryKeyValue = tuple[Tensor, Tensor, Tensor]
 
@@ -74,7 +75,7 @@ def read_masks(
 
 def _implied_by_causal(pairs: Tensor) -> bool:
     """Whether a mask is the causal one itself, as callers pass it beside ``is_causal``."""
-    if torch.compiler.is_compiling():
+    if in_graph():
         return False
     return bool((pairs == causal_mask(pairs.shape[2], pairs.shape[3], pairs.device)).all())
 

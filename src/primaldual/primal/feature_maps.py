@@ -48,6 +48,12 @@ class FeatureMap(Part):
         del head_dim
         return None
 
+    def formula(self, style: str) -> list[str]:
+        name = self.spec() or type(self).__name__
+        if style == "latex":
+            return [rf"\Phi(x)\cdot\Phi(y) = \text{{{name}}}(x, y)"]
+        return [f"Φ(x)·Φ(y) = {name}(x, y)"]
+
     def operations(self, head_dim: int) -> int:
         """Operations of the products of matrices in Phi of one query or key."""
         del head_dim

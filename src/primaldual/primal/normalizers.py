@@ -16,6 +16,10 @@ class Normalizer(Part):
     factored: bool | None = None
     """For factored attention: True = h is the sum of kernels, False = no division, None = needs the matrix."""
 
+    def formula(self, style: str) -> list[str]:
+        name = self.spec() or type(self).__name__
+        return [rf"h(x) = \text{{{name}}}" if style == "latex" else f"h(x) = {name}"]
+
     def denominator(self, kernel_matrix: Tensor) -> Tensor:
         """h(x_i) from row i of the kernel matrix (masked entries are 0): (..., M, N) -> (..., M, 1)."""
         raise NotImplementedError

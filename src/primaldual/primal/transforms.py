@@ -76,6 +76,10 @@ class Transform(Part):
         """
         del training, heads
 
+    def formula(self, style: str) -> list[str]:
+        name = self.spec() or type(self).__name__
+        return [rf"T(x) = \text{{{name}}}(x)" if style == "latex" else f"T(x) = {name}(x)"]
+
     def operations(self, pairs: int, queries: int, head_dim: int) -> int:
         """Operations of the products of matrices and convolutions in T, for one head of one sequence."""
         del pairs, queries, head_dim
