@@ -179,23 +179,34 @@ def partial_window_statistics(
         present: bool (batch or 1, heads or 1, N, 1): positions whose own window has a member so far.
         scale: window length r.
     """
-    length = partial.shape[-2]
-    weight = kept.to(pools.dtype)
+    length, windows = partial.shape[-2], pools.shape[-2]
+    rows = torch.arange(length, device=partial.device) if in_graph() else None
+    each = torch.arange(windows, device=partial.device) if in_graph() else None
 
-    def before(values: Tensor) -> Tensor:
-        sums = pad(values, (0, 0, 1, 0)).cumsum(-2)  # not cumsum() - values, which later values would round
-        if in_graph():  # a slice is contiguous for some lengths only, and would be guarded
-            return sums.index_select(-2, torch.arange(length, device=sums.device) // scale)
-        return sums[..., :-1, :].repeat_interleave(scale, -2)[..., :length, :]
+    def before(values: Tensor) -> Tensor:  # not cumsum() - values, which later values would round
+        sums = pad(values, (0, 0, 1, 0)).cumsum(-2)
+        return (sums[..., :-1, :] if each is None else sums.index_select(-2, each)).unsqueeze(-2)
 
-    count = before(weight)
+    def folded(values: Tensor) -> Tensor:
+        return pad(values, (0, 0, 0, windows * scale - length)).unflatten(-2, (windows, scale))
+
+    def unfolded(
+        values: Tensor,
+    ) -> Tensor:  # in a graph, a slice would be guarded for the lengths where it is a view
+        flat = values.flatten(-3, -2)
+        return flat[..., :length, :] if rows is None else flat.index_select(-2, rows)
+
+    weight, shift = kept.to(pools.dtype), mean.detach().unsqueeze(-2)
+    count, here = before(weight), folded(present)
     former = before(pools * weight) / count.clamp(min=1)
     deviation = (before(pools.square() * weight) - count * former.square()).clamp(min=0)
-    total = count + present
-    step = torch.where(present, partial - former, 0.0)
-    running = former + step / total.clamp(min=1)
-    deviation = deviation + step.square() * count / total.clamp(min=1)
-    return KeyStatistics(_uncentre(running, mean, total), deviation / total.clamp(min=1), total)
+    former = torch.where(count > 0, former, -shift)
+    total = count + here
+    share = here / total.clamp(min=1)
+    step = folded(partial) - former
+    running = torch.addcmul(former + shift, step, share)
+    variance = torch.addcmul(deviation, step * step, share * count) / total.clamp(min=1)
+    return KeyStatistics(unfolded(running), unfolded(variance), unfolded(total))
 
 
 def _uncentre(running: Tensor, mean: Tensor, counts: Tensor) -> Tensor:

@@ -227,16 +227,12 @@ class BatchNormalization(Transform):
         beta = self._beta(heads.members)
         changed = torch.sub(query, mean, alpha=beta) if isinstance(beta, float) else query - beta * mean
         if self.scale == "inv_std":
-            changed = changed / (variance + self.eps)
-            if isinstance(statistics.seen, Tensor):
-                several = statistics.seen > 1
-                if several.dim() == 4:
-                    several = for_query_heads(several, query.shape[1])
-                changed = torch.where(several, changed, 0.0)
-            elif statistics.seen is not None and statistics.seen < 2:
-                changed = changed.masked_fill(torch.ones((), dtype=torch.bool, device=changed.device), 0.0)
-        if first:
-            changed = torch.cat([torch.zeros_like(changed[..., :first, :]), changed[..., first:, :]], -2)
+            kept = _rows_that_count(statistics.seen, first, changed)
+            variance = variance + self.eps
+            if kept is None:
+                changed = changed / variance
+            else:
+                changed = changed * (for_query_heads(kept, query.shape[1]) / variance)
         return self._gained(changed, heads).to(query.dtype)
 
     def _balanced(
@@ -311,6 +307,20 @@ class BatchNormalization(Transform):
         inverse = (variance + self.eps).rsqrt() if self.scale == "inv_std" else torch.ones_like(variance)
         gain = None if self.learned_gain is None else self.learned_gain.detach().double()
         return AffineMap(beta * mean, inverse, gain)
+
+
+def _rows_that_count(seen: Tensor | int | None, first: int, query: Tensor) -> Tensor | None:
+    """1 from row ``first`` on where more than one key is seen, else 0, (batch or 1, 1 or heads, N, 1); None = all 1."""
+    if isinstance(seen, Tensor):
+        kept = (seen > 1).to(query.dtype)
+        kept = kept[(None,) * (4 - kept.dim())]
+    elif first or (seen is not None and seen < 2):
+        kept = query.new_full((1, 1, query.shape[2], 1), float(seen is None or seen > 1))
+    else:
+        return None
+    if first:
+        kept[..., :first, :] = 0
+    return kept
 
 
 def _fusible(query: Tensor, key: Tensor) -> bool:
