@@ -96,3 +96,17 @@ def test_autocast_gradients_are_finite():
             out = layer(inputs, inputs, inputs, is_causal=spec != "linear+bn", need_weights=False)[0]
         out.float().square().sum().backward()
         assert inputs.grad.isfinite().all(), spec
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("spec", ["bn", "bn+sh(2,2)", "conv(3)+bn"])
+def test_a_single_visible_key_has_all_the_weight_and_no_gradient(spec, dtype):
+    problem = preset(spec).bind(2, 16)
+    inputs = query, key, value = [part.requires_grad_() for part in tensors(2, 2, 6, 16, dtype=dtype)]
+    mask = torch.tensor([[1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]]).bool()[:, None, None]
+    out = problem.attend(query, key, value, mask)
+    assert_close(out[0], value[0, :, :1].expand_as(out[0]))
+    seed = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    for gradient in torch.autograd.grad(out, inputs[:2], seed):
+        assert gradient.isfinite().all()
+        assert (gradient[0] == 0).all()

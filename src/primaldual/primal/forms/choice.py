@@ -7,6 +7,7 @@ from torch import Tensor
 
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph, in_transform
+from primaldual.kernels.precision import own_precision
 from primaldual.primal.checks import check_mixing
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.dense import Dense
@@ -47,7 +48,8 @@ def run(
     batch, heads, length, head_dim = query.shape
     sets = choices.subset.head_sets(heads)
     if choices.transform.mixes_queries:
-        query = _mixed(choices, sets, query, source, attendable)
+        with own_precision(query.device):
+            query = _mixed(choices, sets, query, source, attendable)
     if length == 1 and attendable.is_causal:
         attendable = Attendable(attendable.keys, attendable.pairs)
     key, value = source.tensors or (query, query)
@@ -58,17 +60,13 @@ def run(
     )  # fmt: skip
     chosen = choose(choices, sets, question)
     outputs: list[Tensor] = []
+    order: list[HeadSet] = []
     for form in dict.fromkeys(chosen):
         served = [alike for alike, other in zip(sets, chosen, strict=True) if other is form]
         outputs += form.run(choices, served, query, source, attendable, dropout_p)
+        order += served
     if len(outputs) == 1:
         return outputs[0]
-    order = [
-        alike
-        for form in dict.fromkeys(chosen)
-        for alike, other in zip(sets, chosen, strict=True)
-        if other is form
-    ]
     return in_order(outputs, [alike.members for alike in order])
 
 

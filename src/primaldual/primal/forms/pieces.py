@@ -99,11 +99,9 @@ class _Work:
         self.formed: list[TrainingSet] = []
         self.pairs = [] if source.tensors is None else [source.tensors]
         self.pieces: list[Piece] = []
-        # One set of heads gains nothing by pieces that fit a cache.
-        threads, every = (
-            torch.get_num_threads() if len(sets) > 1 or not self.by_rows else sys.maxsize,
-            tuple(range(heads)),
-        )
+        every = tuple(range(heads))
+        # One set of heads with statistics gains nothing by pieces that fit a cache.
+        threads = sys.maxsize if len(sets) == 1 and self.by_rows else torch.get_num_threads()
         for group in sets:
             members = held = tuple(group.members)
             if source.tensors is None:
