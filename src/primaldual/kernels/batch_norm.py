@@ -36,15 +36,19 @@ def batch_normalized_query(
     Returns:
         The changed query; the keys themselves, or the centred keys where their mean is large or some are masked.
     """
-    slope = beta if isinstance(beta, Tensor) else query.new_tensor(beta)
     if key_mask is None and eps is not None and key.device.type == "cpu" and key.shape[2] > SHORT:
         with torch.no_grad():
             moments = _Moments.of(key, torch.empty_like(query))
         if moments.near_origin():
-            changed: Tensor = _ScaledQuery.apply(query, key, slope, eps, moments)
+            changed: Tensor = _ScaledQuery.apply(query, key, beta, eps, moments)
             return changed, key
-    outputs: tuple[Tensor, Tensor] = _BatchNormalizedQuery.apply(query, key, key_mask, slope, eps)
+    outputs: tuple[Tensor, Tensor] = _BatchNormalizedQuery.apply(query, key, key_mask, beta, eps)
     return outputs
+
+
+def recentred(query: Tensor, mean: Tensor, beta: float | Tensor) -> Tensor:
+    """q - beta mu."""
+    return torch.addcmul(query, mean, -beta) if isinstance(beta, Tensor) else query.sub(mean, alpha=beta)
 
 
 class _Moments(NamedTuple):
@@ -77,19 +81,23 @@ class _ScaledQuery(torch.autograd.Function):
     """(q - beta mu) / (sigma^2 + eps) by the moments of the keys, which are differentiated too."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, beta: Tensor, eps: float, moments: _Moments) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, beta: float | Tensor, eps: float, moments: _Moments
+    ) -> Tensor:
         heads = query.shape[1]
         inverse = (moments.variance + eps).reciprocal_()
         offset = for_query_heads(moments.mean * -inverse, heads) * beta
         scale = for_query_heads(inverse, heads)
         changed = torch.addcmul(offset, query, scale, out=moments.scratch)
-        ctx.save_for_backward(key, changed, inverse, moments.mean, beta)
+        ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)
+        ctx.save_for_backward(key, changed, inverse, moments.mean, learned)
         return changed
 
     @staticmethod
     @differentiated_once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        key, changed, inverse, mean, beta = ctx.saved_tensors
+        key, changed, inverse, mean, learned = ctx.saved_tensors
+        beta = ctx.beta if learned is None else learned
         (heads, kv_heads), count = (changed.shape[1], key.shape[1]), key.shape[2]
         scale = for_query_heads(inverse, heads)
         grad_query = gradient * scale
@@ -107,7 +115,12 @@ class _ScaledQuery(torch.autograd.Function):
 class _BatchNormalizedQuery(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, key_mask: Tensor | None, beta: Tensor, eps: float | None
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        key_mask: Tensor | None,
+        beta: float | Tensor,
+        eps: float | None,
     ) -> tuple[Tensor, Tensor]:
         variance = inverse = None
         if key_mask is None and 1 < key.shape[2] <= SHORT:
@@ -117,7 +130,7 @@ class _BatchNormalizedQuery(torch.autograd.Function):
         else:
             mean, centred = centre(key, key_mask)
         mean_of_queries = for_query_heads(mean, query.shape[1])
-        changed = torch.addcmul(query, mean_of_queries, -beta)
+        changed = recentred(query, mean_of_queries, beta)
         if eps is not None and variance is not None:
             inverse = for_query_heads(variance.add_(eps).reciprocal_(), query.shape[1])
         elif eps is not None:
@@ -126,13 +139,15 @@ class _BatchNormalizedQuery(torch.autograd.Function):
             inverse = for_query_heads(inverse, query.shape[1])
         if inverse is not None:
             changed *= inverse
-        ctx.save_for_backward(centred, inverse, changed, mean_of_queries, beta, key_mask)
+        ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)
+        ctx.save_for_backward(centred, inverse, changed, mean_of_queries, learned, key_mask)
         return changed, centred
 
     @staticmethod
     @differentiated_once
     def backward(ctx: Any, grad_changed: Tensor, grad_centred: Tensor) -> tuple[Tensor | None, ...]:
-        centred, inverse, changed, mean, beta, key_mask = ctx.saved_tensors
+        centred, inverse, changed, mean, learned, key_mask = ctx.saved_tensors
+        beta = ctx.beta if learned is None else learned
         grad_query = grad_changed if inverse is None else grad_changed * inverse
         grad_offset = -grad_query.sum(-2, keepdim=True)
         count = _count(centred, key_mask)

@@ -281,7 +281,10 @@ def _leaves(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of a piece, cut off from the graph around it."""
     key, value = flat[2 * piece.source : 2 * piece.source + 2]
-    leaves = (piece.of_queries(query).detach(), piece.of_keys(key).detach(), piece.of_keys(value).detach())
+    query, key, value = piece.of_queries(query), piece.of_keys(key), piece.of_keys(value)
+    if not with_gradient:
+        return query, key, value
+    leaves = query.detach(), key.detach(), value.detach()
     for leaf in leaves:
-        leaf.requires_grad_(with_gradient)
+        leaf.requires_grad_()
     return leaves

@@ -9,8 +9,11 @@ from torch.nn.functional import avg_pool2d, pad
 from primaldual.kernels.layout import SEQUENCE, Layout, ceil_div
 from primaldual.kernels.modes import in_graph
 
-MOST_ADDED = 8
+MOST_ADDED = 4
 """Largest window whose members are added one by one."""
+
+FEW_NUMBERS = 2**15
+"""Fewest numbers for which that pays with more than two members."""
 
 
 def pool(
@@ -39,6 +42,8 @@ def pool(
     if scale == 1:
         return tensor, key_mask
     layout = layout or SEQUENCE
+    if key_mask is None and layout == SEQUENCE and not in_graph():
+        return _means_of_windows(tensor, scale), None
     parts = cut(tensor, key_mask, layout)
     if layout.grid is None:
         pooled, counts = _pool_sequence(parts.body, scale, parts.members)
@@ -115,27 +120,27 @@ def _last_members(members: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _pool_sequence(body: Tensor, scale: int, member: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    length = body.shape[-2]
     if member is None and not in_graph():
-        whole = length // scale * scale
-        means = _means_of_whole_windows(body[..., :whole, :].unflatten(-2, (whole // scale, scale)))
-        if whole < length:
-            means = torch.cat([means, body[..., whole:, :].mean(-2, keepdim=True)], -2)
-        return means, None
+        return _means_of_windows(body, scale), None
     sums, counts = _window_sums(body, member, scale)
     return sums / counts.clamp(min=1), None if member is None else counts
 
 
-def _means_of_whole_windows(windows: Tensor) -> Tensor:
-    """(..., W, r, D) -> (..., W, D); for few members adding them up is half the work of mean() on CPU."""
-    scale = windows.shape[-2]
-    if scale > MOST_ADDED:
-        return windows.mean(-2)
-    members = windows.unbind(-2)
-    total = members[0] + members[1]
-    for member in members[2:]:
-        total += member
-    return total.mul_(1 / scale)
+def _means_of_windows(tensor: Tensor, scale: int) -> Tensor:
+    """(..., N, D) -> (..., ceil(N / r), D); for few members adding them up is half the work of mean() on CPU."""
+    *leading, length, width = tensor.shape
+    count, rest = divmod(length, scale)
+    body = tensor[..., : length - rest, :] if rest else tensor
+    windows = body.view(*leading, count, scale, width)
+    if scale == 2 or (scale <= MOST_ADDED and body.numel() >= FEW_NUMBERS):
+        members = windows.unbind(-2)
+        means = members[0] + members[1]
+        for member in members[2:]:
+            means += member
+        means *= 1 / scale
+    else:
+        means = windows.mean(-2)
+    return torch.cat([means, tensor[..., length - rest :, :].mean(-2, keepdim=True)], -2) if rest else means
 
 
 def _window_sums(body: Tensor, member: Tensor | None, scale: int) -> tuple[Tensor, Tensor]:

@@ -108,9 +108,11 @@ def pick(tensor: Tensor, heads: Sequence[int]) -> Tensor:
         >>> pick(torch.arange(6).view(1, 6), [0, 1, 4]).tolist()
         [[0, 1, 4]]
     """
+    consecutive = selection(heads)
+    if isinstance(consecutive, slice):
+        return tensor[:, consecutive]
     cuts = [0, *(place for place in range(1, len(heads)) if heads[place] != heads[place - 1] + 1), len(heads)]
-    runs = [tensor[:, heads[start] : heads[stop - 1] + 1] for start, stop in pairwise(cuts)]
-    return runs[0] if len(runs) == 1 else torch.cat(runs, 1)
+    return torch.cat([tensor[:, heads[start] : heads[stop - 1] + 1] for start, stop in pairwise(cuts)], 1)
 
 
 def selection(heads: Sequence[int]) -> slice | list[int]:
