@@ -39,3 +39,7 @@ class ConvergenceError(PrimalDualError, RuntimeError):
     def __init__(self, message: str, solution: object) -> None:
         super().__init__(message)
         self.solution = solution
+
+
+class SlowAttentionWarning(UserWarning):
+    """An attention takes far more work than softmax attention on the same tensors; the message says why."""

@@ -25,6 +25,9 @@ def explanation_view(found: Explanation, facts: Mapping[str, Any]) -> Iterator[R
         f"{facts['dtype']} on {facts['device']}"
     )
     yield _table(found)
+    for caution in dict.fromkeys(part.caution for part in found.served):
+        if caution:
+            yield f"[yellow]slow[/]  {escape(caution)}\n"
     yield from _reasons(found.served)
     yield (
         "\n[dim]Forward pass; 2 operations for a multiply-add; memory beyond queries, keys,\nvalues and output.[/]"
@@ -88,6 +91,7 @@ def explanation_json(found: Explanation, facts: Mapping[str, Any]) -> str:
                     "numbers": part.cost.numbers,
                     "bytes": part.bytes,
                     "refusals": part.refusals,
+                    "caution": part.caution,
                 }
                 for part in found.served
             ],

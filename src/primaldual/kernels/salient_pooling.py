@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from primaldual.kernels.layout import ceil_div
+from primaldual.kernels.row_pools import Indexed
+
 
 def salient_pool(
     key: Tensor, value: Tensor, scores: Tensor, scale: int, share: float, key_mask: Tensor | None
@@ -32,7 +35,7 @@ def salient_pool(
     member = (
         torch.ones_like(flat, dtype=torch.bool) if key_mask is None else key_mask.squeeze(2).expand_as(flat)
     )
-    pairs = (length + scale - 1) // scale
+    pairs = ceil_div(length, scale)
     with torch.no_grad():
         pair = torch.where(member, _pair_of(flat, member, scale, share), pairs)
     slots = (*flat.shape[:2], pairs + 1)
@@ -57,6 +60,22 @@ def salient_pool(
     )
     bias = logsumexp - mean(scores).squeeze(-1)
     return mean(key), mean(value), bias.unsqueeze(2), present.unsqueeze(2)
+
+
+def salient_pools(scores: Tensor, allowed: Tensor, scale: int, share: float) -> Indexed:
+    """The pools of :func:`salient_pool` that every query forms of what it may attend; the last one holds the rest.
+
+    Args:
+        scores: (batch, heads, N, 1).
+        allowed: bool (batch or 1, heads or 1, Nq or 1, N).
+        scale: r.
+        share: of the pairs that are one key.
+    """
+    flat = scores.detach().transpose(-2, -1)
+    allowed = allowed.expand(*flat.shape[:2], *allowed.shape[2:])
+    pairs = ceil_div(flat.shape[-1], scale)
+    pool = _pair_of(flat.expand_as(allowed), allowed, scale, share)
+    return Indexed(torch.where(allowed, pool, pairs), pairs + 1)
 
 
 def _pair_of(scores: Tensor, member: Tensor, scale: int, share: float) -> Tensor:

@@ -212,3 +212,18 @@ def partial_window_statistics(
 def _uncentre(running: Tensor, mean: Tensor, counts: Tensor) -> Tensor:
     """Add the shift back, keeping 0 over empty sets."""
     return torch.where(counts > 0, running + mean.detach(), 0.0)
+
+
+def statistics_of_every_query(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of the keys of every query, (batch, heads, R, D), and the keys less that mean.
+
+    Args:
+        keys: (batch, heads, R or 1, Nt, D).
+        valid: bool (batch or 1, heads or 1, R or 1, Nt), which of them count.
+    """
+    member = valid.to(keys.dtype)
+    share = (member / member.sum(-1, keepdim=True).clamp(min=1)).unsqueeze(-2)
+    mean = share @ keys
+    centred = keys - mean
+    variance = share @ (centred * centred)
+    return mean.squeeze(-2), variance.squeeze(-2), centred

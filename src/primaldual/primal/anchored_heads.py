@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -12,13 +13,14 @@ from primaldual.kernels import dense
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable
-from primaldual.kernels.salient_pooling import salient_pool
+from primaldual.kernels.salient_pooling import salient_pool, salient_pools
 from primaldual.kernels.weighted_pooling import anchored_pool
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pooled_heads import PooledHeads
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
-from primaldual.primal.subsets import DensePairs
-from primaldual.primal.training_sets import Kind, MaskedPairs, TrainingSet
+from primaldual.primal.subsets import DensePairs, Subset
+from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
 
 
 class AnchoredHeads(PooledHeads):
@@ -118,7 +120,7 @@ class AnchoredHeads(PooledHeads):
 
     def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
         if heads.scale > 1 and is_causal:
-            return f"{self.spec()} pools the keys of every causal query anew, by scores among them"
+            return Kind(OWN, pooled_late=True)
         return super().training_kind(heads, pairs, is_causal)
 
     def training_set(
@@ -137,6 +139,17 @@ class AnchoredHeads(PooledHeads):
         else:
             found = anchored_pool(key, value, scores, heads.scale, mask, self.layout)
         return MaskedPairs(found[0], found[1], query_length, Attendable(keys=found[3]), log_weight=found[2])
+
+    def row_pairs(
+        self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
+    ) -> RowPairs:
+        if not self.kept or heads.scale == 1:
+            pairs = super().row_pairs(source, attendable, heads, query_length)
+            return pairs if heads.scale == 1 else pairs.anchored(self._scores(pairs.key, heads))
+        pairs = Subset.row_pairs(self, source, attendable, heads, query_length)
+        scores = self._scores(pairs.key, heads)
+        pools = salient_pools(scores, pairs.allowed, heads.scale, self.kept)
+        return replace(pairs, pools=pools).anchored(scores)
 
     def anchor_at(self, slopes: Tensor) -> None:
         if self.anchor is not None:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
-from primaldual.kernels.batch_norm import batch_normalized_query
+from primaldual.kernels.batch_norm import batch_normalized_query, recentred
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.modes import in_graph
 from primaldual.kernels.prefix_batch_norm import prefix_normalized_query
-from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
+from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype, statistics_of_every_query
 from primaldual.primal.batch_norm_decoding import NormalizedByAverages, NormalizedByPrefix
 from primaldual.primal.batch_norm_formula import batch_norm_formula, gain_formula
 from primaldual.primal.decoding.incremental import Incremental
@@ -167,13 +167,27 @@ class BatchNormalization(Transform):
             changed = self._gain(heads.members) * changed
         return changed.to(dtype), changed_keys.to(dtype)
 
+    def per_query(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        if not self.uses_statistics:
+            return self.dense(query, keys, valid, heads)
+        mean, variance, centred = statistics_of_every_query(keys, valid)
+        beta, inverse = self._beta(heads.members), (variance + self.eps).rsqrt()
+        if self.beta != 1 or self.learnable:
+            centred = centred + ((1 - beta) * mean).unsqueeze(-2)
+        changed = recentred(query, mean, beta)
+        if self.scale == "inv_std":
+            changed, centred = changed * inverse, centred * inverse.unsqueeze(-2)
+        return self._gained(changed, heads), centred
+
     def shared_refusal(self, kind: Kind) -> str | None:
         if self.uses_statistics and kind.seen != ALL:
             return f"{self.spec()} takes the statistics of a query's keys, which differ from query to query"
         return None
 
-    def query_refusal(self, kind: Kind) -> None:
-        del kind
+    def query_refusal(self, kind: Kind) -> str | None:
+        if self.uses_statistics and kind == (OWN, True):
+            return f"{self.spec()} takes the statistics of pairs that every query pools anew"
+        return None
 
     def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         found = self.fixed_statistics(heads.members, query.dtype) or training.centred()[1]
@@ -224,8 +238,7 @@ class BatchNormalization(Transform):
     ) -> Tensor:
         """g (q - beta mu) / (sigma^2 + eps); 0 before row ``first``, and where one key has all the weight anyway."""
         mean, variance = (for_query_heads(part, query.shape[1]) for part in statistics[:2])
-        beta = self._beta(heads.members)
-        changed = torch.sub(query, mean, alpha=beta) if isinstance(beta, float) else query - beta * mean
+        changed = recentred(query, mean, self._beta(heads.members))
         if self.scale == "inv_std":
             kept = _rows_that_count(statistics.seen, first, changed)
             variance = variance + self.eps

@@ -13,6 +13,7 @@ from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental, InTurn
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.training_sets import Kind, TrainingSet
 from primaldual.primal.transforms import Transform
 
@@ -100,12 +101,21 @@ class Chain(Transform):
             query, keys = transform.dense(query, keys, valid, heads)
         return query, keys
 
+    def per_query(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        for transform in self._parts():
+            query, keys = transform.per_query(query, keys, valid, heads)
+        return query, keys
+
     def shared_refusal(self, kind: Kind) -> str | None:
         return _first_refusal(self._parts(), kind)
 
     def query_refusal(self, kind: Kind) -> str | None:
         *former, last = self._parts()
         return _first_refusal(former, kind) or last.query_refusal(kind)
+
+    def scores_refusal(self, kind: Kind) -> str | None:
+        *former, last = self._parts()
+        return _first_refusal(former, kind) or last.scores_refusal(kind)
 
     def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         for transform in self._parts():
@@ -117,6 +127,14 @@ class Chain(Transform):
         for transform in former:
             query, training = transform.shared(query, training, heads)
         return last.into_query(query, training, heads)
+
+    def into_scores(self, query: Tensor, pairs: RowPairs, heads: HeadSet) -> tuple[Tensor, RowPairs]:
+        *former, last = self._parts()
+        for transform in former:
+            query, changed = transform.shared(query, pairs, heads)
+            assert isinstance(changed, RowPairs)
+            pairs = changed
+        return last.into_scores(query, pairs, heads)
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
         return self._parts()[0].dense_queries(query, allowed, heads)

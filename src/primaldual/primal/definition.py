@@ -75,9 +75,24 @@ def weights_of_heads(
     changed, keys = choices.transform.dense(query, keys, valid, heads)
     if keys.shape[2] == valid.shape[2]:
         keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
-    kernel_matrix = _kernel_matrix(choices, changed, keys, valid, log_weight)
+    return normalized_kernel(choices, changed, keys, valid, log_weight), values, shares
+
+
+def normalized_kernel(
+    choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None
+) -> Tensor:
+    """Kappa / h over the keys of every query: (batch, heads, Nq, Nt).
+
+    Args:
+        choices: the parts.
+        query: (batch, heads, Nq, D), transformed.
+        keys: (batch, heads, Nq or 1, Nt, D), transformed.
+        valid: bool (batch or 1, heads or 1, Nq or 1, Nt), which of them the query has.
+        log_weight: log of what each counts, likewise; None = 1 each.
+    """
+    kernel_matrix = _kernel_matrix(choices, query, keys, valid, log_weight)
     denominator = choices.normalizer.denominator(kernel_matrix)
-    return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0), values, shares
+    return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0)
 
 
 def _kernel_matrix(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import torch
@@ -12,7 +13,9 @@ from primaldual.kernels import dense
 from primaldual.kernels.convolution import convolve, convolve_queries
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable, keep_attendable
+from primaldual.kernels.row_scores import Filter
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import selection
 from primaldual.primal.training_sets import OWN, PREFIX, Kind, TrainingSet
 from primaldual.primal.transforms import Transform
@@ -86,6 +89,12 @@ class DepthwiseConvolution(Transform):
         weight = self.filters(heads, keys)
         return query, dense.convolution(seen, weight, layout.grid, layout.prefix, self.causal)
 
+    def per_query(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        layout = self._layout(heads, keys.shape[-2])
+        seen = (keys * valid.unsqueeze(-1)).transpose(1, 2)
+        flat = convolve(seen.flatten(0, 1), self.filters(heads, keys), layout, self.causal)
+        return query, flat.unflatten(0, seen.shape[:2]).transpose(1, 2)
+
     def shared_refusal(self, kind: Kind) -> str | None:
         if kind.pooled_late:
             return f"{self.spec()} mixes pooled keys, and under a causal mask every query pools its own"
@@ -101,6 +110,13 @@ class DepthwiseConvolution(Transform):
         seen = keep_attendable(training.key, training.attendable.keys)
         keys = convolve(seen, self.filters(heads, seen), layout, self.causal)
         return query, training.with_keys(keys)
+
+    def scores_refusal(self, kind: Kind) -> None:
+        del kind
+
+    def into_scores(self, query: Tensor, pairs: RowPairs, heads: HeadSet) -> tuple[Tensor, RowPairs]:
+        taps = Filter(self.filters(heads, query), self._layout(heads, pairs.count), self.causal)
+        return query, replace(pairs, taps=taps)
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
         length = query.shape[-2]

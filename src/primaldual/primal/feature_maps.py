@@ -152,9 +152,9 @@ class EluPlusOne(FeatureMap):
         return positive(query) @ positive(key).transpose(-2, -1)
 
     def features(self, inputs: Tensor) -> Tensor:
-        # Of slope 1 at 0, where clamp() has 0; elu() + 1 would round small features away.
-        rising = inputs > 0
-        return torch.where(rising, 0.0, inputs).exp() + torch.where(rising, inputs, 0.0)
+        # Of slope 1 at 0, where clamp() has 0; elu() + 1 would round small features away, where() takes five times as long.
+        rising = inputs.relu()
+        return (inputs - rising).exp() + rising
 
     def feature_count(self, head_dim: int) -> int:
         return head_dim

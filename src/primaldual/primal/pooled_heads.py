@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import torch
@@ -11,10 +12,12 @@ from primaldual.errors import ArgumentError
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pooling import window_index
+from primaldual.kernels.row_pools import Indexed, arrangement
 from primaldual.kernels.weighted_pooling import log_counts
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.depthwise import flag
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.subsets import DensePairs, Subset
 from primaldual.primal.training_sets import ALL, OWN, PREFIX, Kind, MaskedPairs, PooledPrefix, TrainingSet
@@ -124,10 +127,8 @@ class PooledHeads(Subset):
     def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
         if heads.scale == 1:
             return Kind(OWN if pairs else PREFIX if is_causal else ALL)
-        if pairs:
-            return f"{self.spec()} pools for every query the keys that its row of the mask allows"
-        if is_causal and (self.layout != SEQUENCE or self.weighted):
-            return f"{self.spec()} pools causally only plain windows of a sequence"
+        if pairs or (is_causal and (self.layout != SEQUENCE or self.weighted)):
+            return Kind(OWN, pooled_late=True)
         return Kind(PREFIX, pooled_late=True) if is_causal else Kind(ALL)
 
     def training_set(
@@ -148,6 +149,30 @@ class PooledHeads(Subset):
             counts = log_counts(source.length, heads.scale, attendable.keys, self.layout, value)
             counts = counts[(None,) * (4 - counts.dim())]
         return MaskedPairs(key, value, query_length, Attendable(keys=mask), log_weight=counts)
+
+    def row_pairs(
+        self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
+    ) -> RowPairs:
+        self.layout.check(source.length)
+        pairs = super().row_pairs(source, attendable, heads, query_length)
+        if heads.scale == 1:
+            return pairs
+        pairs = replace(pairs, weighted=self.weighted)
+        if self.suffix:
+            return replace(pairs, pools=self._by_query(pairs.allowed, heads.scale))
+        pools, order = arrangement(self.layout, source.length, heads.scale, pairs.key.device)
+        return replace(pairs, pools=pools).in_order(order)
+
+    def _by_query(self, allowed: Tensor, scale: int) -> Indexed:
+        """Windows, but for the last ``suffix`` positions of every query, which are pools by themselves."""
+        length, front = allowed.shape[-1], Layout(self.grid, self.prefix)
+        windows = front.windows(length, scale)
+        position = torch.arange(length, device=allowed.device)
+        body = allowed & (position >= self.prefix)
+        from_end = body.flip(-1).cumsum(-1).flip(-1)
+        index = window_index(length, scale, front, allowed.device)
+        index = torch.where(body & (from_end <= self.suffix), windows + self.suffix - from_end, index)
+        return Indexed(index, windows + self.suffix)
 
     def formula(self, style: str) -> list[str]:
         scales = ", ".join(map(str, self.scales)) or "1, …, 2, …, 4"

@@ -55,3 +55,8 @@ class Question(NamedTuple):
     def square(self) -> bool:
         """Whether queries and keys are as many."""
         return self.query_length == self.key_length
+
+    @property
+    def elements(self) -> int:
+        """Numbers of a tensor that holds D for each query and key of every head."""
+        return self.batch * self.heads * self.query_length * self.key_length * self.head_dim

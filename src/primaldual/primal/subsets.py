@@ -10,11 +10,13 @@ from torch import Tensor
 
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels import dense
+from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable, band_mask
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.training_sets import ALL, OWN, PREFIX, Band, Kind, MaskedPairs, TrainingSet
 
@@ -126,6 +128,18 @@ class Subset(Part):
         if allowed is not None:
             attendable = restrict(attendable, allowed)
         return MaskedPairs(key, value, query_length, attendable)
+
+    def row_pairs(
+        self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
+    ) -> RowPairs:
+        """The pairs of some heads as every query forms them of what it may attend, whatever their kind."""
+        key, value = (for_query_heads(part, len(heads.members)) for part in source.take(heads.members))
+        attendable = attendable.select(selection(heads.members))
+        pattern = self.allowed(query_length, source.length, key.device)
+        if pattern is not None:
+            attendable = restrict(attendable, pattern)
+        allowed = attendable.matrix(query_length, source.length, key.device)
+        return RowPairs(key, value, query_length, Attendable(pairs=allowed))
 
     facts: ClassVar[dict[str, tuple[str, ...]]] = {
         "shift_equivariant": ("allowed", "membership", "dense_pairs"),

@@ -12,6 +12,7 @@ from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.training_sets import Kind, TrainingSet
 
 
@@ -96,6 +97,10 @@ class Transform(Part):
         """
         raise NotImplementedError
 
+    def per_query(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        """The same, fast; keys that are not training keys are finite, and may come out as anything finite."""
+        return self.dense(query, keys, valid, heads)
+
     def shared_refusal(self, kind: Kind) -> str | None:
         """Why one set of transformed keys cannot serve all queries, None where :meth:`shared` gives it."""
         del kind
@@ -112,6 +117,20 @@ class Transform(Part):
     def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         """Queries and keys whose products are T(x) . T(k) up to a constant in k, which softmax ignores."""
         return self.shared(query, training, heads)
+
+    def scores_refusal(self, kind: Kind) -> str | None:
+        """Why T does not follow from scores of the keys themselves, None where :meth:`into_scores` says how.
+
+        Args:
+            kind: of pairs that every query forms anew.
+        """
+        return self.query_refusal(kind)
+
+    def into_scores(self, query: Tensor, pairs: RowPairs, heads: HeadSet) -> tuple[Tensor, RowPairs]:
+        """Queries and pairs whose scores are T(x) . T(k) up to a constant in k."""
+        query, changed = self.into_query(query, pairs, heads)
+        assert isinstance(changed, RowPairs)
+        return query, changed
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
         """The definition of what queries take from one another.
@@ -135,6 +154,8 @@ class Transform(Part):
         "shift_equivariant": ("dense", "dense_queries"),
         "shared_refusal": ("dense",),
         "query_refusal": ("dense",),
+        "scores_refusal": ("dense",),
+        "per_query": ("dense",),
         "steps": ("dense", "dense_queries"),
         "keeps_queries": ("dense", "dense_queries"),
         "fixed_at_inference": ("dense", "dense_queries"),

@@ -62,7 +62,7 @@ def test_every_refusal_is_a_sentence(spec):
 def test_each_set_of_heads_has_a_form_of_its_own():
     mask = torch.ones(64, 64, dtype=torch.bool).tril(-1)
     explained = preset("sh(1,2,2,1)").explain((1, 4, 64, 6), mask=mask)
-    assert [(part.heads, part.form) for part in explained.served] == [([0, 3], "softmax"), ([1, 2], "dense")]
+    assert [(part.heads, part.form) for part in explained.served] == [([0, 3], "softmax"), ([1, 2], "scores")]
     tensors, _ = inputs("none")
     tensors = [tensor[:, :, :64].detach() for tensor in tensors]
     problem = preset("sh(1,2,2,1)")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
+from primaldual.errors import SlowAttentionWarning
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.precision import own_precision
@@ -13,15 +16,21 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.dense import Dense
 from primaldual.primal.forms.factored import Factored
 from primaldual.primal.forms.form import Form
+from primaldual.primal.forms.per_query import PerQuery
 from primaldual.primal.forms.pieces import Pieces
+from primaldual.primal.forms.scores import Scores
 from primaldual.primal.forms.softmax import Band, Softmax
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource
 from primaldual.primal.subsets import restrict
 
-FORMS: tuple[Form, ...] = (Pieces(), Band(), Softmax(), Factored(), Dense())
+FORMS: tuple[Form, ...] = (Pieces(), Band(), Softmax(), Factored(), Scores(), PerQuery(), Dense())
 """The forms, the preferred ones first; the last refuses nothing."""
+
+
+MANY_NUMBERS = 2**25
+"""Queries times keys times features from which a slow form is worth a warning."""
 
 
 def choose(choices: Choices, sets: list[HeadSet], question: Question) -> list[Form]:
@@ -61,6 +70,8 @@ def run(
     chosen = choose(choices, sets, question)
     outputs: list[Tensor] = []
     order: list[HeadSet] = []
+    if question.mode == EAGER and question.elements > MANY_NUMBERS:
+        _warn(choices, sets, chosen, question)
     for form in dict.fromkeys(chosen):
         served = [alike for alike, other in zip(sets, chosen, strict=True) if other is form]
         outputs += form.run(choices, served, query, source, attendable, dropout_p)
@@ -68,6 +79,13 @@ def run(
     if len(outputs) == 1:
         return outputs[0]
     return in_order(outputs, [alike.members for alike in order])
+
+
+def _warn(choices: Choices, sets: list[HeadSet], chosen: list[Form], question: Question) -> None:
+    """Say what is slow about a long call; Python shows the same words once."""
+    for form, heads in zip(chosen, sets, strict=True):
+        if caution := form.caution(choices, heads, question):
+            warnings.warn(caution, SlowAttentionWarning, stacklevel=2)
 
 
 def in_order(outputs: list[Tensor], members: list[list[int]]) -> Tensor:

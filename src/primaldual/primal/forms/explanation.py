@@ -28,6 +28,7 @@ class Served:
         cost: operations, and numbers of its largest intermediates.
         bytes: memory of these.
         refusals: reasons of the forms that would have come before, by name.
+        caution: what is slow about it; None = nothing.
     """
 
     heads: list[int]
@@ -36,6 +37,7 @@ class Served:
     cost: Cost
     bytes: int
     refusals: dict[str, str]
+    caution: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Explanation:
                 f"{title}  heads {listed(part.heads)} of {self.total_heads}{pooled}: form {part.form}, "
                 f"{shown(part.cost.operations)} operations, {shown(part.bytes)}B"
             )
+            if part.caution:
+                yield f"  slow: {part.caution}"
             yield from (f"  not {name}: {reason}" for name, reason in part.refusals.items())
 
 
@@ -105,12 +109,15 @@ def explain(
         refusals = {other.name: other.refusal(choices, alike, question) for other in before}
         cost = form.cost(choices, alike, question)
         reasons = {name: reason or "serves some heads of the layer only" for name, reason in refusals.items()}
-        served.append(_served(alike, form.name, cost, dtype, reasons))
+        caution = form.caution(choices, alike, question)
+        served.append(_served(alike, form.name, cost, dtype, reasons, caution))
     return Explanation(choices.spec(), served, heads)
 
 
-def _served(heads: HeadSet, form: str, cost: Cost, dtype: torch.dtype, reasons: dict[str, str]) -> Served:
-    return Served(heads.members, heads.scale, form, cost, cost.numbers * dtype.itemsize, reasons)
+def _served(
+    heads: HeadSet, form: str, cost: Cost, dtype: torch.dtype, reasons: dict[str, str], caution: str | None
+) -> Served:
+    return Served(heads.members, heads.scale, form, cost, cost.numbers * dtype.itemsize, reasons, caution)
 
 
 def listed(heads: list[int]) -> str:

@@ -12,6 +12,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.training_sets import OWN
 
 
 class Cost(NamedTuple):
@@ -45,6 +46,11 @@ class Form(ABC):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         """What it takes for these heads."""
 
+    def caution(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        """What a user should know before a long call, in one sentence; None = nothing."""
+        del choices, heads, question
+        return None
+
     @abstractmethod
     def run(
         self,
@@ -76,6 +82,16 @@ def softmax_refusal(choices: Choices, question: Question) -> str | None:
     if question.mode == TRANSFORM:
         return "has no rules for torch.func and forward-mode differentiation"
     return None
+
+
+def shared_pairs_refusal(choices: Choices, heads: HeadSet, question: Question) -> str | None:
+    """Why no one set of keys, under a mask, serves changed queries."""
+    kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
+    if isinstance(kind, str):
+        return kind
+    if kind == (OWN, True):
+        return f"{choices.subset.spec()} pools for every query what it may attend"
+    return choices.transform.query_refusal(kind)
 
 
 def pairs_scored(choices: Choices, heads: HeadSet, question: Question) -> int:

@@ -8,13 +8,21 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from primaldual.kernels import pieces
 from primaldual.kernels.flash import SoftmaxCall, flash_enabled
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pieces import Piece, Span, attend_in_pieces, cut
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import row_blocks
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, pairs_scored, softmax_refusal, transform_operations
+from primaldual.primal.forms.form import (
+    Cost,
+    Form,
+    pairs_scored,
+    shared_pairs_refusal,
+    softmax_refusal,
+    transform_operations,
+)
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
 from primaldual.primal.sources import KeyValueSource, TensorSource
@@ -34,6 +42,9 @@ class Pieces(Form):
             question.is_causal and (heads.scale > 1 or choices.transform.uses_statistics)
         ):
             return "gains nothing where one call of a kernel does everything"
+        numbers = question.batch * question.heads * question.query_length * question.head_dim
+        if numbers <= pieces.PIECE_ELEMENTS // 2 and not question.is_causal:
+            return "gains nothing on tensors that stay in the cache by themselves"
         if refused := softmax_refusal(choices, question):
             return refused
         if question.dropout:
@@ -46,8 +57,7 @@ class Pieces(Form):
             return "needs as many queries as keys under a causal mask"
         if question.value_dim != question.head_dim:
             return "needs values as wide as keys"
-        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
-        return kind if isinstance(kind, str) else choices.transform.query_refusal(kind)
+        return shared_pairs_refusal(choices, heads, question)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
@@ -132,7 +142,9 @@ class _Work:
     def prepare(self, piece: Piece, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, SoftmaxCall]:
         first, count = piece.heads.start, piece.heads.stop - piece.heads.start
         group = self.set_of[first]
-        heads = replace(group, members=list(range(first, first + count)))
+        heads = group
+        if count < len(group.members):
+            heads = replace(group, members=list(range(first, first + count)))
         attendable = self.attendable.of_sequences(piece.batch).between(
             piece.begin, piece.begin + key.shape[2]
         )
@@ -146,6 +158,7 @@ class _Work:
         else:
             source = TensorSource(key, value, count, first)
             training = self.choices.subset.training_set(source, attendable, heads, query.shape[2])
-        training = replace(training, query_length=query.shape[2], first=piece.first)
+        if piece.first or self.formed:
+            training = replace(training, query_length=query.shape[2], first=piece.first)
         changed, training = self.choices.transform.into_query(query, training, heads)
         return changed, training.for_query_heads(count).softmax_call(self.scale)

@@ -8,7 +8,14 @@ from torch import Tensor
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, pairs_scored, softmax_refusal, transform_operations
+from primaldual.primal.forms.form import (
+    Cost,
+    Form,
+    pairs_scored,
+    shared_pairs_refusal,
+    softmax_refusal,
+    transform_operations,
+)
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
 from primaldual.primal.sources import KeyValueSource, pick
@@ -22,8 +29,7 @@ class Softmax(Form):
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if refused := softmax_refusal(choices, question):
             return refused
-        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
-        return kind if isinstance(kind, str) else choices.transform.query_refusal(kind)
+        return shared_pairs_refusal(choices, heads, question)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         scored, pairs = pairs_scored(choices, heads, question), heads.pairs(question.key_length)

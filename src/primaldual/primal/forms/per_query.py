@@ -1,0 +1,115 @@
+"""Training keys of every query, formed a few queries at a time: for what changes them query by query."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import dropout
+
+from primaldual.kernels.masks import Attendable
+from primaldual.kernels.precision import own_precision
+from primaldual.kernels.row_pools import Pools, Shares
+from primaldual.primal.choices import Choices
+from primaldual.primal.definition import normalized_kernel
+from primaldual.primal.forms.form import Cost, Form, transform_operations
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import TRANSFORM, Question
+from primaldual.primal.row_pairs import BLOCK_NUMBERS, RowPairs
+from primaldual.primal.sources import KeyValueSource, pick
+from primaldual.primal.training_sets import Kind
+
+
+class PerQuery(Form):
+    """Pools as products of shares and keys, then T, kernel and normaliser of each query by their definitions.
+
+    Values are not pooled: the weight of a pool is spread over its members.
+    """
+
+    name = "per query"
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if question.mode == TRANSFORM:
+            return "has no rules for torch.func and forward-mode differentiation"
+        if question.empty:
+            return "needs a query and a key"
+        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
+        return kind if isinstance(kind, str) else None
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        pairs, queries, count = (
+            heads.pairs(question.key_length),
+            question.query_length,
+            question.batch * len(heads.members),
+        )
+        operations = 2 * queries * (pairs * question.head_dim + question.key_length * question.value_dim)
+        if heads.scale > 1:
+            operations += 2 * queries * question.key_length * question.head_dim
+        operations += queries * transform_operations(choices, heads, question)
+        return Cost(count * operations, min(count * queries * pairs * question.head_dim, BLOCK_NUMBERS))
+
+    def caution(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
+        if isinstance(kind, str) or _alike(choices, heads, kind):
+            return None
+        reason = (
+            choices.transform.shared_refusal(kind)
+            or f"{choices.subset.spec()} pools for every query what it may attend"
+        )
+        return (
+            f"{choices.spec()} forms {question.head_dim} numbers for each pair of query and key, where softmax attention "
+            f"forms one score: {reason}"
+        )
+
+    def run(
+        self,
+        choices: Choices,
+        sets: list[HeadSet],
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float,
+    ) -> list[Tensor]:
+        outputs = []
+        for heads in sets:
+            pairs = choices.subset.row_pairs(source, attendable, heads, query.shape[2])
+            with own_precision(query.device):
+                outputs.append(_attend(choices, heads, pick(query, heads.members), pairs, dropout_p))
+        return outputs
+
+
+def _attend(choices: Choices, heads: HeadSet, query: Tensor, pairs: RowPairs, dropout_p: float) -> Tensor:
+    def attend(rows: Tensor, allowed: Tensor, pools: Pools | None, pairs: RowPairs) -> Tensor:
+        shares = pairs.shares(allowed, pools)
+        keys = pairs.key.unsqueeze(2) if pools is None else pools.means(shares.share, pairs.key)
+        changed, keys = choices.transform.per_query(rows, keys, shares.valid, heads)
+        weights = _weights(choices, changed, keys, shares)
+        if dropout_p:
+            weights = dropout(weights, dropout_p)
+        if pools is not None:
+            weights = pools.spread(weights) * shares.share
+        return weights @ pairs.value
+
+    return pairs.by_blocks(attend, query, 1 if _alike(choices, heads, pairs.kind) else query.shape[3])
+
+
+def _alike(choices: Choices, heads: HeadSet, kind: Kind) -> bool:
+    """Whether all queries have the same keys, as far as they may attend them."""
+    return heads.scale == 1 and choices.transform.shared_refusal(kind) is None
+
+
+def _weights(choices: Choices, query: Tensor, keys: Tensor, shares: Shares) -> Tensor:
+    """Kappa / h by features where they are few: (batch, heads, R, Nt)."""
+    count = choices.feature_map.feature_count(query.shape[-1])
+    if count is None or count > 4 * query.shape[-1]:
+        return normalized_kernel(choices, query, keys, shares.valid, shares.log_weight)
+    query_features, key_features = choices.feature_map.features(query), choices.feature_map.features(keys)
+    assert query_features is not None
+    assert key_features is not None
+    if keys.shape[2] == 1:
+        matrix = query_features @ key_features.squeeze(2).transpose(-2, -1)
+    else:
+        matrix = (key_features @ query_features.unsqueeze(-1)).squeeze(-1)
+    matrix = matrix * shares.valid
+    if shares.log_weight is not None:
+        matrix = matrix * shares.log_weight.exp()
+    denominator = choices.normalizer.denominator(matrix)
+    return matrix / (denominator + (denominator == 0))

@@ -1,0 +1,58 @@
+"""Softmax over pairs that every query forms of what it may attend, by scores of the keys themselves."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from primaldual.kernels.masks import Attendable
+from primaldual.kernels.precision import own_precision
+from primaldual.primal.choices import Choices
+from primaldual.primal.forms.form import Cost, Form, softmax_refusal
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import Question
+from primaldual.primal.row_pairs import BLOCK_NUMBERS
+from primaldual.primal.sources import KeyValueSource, pick
+from primaldual.primal.training_sets import OWN, Kind
+
+
+class Scores(Form):
+    """softmax_t(q . mean(k_j)) mean(v_j) = products of q . k_j and v_j with means taken in between: N x N, a few times.
+
+    Means and convolutions are linear in the keys, so they are taken of the scores, for any mask.
+    """
+
+    name = "scores"
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if refused := softmax_refusal(choices, question):
+            return refused
+        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
+        if isinstance(kind, str):
+            return kind
+        return choices.transform.scores_refusal(Kind(OWN, pooled_late=True))
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        matrix = question.batch * len(heads.members) * question.query_length * question.key_length
+        taps = choices.transform.operations(1, 0, question.head_dim) // 2
+        return Cost(
+            2 * matrix * (max(taps, question.head_dim) + question.value_dim), min(matrix, BLOCK_NUMBERS)
+        )
+
+    def run(
+        self,
+        choices: Choices,
+        sets: list[HeadSet],
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float,
+    ) -> list[Tensor]:
+        scale = choices.softmax_scale(query.shape[-1])
+        assert scale is not None
+        outputs = []
+        for heads in sets:
+            pairs = choices.subset.row_pairs(source, attendable, heads, query.shape[2])
+            with own_precision(query.device):
+                changed, pairs = choices.transform.into_scores(pick(query, heads.members), pairs, heads)
+                outputs.append(pairs.softmax(changed, scale, dropout_p))
+        return outputs

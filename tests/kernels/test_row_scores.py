@@ -1,0 +1,44 @@
+"""Softmax by scores of the keys themselves."""
+
+import math
+
+import torch
+from torch.testing import assert_close
+
+from primaldual.kernels.layout import Layout
+from primaldual.kernels.row_pools import Shares, Windows, equal_shares
+from primaldual.kernels.row_scores import Filter, row_attention
+
+
+def column(*numbers):
+    return torch.tensor(numbers, dtype=torch.float64).view(1, 1, -1, 1)
+
+
+def test_means_by_hand():
+    """One query, log 2, may attend the second of keys 1, 1 and both of 0, 0: weights 2 : 1, values 4 and (1 + 3) / 2."""
+    allowed = torch.tensor([False, True, True, True]).view(1, 1, 1, 4)
+    shares = equal_shares(Windows(0, 2), allowed, torch.float64, weighted=False)
+    out = row_attention(
+        column(math.log(2)), column(9, 1, 0, 0), column(9, 4, 1, 3), shares, Windows(0, 2), None, 0.0
+    )
+    assert_close(out, column((2 * 4 + 1 * 2) / 3))
+
+
+def test_taps_by_hand():
+    """Keys 1, 2, 4 under taps 10, 1, 100: a query that has not the last one sees 1 + 100 * 2 and 10 * 1 + 2."""
+    allowed = torch.tensor([[True, True, False]]).view(1, 1, 1, 3)
+    taps = Filter(torch.tensor([10.0, 1.0, 100.0]).double().view(1, 1, 1, 3), Layout(), left_padded=False)
+    out = row_attention(
+        column(0.01), column(1, 2, 4), column(1, 0, 0), Shares(allowed, allowed, None), None, taps, 0.0
+    )
+    first, second = math.exp(2.01), math.exp(0.12)
+    assert_close(out, column(first / (first + second)))
+
+
+def test_a_row_without_keys_is_zero_with_finite_gradients():
+    inputs = [torch.randn(1, 1, 4, 2, requires_grad=True) for _ in range(3)]
+    allowed = torch.tensor([False, True]).repeat_interleave(8).view(1, 1, 4, 4)
+    shares = equal_shares(Windows(0, 2), allowed, torch.float32, weighted=True)
+    out = row_attention(*inputs, shares, Windows(0, 2), None, 0.0)
+    assert out[:, :, :2].eq(0).all()
+    assert all(part.isfinite().all() for part in torch.autograd.grad(out.sum(), inputs))
