@@ -20,6 +20,7 @@ from primaldual.integrations.attention_hooks import attending, call, evaluating,
 from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import place_all
+from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
@@ -68,7 +69,7 @@ def compress(
         progress: called with what is being done, steps done and to do.
 
     Raises:
-        UnsupportedError: a model without attention that is known, a causal one among the layers.
+        UnsupportedError: a model without attention that is known, compiled or wrapped; a causal one among the layers.
         ArgumentError: a budget below what the largest scale costs, scales without 1, data without a batch.
         SpecError: an attention without "...".
 
@@ -79,6 +80,7 @@ def compress(
         >>> found.work <= 0.5, sorted(set(found.scales["self_attn"]) - {1, 2, 4, 8})
         (True, [])
     """
+    refuse_wrapped(model, "compressed")
     options, data = _scales(scales), batches(calibration_data)
     unseen = data if validation_data is None else batches(validation_data)
     if not 0 < budget <= 1:
