@@ -73,9 +73,20 @@ class AttentionSite(ABC):
         """Why the layer cannot be converted, None if it can."""
         return None
 
+    def check(self, problem: Attention) -> None:
+        """Refuse an attention that has no meaning in this layer.
+
+        Raises:
+            UnsupportedError: a window in cross-attention, for example.
+        """
+
     @abstractmethod
     def convert(self, problem: Attention) -> None:
-        """Give the layer this attention; all weights are kept."""
+        """Give the layer this attention; all weights are kept.
+
+        Raises:
+            UnsupportedError: as :meth:`check`.
+        """
 
     @abstractmethod
     def revert(self) -> None:

@@ -20,6 +20,7 @@ from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 
+
 @dataclass(frozen=True)
 class ConvertedLayer:
     """What :func:`convert` does to one layer.
@@ -192,9 +193,11 @@ def _fit(
     site: AttentionSite, problem: PrimalProblem, heads: Sequence[int] | None, layout: Layout | None
 ) -> Attention:
     try:
-        return fitted_problem(site, problem, heads, layout)
+        fitted = fitted_problem(site, problem, heads, layout)
+        site.check(fitted)
     except PrimalDualError as error:
         raise type(error)(f"{site.path or 'the layer'}: {error}") from None
+    return fitted
 
 
 def _described(site: AttentionSite, problem: Attention) -> ConvertedLayer:

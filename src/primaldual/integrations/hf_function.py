@@ -15,7 +15,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.hf_masks import sort_mask
-from primaldual.integrations.hf_padding import Positions, arrange
+from primaldual.integrations.hf_padding import arrange
+from primaldual.integrations.position_dependence import PositionDependence, check_lengths
 from primaldual.kernels.modes import in_graph
 from primaldual.primal.attention import Attention
 
@@ -104,7 +105,7 @@ def solve(
         return problem.attend(query, key, value, None, found.is_causal, dropout).transpose(
             1, 2
         ).contiguous(), None
-    positions = Positions.of(problem, query.shape[1])
+    positions = PositionDependence.of(problem, query.shape[1])
     if not positions.count:
         found = found.without_padding_behind()
     if causal:
@@ -114,7 +115,7 @@ def solve(
             f"{problem.spec()} needs to know where {query.shape[2]} queries stand among {found.length} keys, which a "
             "compiled graph with a cache of fixed size does not tell: process the prompt without compilation"
         )
-    _check_positions(problem, positions, causal, query.shape[2], found.length)
+    check_lengths(problem, positions, query.shape[2], found.length, causal)
     parts = arrange(positions, query, key, value, found)
     row, _, whole = parts[0]
     wanted = _wants_weights(extras)
@@ -138,21 +139,6 @@ def in_own_units(query: Tensor, module: nn.Module, scaling: float | None) -> Ten
     declared = attributes.score_scale(module) or usual
     factor = (usual if scaling is None else scaling) / declared
     return query if math.isclose(factor, 1.0, rel_tol=1e-6) else query * factor
-
-
-def _check_positions(
-    problem: Attention, positions: Positions, causal: bool, query_length: int, length: int
-) -> None:
-    if positions.mixes_queries and causal and query_length != length:
-        raise UnsupportedError(
-            f"{problem.spec()} mixes the queries and needs the whole sequence; got {query_length} queries and "
-            f"{length} keys: generate with use_cache=False"
-        )
-    if positions.from_query and not causal and query_length != length:
-        raise UnsupportedError(
-            f"{problem.spec()} needs queries that stand among the keys; got {query_length} queries of one "
-            f"sequence and {length} keys of another"
-        )
 
 
 def _check_sliding_window(problem: Attention, heads: int, length: int, window: int | None) -> None:

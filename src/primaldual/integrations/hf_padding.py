@@ -10,54 +10,9 @@ from torch.nn.functional import pad
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.hf_masks import SortedMask
+from primaldual.integrations.position_dependence import PositionDependence
 from primaldual.kernels.modes import in_graph
 from primaldual.primal.attention import Attention
-from primaldual.primal.choices import Choices
-
-
-@dataclass(frozen=True)
-class Positions:
-    """How an attention depends on the positions of its keys.
-
-    Attributes:
-        from_start: on a key's distance from the start (pools, tokens in front).
-        from_query: on its distance from the query (windows).
-        neighbours: on the keys beside it (convolutions).
-        mixes_queries: queries depend on one another.
-    """
-
-    from_start: bool = False
-    from_query: bool = False
-    neighbours: bool = False
-    mixes_queries: bool = False
-
-    @classmethod
-    def of(cls, attention: Attention, heads: int) -> Positions:
-        """What the parts state; a part that states nothing is taken to depend on the distance from the start."""
-        parts = [cls._of_one(problem.parts()) for problem, _ in attention.problems(heads)]
-        return cls(
-            any(part.from_start for part in parts),
-            any(part.from_query for part in parts),
-            any(part.neighbours for part in parts),
-            any(part.mixes_queries for part in parts),
-        )
-
-    @classmethod
-    def _of_one(cls, parts: Choices) -> Positions:
-        transform, subset = parts.transform, parts.subset
-        lone = subset.layout.prefix or subset.layout.suffix
-        return cls(
-            from_start=not (transform.shift_equivariant and subset.shift_equivariant)
-            or bool(transform.neighbours and lone),
-            from_query=subset.reach is not None,
-            neighbours=transform.neighbours,
-            mixes_queries=transform.mixes_queries,
-        )
-
-    @property
-    def count(self) -> bool:
-        """Whether positions matter at all."""
-        return self.from_start or self.from_query or self.neighbours
 
 
 @dataclass(frozen=True)
@@ -101,7 +56,7 @@ class Arranged:
 
 
 def arrange(
-    positions: Positions, query: Tensor, key: Tensor, value: Tensor, found: SortedMask
+    positions: PositionDependence, query: Tensor, key: Tensor, value: Tensor, found: SortedMask
 ) -> list[tuple[int | None, Tensor | None, Arranged]]:
     """Cut and order the tensors so that padding does not advance positions, at once or row by row.
 

@@ -13,9 +13,9 @@ from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.hf_entry import described, entry_of, write_entry
 from primaldual.integrations.hf_function import NAME
-from primaldual.integrations.hf_padding import Positions
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted
+from primaldual.integrations.position_dependence import check_cross_attention
 from primaldual.integrations.pruning import pruned_problem
 from primaldual.kernels.layout import Layout
 from primaldual.primal.attention import Attention
@@ -95,9 +95,13 @@ class HuggingFaceSite(AttentionSite):
             return f"an attention chosen by name, {implementation!r}: convert instead, after set_attn_implementation('sdpa')"
         return None
 
+    def check(self, problem: Attention) -> None:
+        if attributes.is_cross_attention(self.module):
+            check_cross_attention(problem, self.heads)
+
     def convert(self, problem: Attention) -> None:
+        self.check(problem)
         module, config = self.module, self.owner.config
-        self._check(problem)
         entry = self._entry()
         register_converted()
         weight = next((found for found in module.parameters() if found.is_floating_point()), None)
@@ -144,14 +148,6 @@ class HuggingFaceSite(AttentionSite):
 
     def _name(self) -> str:
         return name_in(self.owner, self.module)
-
-    def _check(self, problem: Attention) -> None:
-        positions = Positions.of(problem, self.heads)
-        if attributes.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
-            raise UnsupportedError(
-                f"{self.path} attends the keys of another sequence, where {problem.spec()!r} is undefined; leave the "
-                "layer out with layers="
-            )
 
 
 def base_of(owner: nn.Module) -> nn.Module:
