@@ -40,7 +40,7 @@ from transformers import (
 )
 
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations.attention_hooks import attending, watching
+from primaldual.integrations.attention_hooks import AttentionCall, attending, watching
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites
 from primaldual.primal.presets import preset
@@ -123,9 +123,9 @@ def test_heads_give_what_the_definition_says(build: Callable[..., PreTrainedMode
     convert(model, spec, verbose=False)
     seen: list[tuple[Tensor, ...]] = []
 
-    def look(site: Any, query: Tensor, source: Any, attendable: Any, outputs: Tensor) -> None:
-        matrix = attendable.matrix(query.shape[2], source.length, query.device)
-        seen.append((query, *source.tensors, matrix, outputs))
+    def look(one: AttentionCall) -> None:
+        matrix = one.attendable.matrix(one.query.shape[2], one.source.length, one.query.device)
+        seen.append((one.query, *one.source.tensors, matrix, one.outputs))
 
     with attending(model) as sites, watching(sites, look):
         logits(model, tokens(2, 7), right_padded([7, 4]))
@@ -223,7 +223,7 @@ def test_queries_that_a_layer_scales_itself_keep_their_units() -> None:
         torch.testing.assert_close(model(tokens(1, 5))[0], expected, atol=1e-5, rtol=0)
     convert(model, "linear+bn", verbose=False)
     layer, seen = find_sites(model)[0], []
-    with watching([layer], lambda site, query, *rest: seen.append(query)), torch.no_grad():
+    with watching([layer], lambda one: seen.append(one.query)), torch.no_grad():
         states = []
         handle = layer.module.q_proj.register_forward_hook(lambda *arguments: states.append(arguments[2]))
         model(tokens(1, 5))

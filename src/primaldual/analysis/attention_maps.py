@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
-from primaldual.integrations.attention_hooks import attending, watching
+from primaldual.integrations.attention_hooks import AttentionCall, attending, watching
 from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.pruning import pruned_problem
 from primaldual.kernels.masks import Attendable
-from primaldual.primal.sources import KeyValueSource
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,9 @@ def capture_attention(
     caught: list[LayerMaps] = []
     take = caught.append if on_map is None else on_map
 
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> None:
-        del outputs
+    def look(seen: AttentionCall) -> None:
         with torch.no_grad():
-            take(_maps(site, query, source, attendable, heads))
+            take(_maps(seen, heads))
 
     with attending(model, layers) as sites:
         for site in sites:
@@ -87,26 +83,19 @@ def _check_heads(site: AttentionSite, heads: Sequence[int] | None) -> None:
         raise ArgumentError(f"heads must be among 0 to {site.heads - 1} in {site.path}; got {list(heads)}")
 
 
-def _maps(
-    site: AttentionSite,
-    query: Tensor,
-    source: KeyValueSource,
-    attendable: Attendable,
-    heads: Sequence[int] | None,
-) -> LayerMaps:
-    count, length = query.shape[1], query.shape[2]
-    key, _ = source.take(list(range(count)))
-    problem = site.problem
-    assert problem is not None
+def _maps(seen: AttentionCall, heads: Sequence[int] | None) -> LayerMaps:
+    problem, query, attendable = seen.problem, seen.query, seen.attendable
+    (batch, count, length, _), key_length = query.shape, seen.source.length
+    key, _ = seen.source.take(list(range(count)))
     if heads is not None:
         members = list(heads)
         problem = pruned_problem(problem, members, count)
         key = key[:, [head * key.shape[1] // count for head in members]]
         query, attendable = query[:, members], attendable.select(members)
-    mask = Attendable(attendable.keys, attendable.pairs).matrix(length, source.length, query.device)
+    mask = Attendable(attendable.keys, attendable.pairs).matrix(length, key_length, query.device)
     weights = problem.attention_map(query, key, mask, attendable.is_causal)
-    seen = attendable.matrix(length, source.length, query.device).any(2).any(1)
-    return LayerMaps(site.path, weights, seen.expand(query.shape[0], -1), tuple(heads or ()))
+    valid = attendable.matrix(length, key_length, query.device).any(2).any(1)
+    return LayerMaps(seen.site.path, weights, valid.expand(batch, -1), tuple(heads or ()))
 
 
 def head_distances(maps: LayerMaps) -> float:

@@ -16,15 +16,13 @@ from primaldual.compression.readout import Readout, default_readout, similarity
 from primaldual.compression.result import Compression, Point
 from primaldual.compression.sensitivity import Sensitivity, measure_sensitivity
 from primaldual.errors import ArgumentError, SpecError
-from primaldual.integrations.attention_hooks import attending, call, evaluating, watching
+from primaldual.integrations.attention_hooks import AttentionCall, attending, call, evaluating, watching
 from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import place_all
 from primaldual.integrations.wrapping import refuse_wrapped
-from primaldual.kernels.masks import Attendable
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.sources import KeyValueSource
 
 BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Budgets of the Pareto curve."""
@@ -179,11 +177,8 @@ def work_of(found: Sensitivity, sites: Sequence[AttentionSite], scales: Mapping[
 
 
 def _substitute(problems: Mapping[str, PrimalProblem]) -> Callable[..., Tensor]:
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> Tensor:
-        del outputs
-        substituted: Tensor = problems[site.path](query, source, attendable)
+    def look(seen: AttentionCall) -> Tensor:
+        substituted: Tensor = problems[seen.site.path](seen.query, seen.source, seen.attendable)
         return substituted
 
     return look

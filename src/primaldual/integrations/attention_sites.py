@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from primaldual.errors import ArgumentError
+from primaldual.integrations.position_dependence import check_cross_attention
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
 
@@ -73,12 +74,19 @@ class AttentionSite(ABC):
         """Why the layer cannot be converted, None if it can."""
         return None
 
+    @property
+    def is_cross_attention(self) -> bool:
+        """Whether the layer attends the keys of another sequence, as far as the model states it."""
+        return False
+
     def check(self, problem: Attention) -> None:
         """Refuse an attention that has no meaning in this layer.
 
         Raises:
-            UnsupportedError: a window in cross-attention, for example.
+            UnsupportedError: one that needs queries among the keys, in cross-attention.
         """
+        if self.is_cross_attention:
+            check_cross_attention(problem, self.heads)
 
     @abstractmethod
     def convert(self, problem: Attention) -> None:

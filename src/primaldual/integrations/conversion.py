@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from primaldual.errors import ArgumentError, PrimalDualError, UnsupportedError
-from primaldual.integrations.attention_hooks import output_changes
 from primaldual.integrations.attention_sites import AttentionSite, Layers, describe_paths, select_sites
 from primaldual.integrations.finding import find_sites, other_attention
 from primaldual.integrations.fitted_problem import fitted_problem
+from primaldual.integrations.output_changes import output_changes
 from primaldual.integrations.transaction import all_or_nothing, place_all
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.kernels.layout import Layout

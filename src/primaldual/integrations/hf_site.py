@@ -15,7 +15,6 @@ from primaldual.integrations.hf_entry import described, entry_of, write_entry
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted
-from primaldual.integrations.position_dependence import check_cross_attention
 from primaldual.integrations.pruning import pruned_problem
 from primaldual.kernels.layout import Layout
 from primaldual.primal.attention import Attention
@@ -95,9 +94,9 @@ class HuggingFaceSite(AttentionSite):
             return f"an attention chosen by name, {implementation!r}: convert instead, after set_attn_implementation('sdpa')"
         return None
 
-    def check(self, problem: Attention) -> None:
-        if attributes.is_cross_attention(self.module):
-            check_cross_attention(problem, self.heads)
+    @property
+    def is_cross_attention(self) -> bool:
+        return attributes.is_cross_attention(self.module)
 
     def convert(self, problem: Attention) -> None:
         self.check(problem)

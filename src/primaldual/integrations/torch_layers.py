@@ -12,7 +12,6 @@ from primaldual.errors import UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.position_dependence import (
     PositionDependence,
-    check_cross_attention,
     check_lengths,
 )
 from primaldual.integrations.pruning import (
@@ -192,10 +191,12 @@ class TorchSite(AttentionSite):
         tied = self._tied()
         return f"weights that {tied} has too, and conversion would untie them" if tied else None
 
-    def check(self, problem: Attention) -> None:
+    @property
+    def is_cross_attention(self) -> bool:
         parent, _, name = self.path.rpartition(".")
-        if isinstance(self.model.get_submodule(parent), nn.TransformerDecoderLayer) and name == "multihead_attn":
-            check_cross_attention(problem, self.heads)
+        return name == "multihead_attn" and isinstance(
+            self.model.get_submodule(parent), nn.TransformerDecoderLayer
+        )
 
     def convert(self, problem: Attention) -> None:
         self.check(problem)
