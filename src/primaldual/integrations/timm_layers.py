@@ -21,6 +21,7 @@ from primaldual.integrations.timm_attention import (
 from primaldual.integrations.timm_positions import (
     EmbeddedImage,
     Positions,
+    SquareImage,
     UnknownLayout,
     size,
     unknown,
@@ -28,7 +29,7 @@ from primaldual.integrations.timm_positions import (
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
 
-__all__ = ["TimmSite", "attention_class", "find"]
+__all__ = ["SquareImage", "TimmSite", "attention_class", "find"]
 
 
 def find(model: nn.Module) -> list[AttentionSite]:
@@ -124,21 +125,33 @@ class TimmSite(AttentionSite):
                     raise unknown()
             if needed:
                 asking.append(part.subset.layout)
-        owner, here = self._owner(), self.layout
-        if owner is None or not asking or any(layout != here for layout in asking):
+        path, here = self._owner_path(), self.layout
+        if path is None or not asking or any(layout != here for layout in asking):
             return None
-        return EmbeddedImage(owner.patch_embed, here.prefix, getattr(owner, "dynamic_img_size", False))
+        owner: Any = self.model.get_submodule(path)
+        dynamic = getattr(owner, "dynamic_img_size", False)
+        return EmbeddedImage(owner.patch_embed, here.prefix, self._around(path) if dynamic else ())
 
     def _owner(self) -> Any:
         """The nearest model around the layer that embeds patches and says how many tokens stand before them."""
+        path = self._owner_path()
+        return None if path is None else self.model.get_submodule(path)
+
+    def _owner_path(self) -> str | None:
         path = self.path
         while path:
             path = path.rpartition(".")[0]
             around = self.model.get_submodule(path)
             grid = getattr(getattr(around, "patch_embed", None), "grid_size", None)
             if grid is not None and hasattr(around, "num_prefix_tokens"):
-                return around
+                return path
         return None
+
+    def _around(self, owner: str) -> list[nn.Module]:
+        """The modules below the owner that hold the layer, and the layer."""
+        names = self.path[len(owner) :].strip(".").split(".")
+        root = self.model.get_submodule(owner)
+        return [root.get_submodule(".".join(names[: count + 1])) for count in range(len(names))]
 
 
 def _forget(layer: PrimalDualAttention) -> None:
