@@ -23,6 +23,9 @@ def find(model: nn.Module) -> list[AttentionSite]:
 def register(attention: str | PrimalProblem | None = None) -> list[str]:
     """Give transformers this library's attentions by name, masks included; doing it again changes nothing.
 
+    From then on a model accepts ``"primaldual_<spec>"`` with any spec, as ``set_attn_implementation`` and
+    ``attn_implementation=`` take it.
+
     Args:
         attention: a spec or problem without parameters, for the name ``"primaldual_<spec>"``; None = the usual ones.
 

@@ -96,6 +96,12 @@ def solve(
         query = query.expand(key.shape[0], -1, -1, -1)
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     found = sort_mask(attention_mask, causal, query.shape[2], key.shape[2])
+    lengths = extras.get("cu_seq_lens_q")
+    if lengths is not None and len(lengths) > 2 and found.pairs is None:
+        raise UnsupportedError(
+            f"cu_seq_lens_q packs {len(lengths) - 1} documents that the mask does not keep apart: give position_ids "
+            "that restart with every document, without attention_mask and cache"
+        )
     if (
         found.is_whole(query.shape[2], key.shape[2])
         and not _wants_weights(extras)
@@ -117,9 +123,9 @@ def solve(
         )
     check_lengths(problem, positions, query.shape[2], found.length, causal)
     parts = arrange(positions, query, key, value, found)
-    row, _, whole = parts[0]
     wanted = _wants_weights(extras)
-    if row is None:
+    if parts and parts[0][0] is None:
+        whole = parts[0][2]
         out = whole.outputs(problem, dropout)
         weights = whole.weights(problem) if wanted else None
         return out.transpose(1, 2).contiguous(), weights

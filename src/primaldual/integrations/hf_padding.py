@@ -58,11 +58,15 @@ class Arranged:
 def arrange(
     positions: PositionDependence, query: Tensor, key: Tensor, value: Tensor, found: SortedMask
 ) -> list[tuple[int | None, Tensor | None, Arranged]]:
-    """Cut and order the tensors so that padding does not advance positions, at once or row by row.
+    """Cut and order the tensors so that padding does not advance positions, at once or piece by piece.
 
     Returns:
-        Triples of a row, the numbers of its queries, and its tensors; (None, None, tensors) for all rows at once.
+        Triples of a row, the numbers of some of its queries, and their tensors; (None, None, tensors) for all rows
+        at once.
     """
+    packed = found.documents() if positions.counted_in_a_sequence else None
+    if packed is not None:
+        return _documents(*packed, query, key, value)
     key_length, query_length, length = key.shape[2], query.shape[2], found.length
     key, value = key[:, :, :length], value[:, :, :length]
     mask = found.keys if found.pairs is None else found.pairs[..., :length].to(query.device)
@@ -110,18 +114,43 @@ def _row(
 ) -> tuple[int, Tensor, Arranged]:
     """A row of the batch without its padding: queries are the last tokens among the keys."""
     valid = everywhere[row if everywhere.shape[0] > 1 else 0]
-    places = valid.nonzero()[:, 0]
     own = valid[found.length - query.shape[2] :] if found.is_causal else valid.new_ones(query.shape[2])
-    picked = own.nonzero()[:, 0]
-    one = slice(row, row + 1)
+    return _piece(row, own, valid, query, key, value, found.is_causal, key_length)
+
+
+def _documents(
+    numbers: Tensor, is_causal: bool, query: Tensor, key: Tensor, value: Tensor
+) -> list[tuple[int | None, Tensor | None, Arranged]]:
+    """Every document of every row by itself."""
+    pieces: list[tuple[int | None, Tensor | None, Arranged]] = []
+    for row in range(query.shape[0]):
+        own = numbers[row if numbers.shape[0] > 1 else 0]
+        for number in range(1, int(own.max()) + 1):
+            members = own == number
+            pieces.append(_piece(row, members, members, query, key, value, is_causal, key.shape[2]))
+    return pieces
+
+
+def _piece(
+    row: int,
+    queries: Tensor,
+    keys: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    is_causal: bool,
+    key_length: int,
+) -> tuple[int, Tensor, Arranged]:
+    """Some queries and keys of a row, chosen by bool (Nq,) and (length,)."""
+    picked, places, one = queries.nonzero()[:, 0], keys.nonzero()[:, 0], slice(row, row + 1)
     arranged = Arranged(
         query[one, :, picked],
         key[one, :, places],
         value[one, :, places],
         None,
-        found.is_causal,
+        is_causal,
         None,
-        torch.cat([places, (~valid).nonzero()[:, 0]])[None],
+        torch.cat([places, (~keys).nonzero()[:, 0]])[None],
         key_length,
     )
     return row, picked, arranged

@@ -54,6 +54,11 @@ class PositionDependence:
         return self.from_start or self.from_query or self.neighbours
 
     @property
+    def counted_in_a_sequence(self) -> bool:
+        """Whether it matters where in its own sequence a key or query stands, and not only how far apart they are."""
+        return self.from_start or self.neighbours or self.mixes_queries
+
+    @property
     def within_a_sequence(self) -> bool:
         """Whether it is meaningless in cross-attention, where queries stand among no keys."""
         return self.from_query or self.mixes_queries

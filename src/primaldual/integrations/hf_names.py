@@ -1,0 +1,50 @@
+"""What transformers is asked for by name, and by which model: a function that it calls is not told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from transformers import PreTrainedModel
+
+from primaldual.integrations import hf_layer_attributes as attributes
+
+_models: WeakValueDictionary[int, PreTrainedModel] = WeakValueDictionary()
+_prefixes: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
+
+
+def accept_names(prefix: str, register: Callable[[str], str]) -> None:
+    """Let ``set_attn_implementation`` and ``attn_implementation=`` accept every name that starts with ``prefix``.
+
+    Transformers looks names up in a fixed table, so its look-up is preceded by ours. Doing it again changes nothing.
+
+    Args:
+        prefix: of our names.
+        register: called with the rest of a name; gives the name under which it is registered.
+    """
+    models: Any = PreTrainedModel
+    look_up = models.get_correct_attn_implementation
+    if hasattr(look_up, "primaldual_prefix"):
+        return
+
+    @wraps(look_up)
+    def registered_first(self: PreTrainedModel, requested: str | None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(requested, str) and requested.startswith(prefix):
+            requested = register(requested.removeprefix(prefix))
+            _models[id(self.config)] = self
+        return look_up(self, requested, *args, **kwargs)
+
+    models.get_correct_attn_implementation = registered_first
+    models.get_correct_attn_implementation.primaldual_prefix = prefix
+
+
+def prefix_tokens(config: Any) -> int | None:
+    """Tokens that stand before the patches in the model that asked for a name with this config; None = not known."""
+    model = _models.get(id(config))
+    if model is None or model.config is not config:
+        return None
+    if model not in _prefixes:
+        _prefixes[model] = attributes.prefix_tokens(model)
+    return _prefixes[model]
