@@ -39,10 +39,12 @@ from transformers import (
     T5Model,
 )
 
+from primaldual.analysis import capture_attention
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.attention_hooks import AttentionCall, attending, watching
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites
+from primaldual.integrations.hf_attention import register
 from primaldual.primal.presets import preset
 
 TEXT = pytest.mark.parametrize("build", [bert, roberta, gpt2, llama, qwen3])
@@ -437,3 +439,39 @@ def test_dropout_is_the_layers_own() -> None:
     assert not torch.equal(first, second)
     model.eval()
     assert torch.equal(logits(model, tokens(1, 5)), logits(model, tokens(1, 5)))
+
+
+@pytest.mark.parametrize("name", ["sdpa", "eager", "primaldual_bn"])
+def test_an_implementation_set_after_conversion_is_refused(name: str) -> None:
+    register()
+    model = made(bert)
+    convert(model, "bn", verbose=False)
+    expected = logits(model, tokens(2, 5))
+    model.set_attn_implementation(name)
+    with pytest.raises(UnsupportedError, match="BertSelfAttention that was converted to 'bn' is passed by"):
+        logits(model, tokens(2, 5))
+    with pytest.raises(UnsupportedError, match="set later"):
+        convert(model, "sh", layers=0, verbose=False)
+    with pytest.raises(UnsupportedError, match="set later"), capture_attention(model):
+        pass
+    model.set_attn_implementation("primaldual")
+    assert torch.equal(logits(model, tokens(2, 5)), expected)
+    model.set_attn_implementation(name)
+    revert(model)
+    assert model.config._attn_implementation == name
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    plain = made(bert)
+    plain.set_attn_implementation(name)
+    assert torch.equal(logits(model, tokens(2, 5)), logits(plain, tokens(2, 5)))
+
+
+def test_copies_and_pickles_keep_the_check() -> None:
+    model = made(bert)
+    convert(model, "bn", verbose=False)
+    convert(model, "bn+sh", verbose=False)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(logits(copied, tokens(2, 5)), logits(model, tokens(2, 5)))
+        assert [len(site.module._forward_pre_hooks) for site in find_sites(copied)] == [1, 1]
+        copied.set_attn_implementation("sdpa")
+        with pytest.raises(UnsupportedError, match="passed by"):
+            logits(copied, tokens(2, 5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +25,7 @@ FORMAT = 1
 def entry_of(config: Any) -> Entry:
     """A config's entry, an empty one if it has none."""
     found = getattr(config, NAME, None)
-    if isinstance(found, dict):
+    if isinstance(found, dict) and isinstance(found.get("layers"), dict):
         return found
     return {"format": FORMAT, "previous": None, "layers": {}, "pruned": {}}
 
@@ -35,6 +36,36 @@ def write_entry(config: Any, entry: Entry) -> None:
         setattr(config, NAME, entry)
     elif hasattr(config, NAME):
         delattr(config, NAME)
+    write_implementation(config)
+
+
+def write_implementation(config: Any) -> None:
+    """Name our implementation where a saved config states its own and those of the configs inside it.
+
+    Transformers then refuses to load what was converted, unless this library has registered the name and can refuse
+    itself; without it the weights would be read into plain softmax without a word.
+    """
+    inner = {name: getattr(config, name, None) for name in getattr(config, "sub_configs", {})}
+    found: Any = {name: NAME for name, part in inner.items() if part is not None and converts(part)}
+    if converts(config):
+        found = {"": NAME, **found} if inner else NAME
+    if found:
+        config.attn_implementation = found
+    elif "attn_implementation" in vars(config):
+        del config.attn_implementation
+
+
+def converts(config: Any) -> bool:
+    """Whether a config says that layers are converted."""
+    return bool(entry_of(config)["layers"])
+
+
+def configs_in(config: Any) -> Iterator[Any]:
+    """A config and those inside it."""
+    yield config
+    for name in getattr(config, "sub_configs", {}):
+        if (part := getattr(config, name, None)) is not None:
+            yield from configs_in(part)
 
 
 def described(attention: Attention, heads: int) -> Entry:

@@ -9,7 +9,10 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from transformers import PreTrainedModel
 
+from primaldual.errors import CheckpointError
 from primaldual.integrations import hf_layer_attributes as attributes
+from primaldual.integrations.hf_entry import converts
+from primaldual.integrations.hf_function import NAME
 
 _models: WeakValueDictionary[int, PreTrainedModel] = WeakValueDictionary()
 _prefixes: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
@@ -18,7 +21,8 @@ _prefixes: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
 def accept_names(prefix: str, register: Callable[[str], str]) -> None:
     """Let ``set_attn_implementation`` and ``attn_implementation=`` accept every name that starts with ``prefix``.
 
-    Transformers looks names up in a fixed table, so its look-up is preceded by ours. Doing it again changes nothing.
+    Transformers looks names up in a fixed table, so its look-up is preceded by ours, which also refuses to build a
+    plain model from the config of a converted one. Doing it again changes nothing.
 
     Args:
         prefix: of our names.
@@ -30,11 +34,18 @@ def accept_names(prefix: str, register: Callable[[str], str]) -> None:
         return
 
     @wraps(look_up)
-    def registered_first(self: PreTrainedModel, requested: str | None, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(requested, str) and requested.startswith(prefix):
-            requested = register(requested.removeprefix(prefix))
+    def registered_first(
+        self: PreTrainedModel, requested_attention: str | None, is_init_check: bool = False, **options: Any
+    ) -> Any:
+        if is_init_check and converts(self.config):
+            raise CheckpointError(
+                f"config.{NAME} says that layers of this {type(self).__name__} are converted, and a new model has none "
+                "that are: load it with primaldual.integrations.hf_attention.from_pretrained"
+            )
+        if isinstance(requested_attention, str) and requested_attention.startswith(prefix):
+            requested_attention = register(requested_attention.removeprefix(prefix))
             _models[id(self.config)] = self
-        return look_up(self, requested, *args, **kwargs)
+        return look_up(self, requested_attention, is_init_check, **options)
 
     models.get_correct_attn_implementation = registered_first
     models.get_correct_attn_implementation.primaldual_prefix = prefix

@@ -24,8 +24,11 @@ def load(model_class: Any, folder: Any, **kwargs: Any) -> nn.Module:
     if config is None:
         config = getattr(model_class, "config_class", None) or AutoConfig
         config = config.from_pretrained(folder)
-    if not _entries(config):
+    entries = [part for part in hf_entry.configs_in(config) if hasattr(part, NAME)]
+    if not entries:
         raise CheckpointError(f"folder must hold a model that primaldual has converted; {folder} does not")
+    for part in entries:
+        part._attn_implementation = {"": hf_entry.checked(getattr(part, NAME))["previous"]}
     kind = _concrete(model_class, config)
     # transformers builds a model, then puts the weights in: what is in our own shape must be so in between.
     shaped: Any = type(kind.__name__, (kind,), {"__init__": _building(kind), "__module__": kind.__module__})
@@ -62,7 +65,12 @@ def rebuild(model: PreTrainedModel) -> None:
 
 def _building(kind: type) -> Any:
     def build(self: PreTrainedModel, config: Any, *args: Any, **kwargs: Any) -> None:
+        entries = [(part, getattr(part, NAME)) for part in hf_entry.configs_in(config) if hasattr(part, NAME)]
+        for part, _ in entries:
+            delattr(part, NAME)  # a plain model with an entry is refused
         kind.__init__(self, config, *args, **kwargs)  # type: ignore[misc] # the class is made here
+        for part, entry in entries:
+            setattr(part, NAME, entry)
         try:
             rebuild(self)
         except CheckpointError:
@@ -88,14 +96,6 @@ def _numbers(name: str, kept: Any) -> list[int]:
     if not isinstance(kept, list) or not all(isinstance(head, int) for head in kept):
         raise CheckpointError(f"config.{NAME} must list the heads that {name!r} kept; got {kept!r}")
     return kept
-
-
-def _entries(config: Any) -> bool:
-    """Whether a config or one inside it has an entry of ours."""
-    if hasattr(config, NAME):
-        return True
-    inner = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
-    return any(_entries(part) for part in inner if part is not None)
 
 
 def _concrete(model_class: Any, config: Any) -> Any:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.attention_sites import AttentionSite
-from primaldual.integrations.hf_entry import described, entry_of, write_entry
+from primaldual.integrations.hf_entry import described, entry_of, write_entry, write_implementation
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted
@@ -90,6 +90,11 @@ class HuggingFaceSite(AttentionSite):
         if not self.owner._can_set_attn_implementation():
             return f"a model, {type(self.owner).__name__}, whose attention implementation cannot be set"
         implementation = self.owner.config._attn_implementation
+        if self.problem is not None and implementation != NAME:
+            return (
+                f"an attention that was converted, under the implementation {implementation!r} that was set later, which "
+                "passes it by: call primaldual.revert first"
+            )
         if isinstance(implementation, str) and implementation.startswith(f"{NAME}_"):
             return f"an attention chosen by name, {implementation!r}: convert instead, after set_attn_implementation('sdpa')"
         return None
@@ -108,11 +113,14 @@ class HuggingFaceSite(AttentionSite):
             problem = problem.to(device=weight.device, dtype=weight.dtype)
         module.problem = problem.train(module.training)
         module.__dict__["_primaldual"] = Registration()
+        if check_implementation not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(check_implementation)
         entry["layers"][self._name()] = described(problem, self.heads)
         if config._attn_implementation != NAME:
             entry["previous"] = config._attn_implementation
             self.owner.set_attn_implementation({"": NAME})
         write_entry(config, entry)
+        self._mark()
 
     def revert(self) -> None:
         module, config = self.module, self.owner.config
@@ -120,10 +128,14 @@ class HuggingFaceSite(AttentionSite):
             return
         entry = self._entry()
         del module.problem, module.__dict__["_primaldual"]
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if hook is check_implementation:
+                del module._forward_pre_hooks[key]
         entry["layers"].pop(self._name(), None)
         if not any(True for _ in _converted(self.owner)) and config._attn_implementation == NAME:
             self.owner.set_attn_implementation({"": entry["previous"] or "sdpa"})
         write_entry(config, entry)
+        self._mark()
 
     def prune(self, keep: Sequence[int]) -> None:
         module, heads = self.module, self.heads
@@ -138,6 +150,12 @@ class HuggingFaceSite(AttentionSite):
             entry["layers"][name] = described(self.problem, len(kept))
         write_entry(self.owner.config, entry)
 
+    def _mark(self) -> None:
+        """Let the config of the whole model tell too, if it holds that of the owner."""
+        outer = getattr(self.model, "config", None)
+        if outer is not self.owner.config and hasattr(outer, "sub_configs"):
+            write_implementation(outer)
+
     def _entry(self) -> dict[str, Any]:
         """A copy of the config's entry without layers that are not converted."""
         entry = entry_of(self.owner.config)
@@ -147,6 +165,22 @@ class HuggingFaceSite(AttentionSite):
 
     def _name(self) -> str:
         return name_in(self.owner, self.module)
+
+
+def check_implementation(module: Any, arguments: object) -> None:
+    """Forward pre-hook of converted layers: refuse a model whose attention implementation was set after conversion.
+
+    Raises:
+        UnsupportedError: the layer's model would attend past the layer's problem.
+    """
+    del arguments
+    implementation = module.config._attn_implementation
+    if implementation != NAME:
+        raise UnsupportedError(
+            f"a {type(module).__name__} that was converted to {module.problem.spec()!r} is passed by, because the "
+            f"model's attention implementation was set to {implementation!r}: call primaldual.revert first, or "
+            f"set_attn_implementation({NAME!r}) again"
+        )
 
 
 def base_of(owner: nn.Module) -> nn.Module:
