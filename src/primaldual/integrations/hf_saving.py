@@ -18,7 +18,7 @@ STATISTICS = "problem.transform*averages"
 """Running statistics, by name: too precise for half precision, as everywhere in this library."""
 
 
-def load(model_class: Any, folder: Any, **kwargs: Any) -> nn.Module:
+def load(model_class: Any, folder: Any, **kwargs: Any) -> Any:
     """See :func:`primaldual.integrations.hf_attention.from_pretrained`."""
     config = kwargs.pop("config", None)
     if config is None:
@@ -33,9 +33,18 @@ def load(model_class: Any, folder: Any, **kwargs: Any) -> nn.Module:
     # transformers builds a model, then puts the weights in: what is in our own shape must be so in between.
     shaped: Any = type(kind.__name__, (kind,), {"__init__": _building(kind), "__module__": kind.__module__})
     shaped.__qualname__ = kind.__qualname__
-    model: nn.Module = shaped.from_pretrained(folder, config=config, **kwargs)
+    loaded = shaped.from_pretrained(folder, config=config, **kwargs)
+    model: nn.Module = (
+        loaded[0] if isinstance(loaded, tuple) else loaded
+    )  # output_loading_info=True gives two
     model.__class__ = kind
-    return model
+    return loaded
+
+
+def is_converted(folder: Any, **kwargs: Any) -> bool:
+    """See :func:`primaldual.integrations.hf_attention.is_converted`."""
+    config = AutoConfig.from_pretrained(folder, **kwargs)
+    return any(hasattr(part, NAME) for part in hf_entry.configs_in(config))
 
 
 def rebuild(model: PreTrainedModel) -> None:
