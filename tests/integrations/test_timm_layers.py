@@ -382,9 +382,8 @@ def test_class_of_a_problem_copies_it():
 
 def test_device_and_dtype():
     made = attention_class("bn(learnable=true)")(24, 4, device="meta", dtype=torch.float64)
-    assert {(tensor.device.type, tensor.dtype) for tensor in made.state_dict().values()} == {
-        ("meta", torch.float64)
-    }
+    tensors = *made.parameters(), *made.buffers()
+    assert {(tensor.device.type, tensor.dtype) for tensor in tensors} == {("meta", torch.float64)}
 
 
 @pytest.mark.parametrize("spec", ["softmax", "bn(learnable=true)+sh(1,1,2,2)"])
@@ -484,8 +483,8 @@ def test_some_layers_and_some_heads():
 def test_layers_built_by_the_class_can_be_given_another_attention():
     model = tiny(attn_layer=attention_class("sh(1,1,2,4)", layout=SquareImage(1))).eval()
     plain = tiny().eval()
-    plain.load_state_dict(model.state_dict())
     convert(model, "softmax", verbose=False)
+    plain.load_state_dict(model.state_dict())
     torch.testing.assert_close(model(images()), plain(images()), atol=1e-5, rtol=1e-5)
 
 

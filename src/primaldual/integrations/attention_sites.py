@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from primaldual.errors import ArgumentError
+from primaldual.integrations.descriptions import Description, described
 from primaldual.integrations.position_dependence import check_cross_attention
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
@@ -63,6 +64,10 @@ class AttentionSite(ABC):
     @abstractmethod
     def problem(self) -> Attention | None:
         """The attention of the layer, None before it is converted."""
+
+    def described(self) -> Description | None:
+        """The attention of the layer for JSON, None before it is converted."""
+        return None if self.problem is None else described(self.problem, self.heads)
 
     @property
     def pools_before_projecting(self) -> bool:

@@ -178,7 +178,8 @@ def _accepted(
         seen = ", ".join(f"{path or '(itself)'} ({kind})" for path, kind in others[:6])
         raise UnsupportedError(
             "model must hold an nn.MultiheadAttention, a timm Attention, a transformers attention or one of "
-            f"primaldual; {type(model).__name__} has {seen or 'no attention layer at all'}"
+            f"primaldual; {type(model).__name__} has {seen or 'no attention layer at all'}. Between projections of a "
+            "class of your own, put primaldual.integrations.adapt(attention, heads, head_dim)"
         )
     refused = [(site.path, site.refusal) for site in chosen if site.refusal]
     if refused:

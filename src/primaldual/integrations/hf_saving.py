@@ -11,6 +11,7 @@ from transformers.models.auto.auto_factory import _get_model_class
 
 from primaldual.errors import CheckpointError, PrimalDualError
 from primaldual.integrations import hf_entry
+from primaldual.integrations.descriptions import rebuilt
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_site import HuggingFaceSite, base_of, find_layers
 
@@ -66,7 +67,7 @@ def rebuild(model: PreTrainedModel) -> None:
         for name, description in entry["layers"].items():
             site = _site(sites, owner, name)
             with torch.device("cpu"):  # parts draw numbers, which a device without storage cannot
-                problem = hf_entry.rebuilt(description, site.heads, site.head_dim)
+                problem = rebuilt(description, site.heads, site.head_dim)
             if refusal := site.refusal:
                 raise CheckpointError(f"config.{NAME} names a layer {name!r}, which has {refusal}")
             site.convert(problem)

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.attention_sites import AttentionSite
-from primaldual.integrations.hf_entry import described, entry_of, write_entry, write_implementation
+from primaldual.integrations.descriptions import described
+from primaldual.integrations.hf_entry import entry_of, write_entry, write_implementation
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted

@@ -14,6 +14,7 @@ from timm.layers.attention import Attention as TimmAttention
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
+from primaldual.integrations.attention_stamp import StampedAttention
 from primaldual.integrations.laid_out import laid_out
 from primaldual.integrations.packed_projection import PackedSource, plain
 from primaldual.integrations.timm_positions import Positions, SquareImage
@@ -39,18 +40,18 @@ def _reduce(cls: AttentionClass) -> str | tuple[Any, ...]:
 copyreg.pickle(AttentionClass, _reduce)
 
 
-class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
+class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionClass):
     """timm's Attention of any primal problem: a sum of heads, each a support vector regression.
 
-    Constructor, parameters and their names are timm's, and so state_dicts load either way; what the problem learns
-    is added under ``problem``. A state_dict without it leaves the problem as it is.
+    Constructor, parameters and their names are timm's, whose state_dicts load and leave the problem as it is. A
+    state_dict of this layer has what the problem learns under ``problem``, and its spec, so that a layer of timm or of
+    another attention refuses it.
 
     Attributes:
         problem: the attention of the heads.
         positions: states how the tokens of a call lie; None where it does not matter or the problem states it.
     """
 
-    problem: Attention
     positions: Positions | None
 
     __signature__ = inspect.signature(TimmAttention)

@@ -11,6 +11,8 @@ from torch import nn
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.integrations.descriptions import Description, described
+from primaldual.integrations.laid_out import laid_out
 from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs, pruned_problem
 from primaldual.integrations.timm_attention import (
     PrimalDualAttention,
@@ -75,6 +77,12 @@ class TimmSite(AttentionSite):
     @property
     def problem(self) -> Attention | None:
         return self.layer.problem if isinstance(self.layer, PrimalDualAttention) else None
+
+    def described(self) -> Description | None:
+        layer = self.layer
+        if isinstance(layer, PrimalDualAttention) and isinstance(layer.positions, SquareImage):
+            return described(laid_out(layer.problem, self.heads, self.layout), self.heads)
+        return super().described()
 
     @property
     def pools_before_projecting(self) -> bool:
