@@ -118,6 +118,8 @@ def test_what_cannot_be_honoured_is_refused():
         inner(queries, queries, queries, "causal")
     with pytest.raises(ShapeError, match="mask must broadcast"):
         inner(queries, queries, queries, torch.zeros(3, 3, dtype=torch.bool))
+    with pytest.raises(UnsupportedError, match="7 queries of one sequence and 3 keys of another"):
+        adapt("window(2)", 4, 8)(queries, queries[:, :3], queries[:, :3])
     with pytest.raises(ArgumentError, match="scales must hold"):
         adapt("sh(1,2)", 4, 8)
     with pytest.raises(ArgumentError, match="dropout must be"):

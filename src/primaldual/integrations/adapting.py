@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.integrations.position_dependence import PositionDependence, check_lengths
 from primaldual.kernels.masks import from_torch_mask
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
@@ -63,7 +64,7 @@ class AdaptedAttention(nn.Module):
             :func:`primaldual.capture_attention` gives.
 
         Raises:
-            UnsupportedError: tau or delta.
+            UnsupportedError: tau or delta, or a window between two sequences of different lengths.
             ShapeError: tensors or a mask that do not fit.
         """
         if tau is not None or delta is not None:
@@ -74,6 +75,9 @@ class AdaptedAttention(nn.Module):
                 f"attn_mask must be a tensor or hold one as mask; got {type(attn_mask).__name__}"
             )
         mask = None if blocked is None else from_torch_mask(blocked, "attn_mask")
+        if queries.shape[1] != keys.shape[1]:
+            positions = PositionDependence.of(self.problem, self.heads)
+            check_lengths(self.problem, positions, queries.shape[1], keys.shape[1], self.is_causal)
         query, key, value = (tensor.transpose(1, 2) for tensor in (queries, keys, values))
         dropout_p = self.dropout if self.training else 0.0
         mixed = self.problem.attend(query, key, value, mask, self.is_causal, dropout_p)
