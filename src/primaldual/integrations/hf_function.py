@@ -14,14 +14,19 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
+from primaldual.integrations.embedded_image import EmbeddedImage
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.integrations.hf_padding import arrange
+from primaldual.integrations.laid_out import laid_out
 from primaldual.integrations.position_dependence import PositionDependence, check_lengths
 from primaldual.kernels.modes import in_graph
 from primaldual.primal.attention import Attention
 
 NAME = "primaldual"
 """The attention implementation of converted models."""
+
+IMAGE = "_primaldual_image"
+"""The attribute of a converted layer that tells how the tokens of an image lie."""
 
 Outcome = tuple[Tensor, Tensor | None]
 
@@ -55,10 +60,14 @@ def converted_attention(
         (batch, Nq, heads, Dv), and the attention map (batch, heads, Nq, Nk) where it is asked for, else None.
 
     Raises:
+        ShapeError: tokens of an image that are not as many as its patches and lone tokens.
         UnsupportedError: an unsupported feature, see :data:`primaldual.integrations.hf_layer_attributes.REFUSED`.
     """
     problem = getattr(module, "problem", None)
     if isinstance(problem, Attention):
+        image = getattr(module, IMAGE, None)
+        if isinstance(image, EmbeddedImage):
+            problem = laid_out(problem, query.shape[1], image.layout(key.shape[2]))
         return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
     return _former(module)(
         module,

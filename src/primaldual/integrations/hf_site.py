@@ -13,7 +13,8 @@ from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.descriptions import described
 from primaldual.integrations.hf_entry import entry_of, write_entry, write_implementation
-from primaldual.integrations.hf_function import NAME
+from primaldual.integrations.hf_function import IMAGE, NAME
+from primaldual.integrations.hf_images import embedded_image
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted
 from primaldual.integrations.pruning import pruned_problem
@@ -112,6 +113,10 @@ class HuggingFaceSite(AttentionSite):
         weight = next((found for found in module.parameters() if found.is_floating_point()), None)
         if weight is not None and not weight.is_meta:
             problem = problem.to(device=weight.device, dtype=weight.dtype)
+        self._forget_image()
+        image = embedded_image(self.owner, self._around(), self.layout, problem, self.heads)
+        if image is not None:
+            setattr(module, IMAGE, image)
         module.problem = problem.train(module.training)
         module.__dict__["_primaldual"] = Registration()
         if check_implementation not in module._forward_pre_hooks.values():
@@ -128,6 +133,7 @@ class HuggingFaceSite(AttentionSite):
         if self.problem is None:
             return
         entry = self._entry()
+        self._forget_image()
         del module.problem, module.__dict__["_primaldual"]
         for key, hook in list(module._forward_pre_hooks.items()):
             if hook is check_implementation:
@@ -150,6 +156,18 @@ class HuggingFaceSite(AttentionSite):
         if self.problem is not None:
             entry["layers"][name] = described(self.problem, len(kept))
         write_entry(self.owner.config, entry)
+
+    def _forget_image(self) -> None:
+        image = self.module.__dict__.pop(IMAGE, None)
+        if image is not None:
+            image.forget()
+
+    def _around(self) -> list[nn.Module]:
+        """The modules below the owner that hold the layer, and the layer."""
+        names = self.path.split(".")
+        within = {id(module) for module in self.owner.modules()} - {id(self.owner)}
+        modules = [self.model.get_submodule(".".join(names[: count + 1])) for count in range(len(names))]
+        return [module for module in modules if id(module) in within]
 
     def _mark(self) -> None:
         """Let the config of the whole model tell too, if it holds that of the owner."""

@@ -12,6 +12,7 @@ from torch import nn
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.descriptions import Description, described
+from primaldual.integrations.embedded_image import EmbeddedImage, grid_size
 from primaldual.integrations.laid_out import laid_out
 from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs, pruned_problem
 from primaldual.integrations.timm_attention import (
@@ -21,11 +22,9 @@ from primaldual.integrations.timm_attention import (
     pools_before_projecting,
 )
 from primaldual.integrations.timm_positions import (
-    EmbeddedImage,
     Positions,
     SquareImage,
     UnknownLayout,
-    size,
     unknown,
 )
 from primaldual.kernels.layout import SEQUENCE, Layout
@@ -66,7 +65,11 @@ class TimmSite(AttentionSite):
     @property
     def layout(self) -> Layout:
         owner = self._owner()
-        return UnknownLayout() if owner is None else Layout(size(owner.patch_embed), owner.num_prefix_tokens)
+        return (
+            UnknownLayout()
+            if owner is None
+            else Layout(grid_size(owner.patch_embed), owner.num_prefix_tokens)
+        )
 
     @property
     def score_scale(self) -> float | None:
@@ -138,7 +141,7 @@ class TimmSite(AttentionSite):
             return None
         owner: Any = self.model.get_submodule(path)
         dynamic = getattr(owner, "dynamic_img_size", False)
-        return EmbeddedImage(owner.patch_embed, here.prefix, self._around(path) if dynamic else ())
+        return EmbeddedImage(owner.patch_embed, (1, 2), here.prefix, self._around(path) if dynamic else ())
 
     def _owner(self) -> Any:
         """The nearest model around the layer that embeds patches and says how many tokens stand before them."""

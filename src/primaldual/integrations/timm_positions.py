@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any, Protocol
-
-from torch import nn
+from typing import Protocol
 
 from primaldual.errors import ShapeError, UnsupportedError
-from primaldual.integrations.timm_grids import SeenGrids
 from primaldual.kernels.layout import Layout
 
 
@@ -45,38 +41,6 @@ class SquareImage:
         return Layout((side, side), self.prefix)
 
 
-class EmbeddedImage:
-    """The grid of the image that a model has embedded.
-
-    That is ``embedding.grid_size``, which ``set_input_size`` changes. Models with ``dynamic_img_size`` take images
-    of any size; there it is the grid that the embedding has seen, see :class:`SeenGrids`.
-
-    Args:
-        embedding: the model's ``patch_embed``.
-        prefix: its lone tokens.
-        around: the modules from the model down to the layer, for images of any size; () = images have one size.
-    """
-
-    def __init__(self, embedding: nn.Module, prefix: int, around: Sequence[nn.Module]) -> None:
-        self.embedding = embedding
-        self.prefix = prefix
-        self.seen = SeenGrids.of(embedding)
-        self.handles = [module.register_forward_pre_hook(self.seen.follow) for module in around]
-        if around:
-            self.handles.append(embedding.register_forward_hook(self.seen.see))
-
-    def layout(self, length: int) -> Layout:
-        grid = self.seen.grid(length - self.prefix) or size(self.embedding)
-        layout = Layout(grid, self.prefix)
-        layout.check(length)
-        return layout
-
-    def forget(self) -> None:
-        """Stop watching the model."""
-        for handle in self.handles:
-            handle.remove()
-
-
 class UnknownLayout(Layout):
     """The layout of a model that does not state it: an error for whoever reads it."""
 
@@ -97,9 +61,3 @@ def unknown() -> UnsupportedError:
         "the model does not state the layout of its tokens; give layout=Layout(grid=..., prefix=...), or layout=Layout() "
         "for a plain sequence"
     )
-
-
-def size(embedding: nn.Module) -> tuple[int, int]:
-    """Rows and columns of patches of the image that a model was made for."""
-    grid: Any = embedding.grid_size
-    return int(grid[0]), int(grid[1])

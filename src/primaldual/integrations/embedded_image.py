@@ -1,7 +1,8 @@
-"""Which grid of patches the tokens of a call come from, in models that take images of any size."""
+"""How the tokens of a call lie, in models that take images of any size."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from threading import Lock, local
 from typing import Any
@@ -9,9 +10,60 @@ from typing import Any
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from primaldual.kernels.layout import Layout
 from primaldual.kernels.modes import in_graph
 
 Grid = tuple[int, int]
+
+
+class EmbeddedImage:
+    """The grid of the image that a model has embedded, behind its lone tokens.
+
+    Args:
+        embedding: what makes patches of an image.
+        axes: of the rows and columns in what it gives.
+        prefix: lone tokens.
+        around: the modules from the model down to the layer, for images of any size; () = images have one size.
+        size: of the grid where no image was seen; None = ``embedding.grid_size``, as timm states it.
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        axes: tuple[int, int],
+        prefix: int,
+        around: Sequence[nn.Module],
+        size: Grid | None = None,
+    ) -> None:
+        self.embedding = embedding
+        self.prefix = prefix
+        self.size = size
+        self.seen = SeenGrids.of(embedding, axes)
+        self.handles = [module.register_forward_pre_hook(self.seen.follow) for module in around]
+        if around:
+            self.handles.append(embedding.register_forward_hook(self.seen.see))
+
+    def layout(self, length: int) -> Layout:
+        """The layout of ``length`` tokens of the present call.
+
+        Raises:
+            ShapeError: another number of tokens than the image has.
+        """
+        grid = self.seen.grid(length - self.prefix) or self.size or grid_size(self.embedding)
+        layout = Layout(grid, self.prefix)
+        layout.check(length)
+        return layout
+
+    def forget(self) -> None:
+        """Stop watching the model."""
+        for handle in self.handles:
+            handle.remove()
+
+
+def grid_size(embedding: nn.Module) -> Grid:
+    """Rows and columns of patches of the image that a timm model is made for at present."""
+    grid: Any = embedding.grid_size
+    return int(grid[0]), int(grid[1])
 
 
 class SeenGrids:
@@ -21,26 +73,27 @@ class SeenGrids:
     hands them the tokens that it kept, and these are recognised by their storage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, axes: tuple[int, int]) -> None:
+        self.axes = axes
         self.sizes: dict[int, Grid] = {}
         self.tokens: dict[int, tuple[StorageWeakRef, Grid]] = {}
         self.here = local()
         self.lock = Lock()
         self.room = 64
 
-    def __reduce__(self) -> tuple[type[SeenGrids], tuple[()]]:
-        return SeenGrids, ()
+    def __reduce__(self) -> tuple[type[SeenGrids], tuple[tuple[int, int]]]:
+        return SeenGrids, (self.axes,)
 
     @classmethod
-    def of(cls, embedding: nn.Module) -> SeenGrids:
+    def of(cls, embedding: nn.Module, axes: tuple[int, int]) -> SeenGrids:
         """The one that watches an embedding already, or a new one."""
         owners = [getattr(hook, "__self__", None) for hook in embedding._forward_hooks.values()]
-        return next((owner for owner in owners if isinstance(owner, cls)), None) or cls()
+        return next((owner for owner in owners if isinstance(owner, cls)), None) or cls(axes)
 
     def see(self, embedding: nn.Module, arguments: object, patches: Tensor) -> None:
-        """Forward hook of the embedding, which gives (batch, rows, columns, features)."""
+        """Forward hook of the embedding."""
         del embedding, arguments
-        rows, columns = patches.shape[1:3]
+        rows, columns = (patches.shape[axis] for axis in self.axes)
         self.sizes[rows * columns] = (rows, columns)
         if not in_graph():
             self.here.grid = (rows, columns)
