@@ -13,7 +13,8 @@ from primaldual.errors import CheckpointError, PrimalDualError
 from primaldual.integrations import hf_entry
 from primaldual.integrations.descriptions import rebuilt
 from primaldual.integrations.hf_function import NAME
-from primaldual.integrations.hf_site import HuggingFaceSite, base_of, find_layers
+from primaldual.integrations.hf_marks import base_of
+from primaldual.integrations.hf_site import HuggingFaceSite, find_layers
 
 STATISTICS = "problem.transform*averages"
 """Running statistics, by name: too precise for half precision, as everywhere in this library."""
