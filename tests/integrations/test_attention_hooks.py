@@ -11,7 +11,7 @@ from tests.integrations import torch_models as models
 from torch import nn
 from torch.testing import assert_close
 
-from primaldual import convert, preset
+from primaldual import convert
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.attention_hooks import (
     attending,
@@ -21,7 +21,6 @@ from primaldual.integrations.attention_hooks import (
     watching,
 )
 from primaldual.integrations.finding import find_sites
-from primaldual.integrations.output_changes import output_changes, relative_change
 
 
 def test_layers_attend_with_a_problem_only_for_a_while():
@@ -146,21 +145,6 @@ def test_the_first_tensor_is_the_output():
     for outputs in (None, "text", (), {"loss": 1.0}, 3):
         with pytest.raises(UnsupportedError, match=f"tensor first; got {type(outputs).__name__}"):
             output_tensor(outputs)
-
-
-def test_a_layer_that_is_not_used_does_not_change():
-    class Partly(nn.ModuleDict):
-        def forward(self, inputs):
-            return self["used"](inputs)
-
-    model = Partly({"used": models.encoder_layer(), "not": models.attention()})
-    problems = [preset("bn").bind(4, 4) for _ in range(2)]
-    changes, total = output_changes(model, find_sites(model), problems, models.sequences())
-    assert changes[0] > 0.01
-    assert changes[1] == 0
-    assert total > 0.01
-    assert all(problem.training for problem in problems)
-    assert relative_change(torch.zeros(2), torch.zeros(2)) == 0
 
 
 def in_threads(*runs):
