@@ -40,7 +40,8 @@ def accept_names(prefix: str, register: Callable[[str], str]) -> None:
         if is_init_check and converts(self.config):
             raise CheckpointError(
                 f"config.{NAME} says that layers of this {type(self).__name__} are converted, and a new model has none "
-                "that are: load it with primaldual.integrations.hf_attention.from_pretrained"
+                "that are: load it with primaldual.integrations.hf_attention.from_pretrained, or build it from a config "
+                "that it shares with no converted model"
             )
         if isinstance(requested_attention, str) and requested_attention.startswith(prefix):
             requested_attention = register(requested_attention.removeprefix(prefix))
