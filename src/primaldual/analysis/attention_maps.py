@@ -45,7 +45,9 @@ def capture_attention(
 
     Fast kernels never form the maps: they are computed a second time from the layer's queries, keys and masks,
     without gradients. Layers that are not converted attend as they always do, through this library's softmax, until
-    the block ends; model and outputs are left as they were. A pooled pair's weight is spread over its members.
+    the block ends; model and outputs are left as they were. A pooled pair's weight is spread over its members. Compiled
+    code runs eagerly inside the block. Blocks may be open on one model in several threads: each gets the maps of its own
+    thread, and of threads that have no block.
 
     Args:
         model: holds attention layers.

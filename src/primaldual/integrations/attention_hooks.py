@@ -84,13 +84,14 @@ def watching(sites: Sequence[AttentionSite], look: Look) -> Iterator[None]:
     Attentions that a look itself computes are shown to nobody. A thread that watches a layer sees what the layer
     attends in this thread, and in threads that do not watch it.
     """
+    watched = _here.watched  # of this thread, in whichever the block may end
     with ExitStack() as stack:
         for site in sites:
             assert site.problem is not None
             handle = site.problem.register_forward_hook(_hook(site, site.problem, look, get_ident()))
             stack.callback(handle.remove)
-            _here.watched.append(site.problem)
-            stack.callback(_here.watched.remove, site.problem)
+            watched.append(site.problem)
+            stack.callback(watched.remove, site.problem)
         yield
 
 
