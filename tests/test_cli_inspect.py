@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
 import torch
 
+import primaldual as pdl
 from primaldual.cli import main
 from primaldual.cli.inspect import layer_list
 from tests.test_cli import TINY, run
@@ -83,6 +85,17 @@ def test_layers_without_ablation_as_json(capsys, folder, tmp_path):
     assert found["layers"][0]["importance"] == [None] * 4
     assert found["importance"] is None
     assert found["report"] == str(tmp_path / "report.html")
+
+
+def test_a_converted_model_is_looked_at_as_it_was_saved(capsys, folder, tmp_path):
+    model = pytest.importorskip("transformers").AutoModel.from_pretrained(folder / "bert")
+    pdl.convert(model, "bn", layers=0, verbose=False)
+    shutil.copytree(folder / "bert", tmp_path / "bert")
+    model.save_pretrained(tmp_path / "bert")
+    words = "--no-ablate", "--cases", 2
+    text, numbers, _ = inspected(capsys, folder, tmp_path / "out", tmp_path / "bert", *words)
+    assert [layer["attention"] for layer in numbers["layers"]] == ["bn", "softmax"]
+    assert "random" not in text
 
 
 def test_long_texts_are_cut_and_it_is_said(capsys, folder, tmp_path):

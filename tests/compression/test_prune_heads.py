@@ -5,10 +5,11 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from primaldual.analysis import head_report, layer_flops
+from primaldual.analysis import HeadReport, LayerHeads, head_report, layer_flops
 from primaldual.compression.pruning import prune_heads
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.conversion import convert
+from primaldual.integrations.finding import find_sites
 from primaldual.nn.multihead import MultiheadAttention
 
 
@@ -90,6 +91,58 @@ def test_bad_input_is_refused_and_changes_nothing(model):
         prune_heads(nn.Linear(2, 2), {0: [0]})
     inputs = torch.randn(1, 3, 16)
     assert torch.equal(model(inputs), before(inputs))
+
+
+def grouped(kv_heads):
+    """Two layers of four query heads, which share the given numbers of key heads."""
+    torch.manual_seed(0)
+    return nn.ModuleDict(
+        {str(count): MultiheadAttention(16, 4, kv_heads=count, batch_first=True) for count in kv_heads}
+    )
+
+
+def reported(model, importance):
+    """A report with the given importance of the heads, layer by layer."""
+    layers = zip(find_sites(model), torch.tensor(importance).split(4), strict=True)
+    none = torch.zeros(4)
+    found = [LayerHeads(site.path, "softmax", none, none, none, heads) for site, heads in layers]
+    return HeadReport(tuple(found), 1, False)
+
+
+@pytest.mark.parametrize(
+    ("share", "stay"),
+    [
+        (0.75, {"2": [2, 3]}),  # the group with the two least important heads goes
+        (0.5, {"2": [2, 3], "1": [0, 1, 2, 3]}),
+        (0.0, {"2": [2, 3], "1": [0, 1, 2, 3]}),
+        (1.0, {}),
+    ],
+)
+def test_a_share_keeps_or_cuts_whole_groups_of_heads_that_share_keys(share, stay):
+    model = grouped((2, 1))
+    report = reported(model, [9.0, 0.0, 5.0, 6.0, 1.0, 8.0, 7.0, 6.0])
+    kept = prune_heads(model, share, report)
+    assert kept == {path: heads for path, heads in stay.items() if len(heads) < 4}
+    inputs = torch.randn(2, 5, 16)
+    assert all(layer(inputs, inputs, inputs)[0].isfinite().all() for layer in model.values())
+
+
+def test_groups_of_transformers_models_are_cut_whole():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = transformers.LlamaConfig(**sizes, intermediate_size=48, vocab_size=50, initializer_range=0.3)
+    model, words = transformers.LlamaForCausalLM(config).eval(), torch.randint(3, 50, (3, 9))
+    stay = prune_heads(model, 0.75, head_report(model, words))
+    assert list(map(len, stay.values())) == [2]
+    assert all(heads in ([0, 1], [2, 3]) for heads in stay.values())
+    assert model(words).logits.isfinite().all()
+
+
+def test_a_compiled_model_is_refused(model):
+    model.compile()
+    with pytest.raises(UnsupportedError, match="pruned before it is compiled"):
+        prune_heads(model, {0: [0]})
 
 
 def test_a_failure_midway_leaves_every_layer(model):

@@ -2,6 +2,8 @@
 
 import copy
 from collections import UserDict
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -9,15 +11,13 @@ from tests.integrations import torch_models as models
 from torch import nn
 from torch.testing import assert_close
 
-from primaldual import convert, preset
+from primaldual import convert
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.attention_hooks import (
     attending,
     call,
     evaluating,
-    output_changes,
     output_tensor,
-    relative_change,
     watching,
 )
 from primaldual.integrations.finding import find_sites
@@ -47,7 +47,7 @@ def test_layers_that_are_refused_are_not_watched():
     model = nn.ModuleList([models.attention(), models.attention(add_zero_attn=True)])
     with attending(model) as sites:
         assert [site.path for site in sites] == ["0"]
-    with pytest.raises(UnsupportedError, match="ModuleList has none"), attending(model, 1):
+    with pytest.raises(UnsupportedError, match="has none; 1 has extra keys"), attending(model, 1):
         pass
     with pytest.raises(UnsupportedError, match="Linear has none"), attending(nn.Linear(2, 2)):
         pass
@@ -61,18 +61,10 @@ def test_queries_keys_values_masks_and_outputs_are_seen(heads):
     convert(model, "bn", heads=heads, verbose=False)
     inputs, blocked, seen = models.sequences(), models.padding(models.LENGTH), []
 
-    def look(site, query, source, attendable, outputs):
-        mask = attendable.matrix(query.shape[2], source.length, query.device)
-        seen.append(
-            (
-                site.path,
-                query,
-                *source.take([0, 1, 2, 3]),
-                mask,
-                outputs,
-                site.problem(query, source, attendable),
-            )
-        )
+    def look(one):
+        mask = one.attendable.matrix(one.query.shape[2], one.source.length, one.query.device)
+        again = one.problem(one.query, one.source, one.attendable)
+        seen.append((one.site.path, one.query, *one.source.take([0, 1, 2, 3]), mask, one.outputs, again))
 
     with watching(find_sites(model), look):
         model(inputs, src_key_padding_mask=blocked)
@@ -89,8 +81,8 @@ def test_queries_keys_values_masks_and_outputs_are_seen(heads):
 def test_what_a_look_returns_is_what_the_heads_give():
     model = models.encoder(layers=1)
 
-    def silence(site, query, source, attendable, outputs):
-        return torch.zeros_like(outputs)
+    def silence(seen):
+        return torch.zeros_like(seen.outputs)
 
     inputs = models.sequences()
     with attending(model) as sites, watching(sites, silence):
@@ -155,16 +147,61 @@ def test_the_first_tensor_is_the_output():
             output_tensor(outputs)
 
 
-def test_a_layer_that_is_not_used_does_not_change():
-    class Partly(nn.ModuleDict):
-        def forward(self, inputs):
-            return self["used"](inputs)
+def in_threads(*runs):
+    """Run everything at once, and pass on what is raised."""
+    with ThreadPoolExecutor(len(runs)) as pool:
+        for done in [pool.submit(run) for run in runs]:
+            done.result()
 
-    model = Partly({"used": models.encoder_layer(), "not": models.attention()})
-    problems = [preset("bn").bind(4, 4) for _ in range(2)]
-    changes, total = output_changes(model, find_sites(model), problems, models.sequences())
-    assert changes[0] > 0.01
-    assert changes[1] == 0
-    assert total > 0.01
-    assert all(problem.training for problem in problems)
-    assert relative_change(torch.zeros(2), torch.zeros(2)) == 0
+
+def test_threads_within_a_block_lose_no_call():
+    model, inputs = models.encoder(layers=1).eval(), models.sequences()
+    convert(model, "bn", verbose=False)
+    seen, together = [], Barrier(2)
+
+    def look(one):
+        together.wait(timeout=10)  # both are inside at once
+        seen.append(one.outputs)
+
+    with attending(model) as sites, watching(sites, look):
+        in_threads(lambda: model(inputs), lambda: model(2 * inputs))
+    assert len(seen) == 2
+    assert not torch.equal(*seen)
+
+
+@pytest.mark.parametrize("spec", [None, "bn"])
+def test_threads_with_blocks_of_their_own_see_their_own_calls(spec):
+    model = models.encoder(layers=2).eval()
+    if spec is not None:
+        convert(model, spec, verbose=False)
+    modules = [type(module) for module in model.modules()]
+    together, seen = Barrier(2), {}
+
+    def run(length):
+        inputs = models.sequences(length)
+        with attending(model) as sites:
+            together.wait(timeout=10)
+            with watching(sites, lambda one: seen.setdefault(length, []).append(one.query.shape[2])):
+                for _ in range(20):
+                    together.wait(timeout=10)
+                    model(inputs)
+            if length == 5:
+                together.wait(timeout=10)  # the other block ends first
+        if length == 7:
+            together.wait(timeout=10)
+
+    in_threads(lambda: run(5), lambda: run(7))
+    assert seen == {5: [5] * 40, 7: [7] * 40}
+    assert [type(module) for module in model.modules()] == modules
+
+
+def test_layers_borrowed_by_several_blocks_go_back_with_the_last():
+    model = models.encoder(layers=2).eval()
+    first, second = attending(model, 0), attending(model)
+    first.__enter__()
+    assert type(model.layers[1].self_attn) is nn.MultiheadAttention
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert all(site.problem is not None for site in find_sites(model))
+    second.__exit__(None, None, None)
+    assert all(type(layer.self_attn) is nn.MultiheadAttention for layer in model.layers)

@@ -39,10 +39,12 @@ from transformers import (
     T5Model,
 )
 
+from primaldual.analysis import capture_attention
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations.attention_hooks import attending, watching
+from primaldual.integrations.attention_hooks import AttentionCall, attending, watching
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites
+from primaldual.integrations.hf_attention import register
 from primaldual.primal.presets import preset
 
 TEXT = pytest.mark.parametrize("build", [bert, roberta, gpt2, llama, qwen3])
@@ -123,9 +125,9 @@ def test_heads_give_what_the_definition_says(build: Callable[..., PreTrainedMode
     convert(model, spec, verbose=False)
     seen: list[tuple[Tensor, ...]] = []
 
-    def look(site: Any, query: Tensor, source: Any, attendable: Any, outputs: Tensor) -> None:
-        matrix = attendable.matrix(query.shape[2], source.length, query.device)
-        seen.append((query, *source.tensors, matrix, outputs))
+    def look(one: AttentionCall) -> None:
+        matrix = one.attendable.matrix(one.query.shape[2], one.source.length, one.query.device)
+        seen.append((one.query, *one.source.tensors, matrix, one.outputs))
 
     with attending(model) as sites, watching(sites, look):
         logits(model, tokens(2, 7), right_padded([7, 4]))
@@ -223,7 +225,7 @@ def test_queries_that_a_layer_scales_itself_keep_their_units() -> None:
         torch.testing.assert_close(model(tokens(1, 5))[0], expected, atol=1e-5, rtol=0)
     convert(model, "linear+bn", verbose=False)
     layer, seen = find_sites(model)[0], []
-    with watching([layer], lambda site, query, *rest: seen.append(query)), torch.no_grad():
+    with watching([layer], lambda one: seen.append(one.query)), torch.no_grad():
         states = []
         handle = layer.module.q_proj.register_forward_hook(lambda *arguments: states.append(arguments[2]))
         model(tokens(1, 5))
@@ -437,3 +439,39 @@ def test_dropout_is_the_layers_own() -> None:
     assert not torch.equal(first, second)
     model.eval()
     assert torch.equal(logits(model, tokens(1, 5)), logits(model, tokens(1, 5)))
+
+
+@pytest.mark.parametrize("name", ["sdpa", "eager", "primaldual_bn"])
+def test_an_implementation_set_after_conversion_is_refused(name: str) -> None:
+    register()
+    model = made(bert)
+    convert(model, "bn", verbose=False)
+    expected = logits(model, tokens(2, 5))
+    model.set_attn_implementation(name)
+    with pytest.raises(UnsupportedError, match="BertSelfAttention that was converted to 'bn' is passed by"):
+        logits(model, tokens(2, 5))
+    with pytest.raises(UnsupportedError, match="set later"):
+        convert(model, "sh", layers=0, verbose=False)
+    with pytest.raises(UnsupportedError, match="set later"), capture_attention(model):
+        pass
+    model.set_attn_implementation("primaldual")
+    assert torch.equal(logits(model, tokens(2, 5)), expected)
+    model.set_attn_implementation(name)
+    revert(model)
+    assert model.config._attn_implementation == name
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    plain = made(bert)
+    plain.set_attn_implementation(name)
+    assert torch.equal(logits(model, tokens(2, 5)), logits(plain, tokens(2, 5)))
+
+
+def test_copies_and_pickles_keep_the_check() -> None:
+    model = made(bert)
+    convert(model, "bn", verbose=False)
+    convert(model, "bn+sh", verbose=False)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(logits(copied, tokens(2, 5)), logits(model, tokens(2, 5)))
+        assert [len(site.module._forward_pre_hooks) for site in find_sites(copied)] == [1, 1]
+        copied.set_attn_implementation("sdpa")
+        with pytest.raises(UnsupportedError, match="passed by"):
+            logits(copied, tokens(2, 5))

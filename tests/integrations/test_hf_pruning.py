@@ -1,7 +1,6 @@
 """Heads cut out of transformers' layers."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations.attention_hooks import attending, watching
+from primaldual.integrations.attention_hooks import AttentionCall, attending, watching
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites
 
@@ -33,9 +32,9 @@ KEPT = {bert: [0, 3], roberta: [2], gpt2: [1, 2, 3], llama: [2, 3], qwen3: [0, 1
 def without(model: PreTrainedModel, keep: list[int], call: Callable[[], Tensor]) -> Tensor:
     """What a model gives when the other heads of its first layer give 0."""
 
-    def look(site: Any, query: Tensor, source: Any, attendable: Any, outputs: Tensor) -> Tensor:
-        mask = torch.zeros(outputs.shape[1]).index_fill(0, torch.tensor(keep), 1.0)
-        return outputs * mask[:, None, None].to(outputs)
+    def look(seen: AttentionCall) -> Tensor:
+        mask = torch.zeros(seen.outputs.shape[1]).index_fill(0, torch.tensor(keep), 1.0)
+        return seen.outputs * mask[:, None, None].to(seen.outputs)
 
     with attending(model, 0) as sites, watching(sites, look):
         return call()

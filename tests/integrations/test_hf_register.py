@@ -1,16 +1,17 @@
 """Attentions by name, for set_attn_implementation and attn_implementation=."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
 from tests.integrations.hf_models import bert, gpt2, left_padded, llama, logits, made, qwen3, tokens, vit
 from tests.integrations.test_hf_models import _gemma2, _gpt_oss, _t5, images
-from transformers import PreTrainedModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from primaldual.errors import PrimalDualError, SpecError, UnsupportedError
+from primaldual.errors import PrimalDualError, ShapeError, SpecError, UnsupportedError
 from primaldual.integrations import hf_register
 from primaldual.integrations.conversion import convert
 from primaldual.integrations.finding import find_sites
@@ -52,6 +53,52 @@ def test_names_know_how_patches_lie() -> None:
     model.set_attn_implementation("primaldual_bn+sh")
     with torch.no_grad():
         assert torch.equal(*(each(images()).last_hidden_state for each in (model, converted)))
+
+
+@pytest.mark.parametrize("spec", ["sh(1,1,2,4)", "sh(1, 1, 2, 4)"])
+def test_every_spec_is_a_name(spec: str) -> None:
+    register()
+    model, converted = made(llama), made(llama)
+    model.set_attn_implementation(f"primaldual_{spec}")
+    assert model.config._attn_implementation == "primaldual_sh(1,1,2,4)"
+    convert(converted, spec, verbose=False)
+    assert torch.equal(logits(model, tokens(1, 7)), logits(converted, tokens(1, 7)))
+    config = BertConfig(hidden_size=32, num_attention_heads=4, num_hidden_layers=1)
+    built = BertModel._from_config(config, attn_implementation="primaldual_bn(beta=0.25)")
+    assert built.config._attn_implementation == "primaldual_bn(beta=0.25)"
+    with pytest.raises(SpecError, match=r"bm.*softmax"):
+        model.set_attn_implementation("primaldual_bm")
+    with pytest.raises(UnsupportedError, match="parameters"):
+        model.set_attn_implementation("primaldual_bn(learnable=true)")
+    with pytest.raises(ValueError, match="not supported"):
+        model.set_attn_implementation("primal")
+
+
+def test_names_refuse_images_of_another_size() -> None:
+    """5 x 5 patches and a class token are not 4 x 4 patches and 10 lone tokens."""
+    register()
+    model = made(vit)
+    model.set_attn_implementation("primaldual_sh")
+    with pytest.raises(ShapeError, match="grid 4x4 with prefix 1 needs 17 positions; got 26"):
+        model(torch.randn(1, 3, 20, 20), interpolate_pos_encoding=True)
+    model.set_attn_implementation("primaldual_bn")
+    assert model(torch.randn(1, 3, 20, 20), interpolate_pos_encoding=True)[0].shape == (1, 26, 32)
+    model.set_attn_implementation("primaldual_sh(1,1,2,4,grid=5x5,prefix=1)")
+    assert model(torch.randn(1, 3, 20, 20), interpolate_pos_encoding=True)[0].shape == (1, 26, 32)
+
+
+def test_names_need_the_model_to_know_how_patches_lie() -> None:
+    register()
+    model = made(vit)
+    model.set_attn_implementation("primaldual_sh")
+    copied = copy.deepcopy(model)
+    with pytest.raises(UnsupportedError, match="set_attn_implementation again, convert it, or state it"):
+        copied(images())
+    with torch.no_grad():
+        expected = model(images())[0]
+        copied.set_attn_implementation("sdpa")
+        copied.set_attn_implementation("primaldual_sh")
+        assert torch.equal(copied(images())[0], expected)
 
 
 def test_names_keep_the_scale_of_scores() -> None:

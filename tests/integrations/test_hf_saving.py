@@ -1,6 +1,8 @@
 """Converted models saved by transformers, and built again."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,23 @@ from primaldual.primal.problem import PrimalProblem
 def classifier(**settings: Any) -> BertForSequenceClassification:
     sizes = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 50}
     return BertForSequenceClassification(BertConfig(**sizes, num_hidden_layers=3, **settings))
+
+
+def clip() -> CLIPConfig:
+    """Words and images, each with a config of its own."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    words = {
+        "vocab_size": 60,
+        "max_position_embeddings": 16,
+        "eos_token_id": 2,
+        "bos_token_id": 1,
+        "pad_token_id": 0,
+    }
+    return CLIPConfig(
+        text_config={**sizes, **words},
+        vision_config={**sizes, "image_size": 16, "patch_size": 4},
+        projection_dim=16,
+    )
 
 
 def moved(model: PreTrainedModel) -> PreTrainedModel:
@@ -131,20 +150,7 @@ def test_encoders_and_decoders_keep_their_own_layers(tmp_path: Path) -> None:
 
 
 def test_models_of_two_kinds_keep_each_its_own(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    words = {
-        "vocab_size": 60,
-        "max_position_embeddings": 16,
-        "eos_token_id": 2,
-        "bos_token_id": 1,
-        "pad_token_id": 0,
-    }
-    config = CLIPConfig(
-        text_config={**sizes, **words},
-        vision_config={**sizes, "image_size": 16, "patch_size": 4},
-        projection_dim=16,
-    )
-    model = made(lambda: CLIPModel(config))
+    model = made(lambda: CLIPModel(clip()))
     given = {"input_ids": tokens(2, 7).index_fill(1, torch.tensor(6), 2), "pixel_values": images()}
     convert(model, "bn+sh", layers="vision*", verbose=False)
     assert model.text_model.config._attn_implementation == "sdpa"
@@ -159,18 +165,49 @@ def test_models_of_two_kinds_keep_each_its_own(tmp_path: Path) -> None:
     assert implementations == ["sdpa", "primaldual"]
 
 
-def test_transformers_alone_reads_the_weights_with_their_own_attention(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{}, {"attn_implementation": "sdpa"}], ids=str)
+def test_transformers_alone_refuses_what_was_converted(tmp_path: Path, settings: dict[str, str]) -> None:
     model = made(bert)
-    expected = logits(model, tokens(2, 5))
-    convert(model, "bn(learnable=true)", verbose=False)
+    convert(model, "bn(learnable=true)", layers=0, verbose=False)
     model.save_pretrained(tmp_path)
-    plain = AutoModel.from_pretrained(tmp_path)
-    assert torch.equal(logits(plain, tokens(2, 5)), expected)
-    assert plain.config._attn_implementation == "sdpa"
-    convert(plain, "sh", layers=0, verbose=False)
-    assert list(plain.config.primaldual["layers"]) == ["encoder.layer.0.attention.self"]
-    revert(plain)
-    assert not hasattr(plain.config, "primaldual")
+    for kind in (AutoModel, BertModel):
+        with pytest.raises(CheckpointError, match=r"hf_attention\.from_pretrained"):
+            kind.from_pretrained(tmp_path, **settings)
+    with pytest.raises(CheckpointError, match=r"hf_attention\.from_pretrained"):
+        BertModel(model.config)
+    loaded = from_pretrained(AutoModel, tmp_path)
+    assert torch.equal(logits(loaded, tokens(2, 5)), logits(model, tokens(2, 5)))
+    revert(loaded)
+    assert loaded.config._attn_implementation == "sdpa"
+    loaded.save_pretrained(tmp_path / "plain")
+    plain = AutoModel.from_pretrained(tmp_path / "plain")
+    assert torch.equal(logits(plain, tokens(2, 5)), logits(loaded, tokens(2, 5)))
+    assert not {"primaldual", "attn_implementation"} & set(
+        json.loads((tmp_path / "plain/config.json").read_text())
+    )
+
+
+ELSEWHERE = """
+import sys
+import primaldual
+from transformers import {kind}
+try:
+    {kind}.from_pretrained(sys.argv[1])
+except ValueError as error:
+    assert "primaldual" in str(error), error
+else:
+    raise SystemExit("loaded as plain softmax")
+"""
+
+
+@pytest.mark.parametrize("kind", ["AutoModel", "BertModel", "CLIPModel"])
+def test_a_process_that_never_converted_refuses_too(tmp_path: Path, kind: str) -> None:
+    model = made(lambda: CLIPModel(clip())) if kind == "CLIPModel" else made(bert)
+    convert(model, "bn", layers=0, verbose=False)
+    model.save_pretrained(tmp_path)
+    run = [sys.executable, "-W", "ignore", "-c", ELSEWHERE.format(kind=kind), str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_cut_models_come_back_without_a_conversion(tmp_path: Path) -> None:

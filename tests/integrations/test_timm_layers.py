@@ -3,14 +3,17 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
 import torch
+from timm.layers import set_reentrant_ckpt, use_reentrant_ckpt
 from timm.layers.attention import Attention
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
+from primaldual import capture_attention
 from primaldual.errors import ArgumentError, ShapeError, SpecError, UnsupportedError
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites, other_attention
@@ -162,11 +165,12 @@ def test_pooling_before_the_projection_is_pooling_after_it(arguments):
 def test_lone_tokens_stay_out_of_the_pools(name, changes, prefix):
     model = tiny(name, **changes).eval()
     convert(model, "sh(1,2,4,4)", verbose=False)
-    built = tiny(name, attn_layer=attention_class("sh(1,2,4,4)"), **changes).eval()
+    heads = attention_class("sh(1,2,4,4)", layout=SquareImage(prefix))
+    built = tiny(name, attn_layer=heads, **changes).eval()
     built.load_state_dict(model.state_dict())
     torch.testing.assert_close(built(images()), model(images()))
     for layer in (model.blocks[1].attn, built.blocks[1].attn):
-        assert layer.problem.subset.layout == Layout((4, 4), prefix)
+        assert layer.positions.layout(16 + prefix) == Layout((4, 4), prefix)
         x = tokens(2, prefix + 16, 48)
         expected = written_out(layer, x, (1, 2, 4, 4), (4, 4), prefix)
         torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-4)
@@ -193,7 +197,7 @@ def test_scores_with_another_scale_keep_it():
 def test_dropout_falls_on_weights_in_training_only():
     _, made = layers(attn_drop=0.5)
     for spec in ("softmax", "sh(1,1,2,2)"):
-        ours = attention_class(spec)(**made)
+        ours = attention_class(spec, layout=SquareImage(1))(**made)
         x = tokens(1, 17, 24)
         torch.manual_seed(0)
         with torch.no_grad():
@@ -208,7 +212,7 @@ def test_padding_holds_anything():
     x, mask = tokens(2, 17, 24), masks(17)["keys"]["attn_mask"]
     filled = torch.where(mask[:, 0].transpose(1, 2), x, torch.nan)
     for spec in ("softmax", "bn", "sh(1,1,2,2)"):
-        ours = attention_class(spec)(**made)
+        ours = attention_class(spec, layout=SquareImage(1))(**made)
         plain, spoiled = ours(x, mask), ours(filled, mask)
         kept = mask[:, 0, 0]
         torch.testing.assert_close(spoiled[kept], plain[kept])
@@ -237,7 +241,7 @@ def test_masks_that_cannot_be_honoured_raise():
 @pytest.mark.parametrize("spec", ["softmax", "bn+sh(1,1,2,2)"])
 def test_autocast(spec, options):
     _, made = layers(**options)
-    ours, x = attention_class(spec)(**made), tokens(2, 17, 24)
+    ours, x = attention_class(spec, layout=SquareImage(1))(**made), tokens(2, 17, 24)
     exact = ours(x)
     with torch.autocast("cpu", torch.bfloat16):
         low = ours(x)
@@ -250,13 +254,15 @@ def test_autocast(spec, options):
 
 
 def test_square_image_of_tokens():
-    assert SquareImage().layout(196) == Layout((14, 14), 0)
-    assert SquareImage().layout(198) == Layout((14, 14), 2)
-    ours = attention_class("sh(1,2,2,4)")(dim=24, num_heads=4)
-    for length in (17, 26, 20):  # the number may change by call
+    assert SquareImage(0).layout(196) == Layout((14, 14), 0)
+    assert SquareImage(2).layout(198) == Layout((14, 14), 2)
+    ours = attention_class("sh(1,2,2,4)", layout=SquareImage(1))(dim=24, num_heads=4)
+    for length in (17, 26, 5):  # the number may change by call
         assert ours(tokens(1, length, 24)).shape == (1, length, 24)
-    with pytest.raises(ShapeError, match="layout=Layout"):
-        ours(tokens(1, 48, 24))
+    with pytest.raises(ShapeError, match="behind 1 lone tokens; got 33"):
+        ours(tokens(1, 33, 24))  # a class token and 4 x 8 patches, or 5 x 5 and 8 registers
+    with pytest.raises(UnsupportedError, match="convert the model that is built"):
+        attention_class("sh(1,2,2,4)")(dim=24, num_heads=4)
     assert attention_class("bn")(dim=24, num_heads=4)(tokens(1, 48, 24)).shape == (1, 48, 24)
 
 
@@ -307,8 +313,9 @@ def test_input_size_that_is_changed_afterwards():
     model = tiny().eval()
     convert(model, "sh(1,2,2,4)", verbose=False)
     model.set_input_size((48, 16))
-    assert model(images(1, 48, 16)).shape == (1, 5)
-    assert model.blocks[0].attn.problem.subset.layout == Layout((6, 2), 1)
+    found = model(images(1, 48, 16))
+    convert(model, "sh(1,2,2,4,grid=6x2,prefix=1)", verbose=False)
+    torch.testing.assert_close(found, model(images(1, 48, 16)))
 
 
 def test_patches_that_are_dropped_leave_no_grid():
@@ -375,15 +382,14 @@ def test_class_of_a_problem_copies_it():
 
 def test_device_and_dtype():
     made = attention_class("bn(learnable=true)")(24, 4, device="meta", dtype=torch.float64)
-    assert {(tensor.device.type, tensor.dtype) for tensor in made.state_dict().values()} == {
-        ("meta", torch.float64)
-    }
+    tensors = *made.parameters(), *made.buffers()
+    assert {(tensor.device.type, tensor.dtype) for tensor in tensors} == {("meta", torch.float64)}
 
 
 @pytest.mark.parametrize("spec", ["softmax", "bn(learnable=true)+sh(1,1,2,2)"])
 def test_state_dicts_load_both_ways(spec):
     plain = tiny().eval()
-    built = tiny(attn_layer=attention_class(spec)).eval()
+    built = tiny(attn_layer=attention_class(spec, layout=SquareImage(1))).eval()
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.add_(0.1)
@@ -417,7 +423,7 @@ def test_partial_state_dicts_of_the_problem_are_missed():
 def test_copies_pickles_and_precisions(how):
     spec, x = "bn(learnable=true)+sh(1,1,2,4)", images()
     if how == "class":
-        model = tiny(attn_layer=attention_class(spec)).eval()
+        model = tiny(attn_layer=attention_class(spec, layout=SquareImage(1))).eval()
     else:
         model = tiny().eval()
         convert(model, spec, verbose=False)
@@ -475,10 +481,10 @@ def test_some_layers_and_some_heads():
 
 
 def test_layers_built_by_the_class_can_be_given_another_attention():
-    model = tiny(attn_layer=attention_class("sh(1,1,2,4)")).eval()
+    model = tiny(attn_layer=attention_class("sh(1,1,2,4)", layout=SquareImage(1))).eval()
     plain = tiny().eval()
-    plain.load_state_dict(model.state_dict())
     convert(model, "softmax", verbose=False)
+    plain.load_state_dict(model.state_dict())
     torch.testing.assert_close(model(images()), plain(images()), atol=1e-5, rtol=1e-5)
 
 
@@ -535,10 +541,22 @@ def test_gradient_checkpointing_gives_the_same_gradients(spec):
         torch.testing.assert_close(found[name], gradient, msg=name)
 
 
-def test_recomputation_finds_the_grid_of_its_own_image():
+@pytest.fixture(params=[False, True], ids=["", "reentrant"])
+def checkpointing(request):
+    """How timm recomputes what it did not keep."""
+    before = use_reentrant_ckpt()
+    set_reentrant_ckpt(request.param)
+    yield
+    set_reentrant_ckpt(before)
+
+
+@pytest.mark.usefixtures("checkpointing")
+@pytest.mark.parametrize("sizes", [((16, 32), (48, 32)), ((16, 64), (32, 32))], ids=["", "as many patches"])
+@pytest.mark.parametrize("heads", [None, [1, 3]])
+def test_recomputation_finds_the_grid_of_its_own_image(sizes, heads):
     model = tiny(dynamic_img_size=True).train()
-    convert(model, "sh(1,2,2,4)", verbose=False)
-    wide, high = images(1, 16, 32), images(1, 48, 32)
+    convert(model, "sh(2,3)" if heads else "sh(1,2,2,4)", heads=heads, verbose=False)
+    wide, high = (images(1, *size).requires_grad_() for size in sizes)
 
     def both():
         model.zero_grad()
@@ -548,13 +566,59 @@ def test_recomputation_finds_the_grid_of_its_own_image():
     expected = both()
     model.set_grad_checkpointing()
     torch.testing.assert_close(both(), expected)
+    copied = copy.deepcopy(model)
+    model.zero_grad()
+    outputs = model(wide).square().sum() + model(high).square().sum()
+    copied(wide)
+    with ThreadPoolExecutor(1) as pool:  # as autograd's own threads run what is on a GPU
+        pool.submit(outputs.backward).result()
+    torch.testing.assert_close([parameter.grad for parameter in model.parameters()], expected)
+    assert len(model.blocks[0].attn.positions.seen.tokens) < 100
+
+
+@pytest.mark.parametrize("how", ["class", "convert"])
+def test_images_of_several_sizes_in_threads(how):
+    """Two grids of as many patches, for which the number of tokens decides nothing."""
+    if how == "class":
+        model = tiny(attn_layer=attention_class("sh(1,2,2,4)", layout=SquareImage(1)), dynamic_img_size=True)
+        sizes = (32, 32), (16, 16)
+    else:
+        model = tiny(dynamic_img_size=True)
+        convert(model, "sh(1,2,2,4)", verbose=False)
+        sizes = (32, 32), (16, 64)
+    given = [images(1, *size) for size in sizes]
+    model.eval()
+
+    @torch.no_grad()
+    def run(x):
+        wanted = model(x)
+        return [torch.equal(model(x), wanted) for _ in range(50)]
+
+    with torch.no_grad():
+        alone = [model(x) for x in given]
+    with ThreadPoolExecutor(2) as pool:
+        assert all(map(all, pool.map(run, given)))
+    with torch.no_grad():
+        torch.testing.assert_close([model(x) for x in given], alone)
+
+
+def test_maps_are_of_the_image_that_is_seen():
+    model = tiny(dynamic_img_size=True).eval()
+    convert(model, "sh(2,2,2,2)", verbose=False)
+    with torch.no_grad(), capture_attention(model, 0) as maps:
+        model(images(1, 16, 64))
+        model(images(1, 32, 32))
+    for one, grid in zip(maps, ((2, 8), (4, 4)), strict=True):
+        weights = one.weights[0, 0, 0, 1:].view(grid)
+        for patch in weights.unfold(0, 2, 2).unfold(1, 2, 2).reshape(-1, 4):
+            torch.testing.assert_close(patch, patch[:1].expand(4))
 
 
 @pytest.mark.parametrize("how", ["class", "convert"])
 def test_compiled_in_one_graph(how):
     spec, x = "bn(learnable=true)+sh(1,1,2,2)", images()
     if how == "class":
-        model = tiny(attn_layer=attention_class(spec), depth=1)
+        model = tiny(attn_layer=attention_class(spec, layout=SquareImage(1)), depth=1)
     else:
         model = tiny(depth=1)
         convert(model, spec, verbose=False)

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from primaldual import MultiheadAttention, convert, fold_batch_norm, preset, revert
 from primaldual.errors import UnsupportedError
+from primaldual.integrations.finding import find_sites
 from primaldual.integrations.torch_layers import ConvertedMultiheadAttention, find
 
 pytestmark = pytest.mark.filterwarnings(
@@ -396,3 +397,63 @@ def test_folded_layers_can_be_reverted():
     revert(folded)
     assert type(folded) is nn.MultiheadAttention
     assert_close(folded(inputs, inputs, inputs)[0], wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("spec", ["window(2)", "bn+window(1)", "conv(3,queries=true)"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_cross_attention_refuses_what_needs_queries_among_the_keys(spec, dry_run):
+    model = models.transformer()
+    with pytest.raises(UnsupportedError, match=r"multihead_attn: the layer attends the keys of another"):
+        convert(model, spec, verbose=False, dry_run=dry_run)
+    assert all(type(site.module) is nn.MultiheadAttention for site in find_sites(model))
+    convert(model, spec, "*self_attn", verbose=False)
+    convert(model, "bn+sh(1,1,2,4)", "*multihead_attn", verbose=False)
+    assert model(models.sequences(9), models.sequences(5)).isfinite().all()
+
+
+def test_a_window_between_two_sequences_is_refused_in_a_layer_by_itself():
+    layer = converted(models.attention(), "window(2)")
+    inputs, memory = models.sequences(9), models.sequences(3)
+    with pytest.raises(UnsupportedError, match="9 queries of one sequence and 3 keys of another"):
+        layer(inputs, memory, memory)
+    kept = layer(inputs[:, -2:], inputs, inputs, is_causal=True, need_weights=False)[0]
+    whole = layer(inputs, inputs, inputs, is_causal=True, need_weights=False)[0]
+    assert_close(kept, whole[:, -2:])
+
+
+def drawn(model, *inputs):
+    """Outputs and gradients in training, with the dropouts of seed 0."""
+    model.train()
+    torch.manual_seed(0)
+    outputs = model(*inputs)
+    outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+    return outputs.detach(), torch.autograd.grad(outputs.square().sum(), inputs[0])[0], outputs.stride()
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning")
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize(
+    "build",
+    [models.encoder, models.encoder_layer, models.decoder_layer, models.transformer, models.attention],
+)
+def test_softmax_drops_out_as_torch_does(build, batch_first):
+    model = build(dropout=0.3, batch_first=batch_first)
+    changed = converted(model)
+    inputs = models.sequences(6).requires_grad_()
+    count = {models.attention: 3, models.decoder_layer: 2, models.transformer: 2}.get(build, 1)
+    found, wanted = drawn(changed, *[inputs] * count), drawn(model, *[inputs] * count)
+    assert_close(found[0], wanted[0], rtol=1e-9, atol=1e-9)
+    assert_close(found[1], wanted[1], rtol=1e-9, atol=1e-9)
+    assert found[2] == wanted[2]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("shape", [(3, 7, models.WIDTH), (7, models.WIDTH)])
+def test_outputs_lie_in_memory_as_those_of_torch(batch_first, shape):
+    model = models.attention(batch_first=batch_first)
+    changed = converted(model)
+    inputs = torch.randn(shape, dtype=torch.float64)
+    memory = inputs.narrow(1 if batch_first and len(shape) == 3 else 0, 0, 2)
+    for key in (inputs, memory):
+        for mine, theirs in both(model, changed, inputs, key, key, need_weights=False):
+            assert mine[0].stride() == theirs[0].stride()

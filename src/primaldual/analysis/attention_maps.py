@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
-from primaldual.integrations.attention_hooks import attending, watching
+from primaldual.integrations.attention_hooks import AttentionCall, attending, watching
 from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.pruning import pruned_problem
 from primaldual.kernels.masks import Attendable
-from primaldual.primal.sources import KeyValueSource
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,9 @@ def capture_attention(
 
     Fast kernels never form the maps: they are computed a second time from the layer's queries, keys and masks,
     without gradients. Layers that are not converted attend as they always do, through this library's softmax, until
-    the block ends; model and outputs are left as they were. A pooled pair's weight is spread over its members.
+    the block ends; model and outputs are left as they were. A pooled pair's weight is spread over its members. Compiled
+    code runs eagerly inside the block. Blocks may be open on one model in several threads: each gets the maps of its own
+    thread, and of threads that have no block.
 
     Args:
         model: holds attention layers.
@@ -68,12 +69,9 @@ def capture_attention(
     caught: list[LayerMaps] = []
     take = caught.append if on_map is None else on_map
 
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> None:
-        del outputs
+    def look(seen: AttentionCall) -> None:
         with torch.no_grad():
-            take(_maps(site, query, source, attendable, heads))
+            take(_maps(seen, heads))
 
     with attending(model, layers) as sites:
         for site in sites:
@@ -87,26 +85,19 @@ def _check_heads(site: AttentionSite, heads: Sequence[int] | None) -> None:
         raise ArgumentError(f"heads must be among 0 to {site.heads - 1} in {site.path}; got {list(heads)}")
 
 
-def _maps(
-    site: AttentionSite,
-    query: Tensor,
-    source: KeyValueSource,
-    attendable: Attendable,
-    heads: Sequence[int] | None,
-) -> LayerMaps:
-    count, length = query.shape[1], query.shape[2]
-    key, _ = source.take(list(range(count)))
-    problem = site.problem
-    assert problem is not None
+def _maps(seen: AttentionCall, heads: Sequence[int] | None) -> LayerMaps:
+    problem, query, attendable = seen.problem, seen.query, seen.attendable
+    (batch, count, length, _), key_length = query.shape, seen.source.length
+    key, _ = seen.source.take(list(range(count)))
     if heads is not None:
         members = list(heads)
         problem = pruned_problem(problem, members, count)
         key = key[:, [head * key.shape[1] // count for head in members]]
         query, attendable = query[:, members], attendable.select(members)
-    mask = Attendable(attendable.keys, attendable.pairs).matrix(length, source.length, query.device)
+    mask = Attendable(attendable.keys, attendable.pairs).matrix(length, key_length, query.device)
     weights = problem.attention_map(query, key, mask, attendable.is_causal)
-    seen = attendable.matrix(length, source.length, query.device).any(2).any(1)
-    return LayerMaps(site.path, weights, seen.expand(query.shape[0], -1), tuple(heads or ()))
+    valid = attendable.matrix(length, key_length, query.device).any(2).any(1)
+    return LayerMaps(seen.site.path, weights, valid.expand(batch, -1), tuple(heads or ()))
 
 
 def head_distances(maps: LayerMaps) -> float:

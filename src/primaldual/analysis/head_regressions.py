@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from primaldual.errors import UnsupportedError
-from primaldual.integrations.attention_hooks import attending, evaluating, watching
-from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.integrations.attention_hooks import AttentionCall, attending, evaluating, watching
 from primaldual.kernels.heads import for_query_heads
-from primaldual.kernels.masks import Attendable
-from primaldual.primal.sources import KeyValueSource
 from primaldual.svr import ImpliedRegression, implied_regression
 
 
@@ -43,24 +40,21 @@ def head_regressions(
     """
     found: dict[str, ImpliedRegression] = {}
 
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> None:
-        del outputs
+    def look(seen: AttentionCall) -> None:
+        path, attendable = seen.site.path, seen.attendable
         if attendable.pairs is not None or attendable.is_causal:
             raise UnsupportedError(
-                f"layer {site.path!r} is called with attn_mask or is_causal, which fit every query on keys of its own; "
+                f"layer {path!r} is called with attn_mask or is_causal, which fit every query on keys of its own; "
                 "accepted is key_padding_mask alone"
             )
-        heads = query.shape[1]
-        assert site.problem is not None
-        (problem, _), *others = site.problem.problems(heads)
+        heads = seen.query.shape[1]
+        (problem, _), *others = seen.problem.problems(heads)
         if others:
-            raise UnsupportedError(f"layer {site.path!r} has heads that solve different problems")
-        keys, values = (for_query_heads(part, heads) for part in source.take(list(range(heads))))
+            raise UnsupportedError(f"layer {path!r} has heads that solve different problems")
+        keys, values = (for_query_heads(part, heads) for part in seen.source.take(list(range(heads))))
         mask = None if attendable.keys is None else attendable.keys.squeeze(2)
         epsilon = relative_epsilon * float(values.std())
-        found[site.path] = implied_regression(problem, query, keys, values, epsilon, mask=mask)
+        found[path] = implied_regression(problem, seen.query, keys, values, epsilon, mask=mask)
 
     with evaluating(model), attending(model) as sites, watching(sites, look):
         model(*inputs)

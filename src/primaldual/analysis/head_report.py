@@ -13,6 +13,7 @@ from primaldual.analysis.attention_maps import capture_attention
 from primaldual.analysis.head_sums import HeadSums
 from primaldual.errors import ArgumentError
 from primaldual.integrations.attention_hooks import (
+    AttentionCall,
     attending,
     call,
     evaluating,
@@ -20,8 +21,6 @@ from primaldual.integrations.attention_hooks import (
     watching,
 )
 from primaldual.integrations.attention_sites import AttentionSite, Layers
-from primaldual.kernels.masks import Attendable
-from primaldual.primal.sources import KeyValueSource
 
 Loss = Callable[[Any, Any], Tensor]
 """From the model's outputs and the batch that they are for, what is to be small."""
@@ -140,11 +139,8 @@ def head_report(
 def silenced(head: int) -> Callable[..., Tensor]:
     """For :func:`watching`: the outputs with those of one head set to 0."""
 
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> Tensor:
-        del site, query, source, attendable
-        changed = outputs.clone()
+    def look(seen: AttentionCall) -> Tensor:
+        changed = seen.outputs.clone()
         changed[:, head] = 0
         return changed
 

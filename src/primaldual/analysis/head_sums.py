@@ -7,9 +7,8 @@ from torch import Tensor
 
 from primaldual.analysis.attention_maps import LayerMaps, inside, pairwise_distances
 from primaldual.analysis.head_outputs import OutputLikeness
+from primaldual.integrations.attention_hooks import AttentionCall
 from primaldual.integrations.attention_sites import AttentionSite
-from primaldual.kernels.masks import Attendable
-from primaldual.primal.sources import KeyValueSource
 
 
 class HeadSums:
@@ -32,15 +31,8 @@ class HeadSums:
         self._entropy[maps.name] += entropy(maps).sum(0).cpu()
         self._distances[maps.name] += pairwise_distances(maps).sum(0).cpu()
 
-    def __call__(
-        self,
-        site: AttentionSite,
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        outputs: Tensor,
-    ) -> None:
-        self._likeness[site.path].add(outputs, _real_queries(query, source, attendable))
+    def __call__(self, seen: AttentionCall) -> None:
+        self._likeness[seen.site.path].add(seen.outputs, seen.real_queries())
 
     def entropy(self, path: str) -> Tensor:
         """Mean over cases, (heads,)."""
@@ -53,13 +45,6 @@ class HeadSums:
     def likeness(self, path: str) -> Tensor:
         """(heads, heads)."""
         return self._likeness[path].value()
-
-
-def _real_queries(query: Tensor, source: KeyValueSource, attendable: Attendable) -> Tensor | None:
-    """Bool (batch, Nq): queries that are no padding, where they stand on the keys' positions; None = all."""
-    if attendable.keys is None or query.shape[2] != source.length:
-        return None
-    return attendable.keys.any(1).squeeze(1).expand(query.shape[0], -1)
 
 
 def entropy(maps: LayerMaps) -> Tensor:

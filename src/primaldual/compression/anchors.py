@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primaldual.integrations.attention_hooks import call, watching
+from primaldual.integrations.attention_hooks import AttentionCall, call, watching
 from primaldual.integrations.attention_sites import AttentionSite
-from primaldual.kernels.masks import Attendable
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.sources import KeyValueSource
 
 
 @torch.no_grad()
@@ -21,15 +19,11 @@ def mean_queries(model: nn.Module, sites: Sequence[AttentionSite], data: Sequenc
     sums = {site.path: torch.zeros(site.heads, site.head_dim, dtype=torch.float64) for site in sites}
     counts = dict.fromkeys(sums, 0.0)
 
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> None:
-        del outputs
-        real = query.new_ones(query.shape[0], 1, query.shape[2], 1, dtype=torch.bool)
-        if attendable.keys is not None and query.shape[2] == source.length:
-            real = attendable.keys.any(1, keepdim=True).transpose(-2, -1).expand_as(real)
-        sums[site.path] += torch.where(real, query, 0.0).double().sum((0, 2)).cpu()
-        counts[site.path] += float(real.sum())
+    def look(seen: AttentionCall) -> None:
+        query, rows = seen.query, seen.real_queries()
+        real = query.new_ones(query.shape[0], query.shape[2], dtype=torch.bool) if rows is None else rows
+        sums[seen.site.path] += torch.where(real[:, None, :, None], query, 0.0).double().sum((0, 2)).cpu()
+        counts[seen.site.path] += float(real.sum())
 
     with watching(sites, look):
         for batch in data:

@@ -16,14 +16,13 @@ from primaldual.compression.readout import Readout, default_readout, similarity
 from primaldual.compression.result import Compression, Point
 from primaldual.compression.sensitivity import Sensitivity, measure_sensitivity
 from primaldual.errors import ArgumentError, SpecError
-from primaldual.integrations.attention_hooks import attending, call, evaluating, watching
+from primaldual.integrations.attention_hooks import AttentionCall, attending, call, evaluating, watching
 from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import place_all
-from primaldual.kernels.masks import Attendable
+from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.sources import KeyValueSource
 
 BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Budgets of the Pareto curve."""
@@ -68,7 +67,7 @@ def compress(
         progress: called with what is being done, steps done and to do.
 
     Raises:
-        UnsupportedError: a model without attention that is known, a causal one among the layers.
+        UnsupportedError: a model without attention that is known, compiled or wrapped; a causal one among the layers.
         ArgumentError: a budget below what the largest scale costs, scales without 1, data without a batch.
         SpecError: an attention without "...".
 
@@ -79,6 +78,7 @@ def compress(
         >>> found.work <= 0.5, sorted(set(found.scales["self_attn"]) - {1, 2, 4, 8})
         (True, [])
     """
+    refuse_wrapped(model, "compressed")
     options, data = _scales(scales), batches(calibration_data)
     unseen = data if validation_data is None else batches(validation_data)
     if not 0 < budget <= 1:
@@ -177,11 +177,8 @@ def work_of(found: Sensitivity, sites: Sequence[AttentionSite], scales: Mapping[
 
 
 def _substitute(problems: Mapping[str, PrimalProblem]) -> Callable[..., Tensor]:
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> Tensor:
-        del outputs
-        substituted: Tensor = problems[site.path](query, source, attendable)
+    def look(seen: AttentionCall) -> Tensor:
+        substituted: Tensor = problems[seen.site.path](seen.query, seen.source, seen.attendable)
         return substituted
 
     return look

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from primaldual.analysis.head_report import HeadReport
 from primaldual.errors import ArgumentError, UnsupportedError
@@ -13,6 +12,7 @@ from primaldual.integrations.attention_sites import AttentionSite, select_sites
 from primaldual.integrations.finding import find_sites
 from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import all_or_nothing
+from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.primal.problem import PrimalProblem
 
 Keep = Mapping["int | str", Sequence[int]] | float
@@ -30,7 +30,8 @@ def prune_heads(model: nn.Module, keep: Keep, report: HeadReport | None = None) 
         model: changed in place; after an error it is as it was.
         keep: by layer, which heads stay (``{0: [1, 2], "encoder.layer.3.attention.self": [0]}``; layers left out keep
             all); or the share of all heads, from 0 to 1: the most important ones of ``report``, one in each layer at
-            least.
+            least. Heads that share keys (grouped queries) stay or go together, by their mean importance; the number
+            of heads that stay is then the nearest one to the share.
         report: from :func:`primaldual.head_report` on this model, with importance.
 
     Returns:
@@ -38,7 +39,8 @@ def prune_heads(model: nn.Module, keep: Keep, report: HeadReport | None = None) 
 
     Raises:
         ArgumentError: layers or heads that do not exist, no head left, a share without a report.
-        UnsupportedError: a model without attention that is known, heads that share keys with heads that stay.
+        UnsupportedError: a model without attention that is known, or compiled or wrapped; heads by layer that share
+            keys with heads that stay.
 
     Example:
         >>> layer = nn.TransformerEncoderLayer(16, 4, batch_first=True).eval()
@@ -48,6 +50,7 @@ def prune_heads(model: nn.Module, keep: Keep, report: HeadReport | None = None) 
         >>> before - sum(parameter.numel() for parameter in layer.parameters())
         536
     """
+    refuse_wrapped(model, "pruned")
     sites = find_sites(model)
     if not sites:
         raise UnsupportedError(f"model must have supported attention layers; {type(model).__name__} has none")
@@ -99,15 +102,30 @@ def _by_importance(
         if importance is not None and (len(importance) != site.heads or bool(importance.isnan().any())):
             raise ArgumentError(f"report must have the importance of the {site.heads} heads of {site.path}")
     measured = [site for site in sites if site.path in found]
-    scored = sorted(
-        ((float(found[site.path][head]), site.path, head) for site in measured for head in range(site.heads)),
-        reverse=True,
-    )
-    staying = {(path, head) for _, path, head in scored[: round(share * len(scored))]}
-    staying |= {(site.path, int(torch.argmax(found[site.path]))) for site in measured}
-    return {
-        site.path: [
-            head for head in range(site.heads) if site.path not in found or (site.path, head) in staying
-        ]
-        for site in sites
-    }
+    groups = [_Group(site, members, found[site.path]) for site in measured for members in _sharing(site)]
+    groups.sort(key=lambda group: group.importance, reverse=True)
+    wanted = round(share * sum(site.heads for site in measured))
+    staying: dict[str, set[int]] = {site.path: set(range(site.heads)) for site in sites}
+    for site in measured:
+        staying[site.path] = set(next(group.members for group in groups if group.path == site.path))
+    count = 0
+    for group in groups:
+        if count + len(group.members) / 2 <= wanted:
+            count += len(group.members)
+            staying[group.path].update(group.members)
+    return {path: sorted(heads) for path, heads in staying.items()}
+
+
+class _Group:
+    """Heads of a layer that stay or go together, and their mean importance."""
+
+    def __init__(self, site: AttentionSite, members: list[int], importance: Tensor) -> None:
+        self.path = site.path
+        self.members = members
+        self.importance = float(importance[members].mean())
+
+
+def _sharing(site: AttentionSite) -> list[list[int]]:
+    """The query heads of every key head."""
+    size = site.heads // site.kv_heads
+    return [list(range(first, first + size)) for first in range(0, site.heads, size)]

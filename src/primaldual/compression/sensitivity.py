@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from primaldual.compression.readout import Readout
 from primaldual.errors import ArgumentError
-from primaldual.integrations.attention_hooks import call, watching
+from primaldual.integrations.attention_hooks import AttentionCall, call, watching
 from primaldual.integrations.attention_sites import AttentionSite
-from primaldual.kernels.masks import Attendable
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.sources import KeyValueSource
 
 
 @dataclass(frozen=True)
@@ -105,13 +103,10 @@ def _pooled(
 ) -> Callable[..., Tensor]:
     """For :func:`watching`: one head's outputs taken from another problem, whose outputs are computed once."""
 
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> Tensor:
-        del site
-        changed = outputs.clone()
+    def look(seen: AttentionCall) -> Tensor:
+        changed = seen.outputs.clone()
         if key not in outputs_of:
-            outputs_of[key] = problem(query, source, attendable)
+            outputs_of[key] = problem(seen.query, seen.source, seen.attendable)
         changed[:, head] = outputs_of[key][:, head]
         return changed
 
@@ -127,19 +122,16 @@ def _count(
     """For :func:`watching`: count scores, of attendable queries and pairs."""
     number = {site.path: layer for layer, site in enumerate(sites)}
 
-    def look(
-        site: AttentionSite, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor
-    ) -> None:
-        del outputs
-        layer = number[site.path]
-        batch, queries = query.shape[0], query.shape[2]
-        lengths = [source.length] * batch
-        if attendable.keys is not None:
-            lengths = attendable.keys.any(1).squeeze(1).expand(batch, -1).sum(-1).tolist()
+    def look(seen: AttentionCall) -> None:
+        layer, keys = number[seen.site.path], seen.attendable.keys
+        batch, queries = seen.query.shape[0], seen.query.shape[2]
+        lengths = [seen.source.length] * batch
+        if keys is not None:
+            lengths = keys.any(1).squeeze(1).expand(batch, -1).sum(-1).tolist()
         for column, scale in enumerate(scales):
             layout = problems[layer][max(scales)].subset.layout
             for length in lengths:
-                rows = length if queries == source.length else queries
+                rows = length if queries == seen.source.length else queries
                 works[layer, column] += rows * layout.windows(int(length), scale)
 
     return look

@@ -2,73 +2,159 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
+from dataclasses import dataclass
+from threading import Lock, get_ident, local
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite, Layers, select_sites
+from primaldual.integrations.eager import eager
 from primaldual.integrations.finding import find_sites
 from primaldual.integrations.fitted_problem import fit
-from primaldual.integrations.transaction import placed, snapshot
+from primaldual.integrations.transaction import place_all, snapshot
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.attention import Attention
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource
 
-Look = Callable[[AttentionSite, Tensor, KeyValueSource, Attendable, Tensor], "Tensor | None"]
-"""Called with a layer, its queries, keys and values, masks and outputs (batch, heads, Nq, Dv); may return others."""
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One attention of a layer, as it happens.
+
+    Attributes:
+        site: the layer.
+        problem: its attention, with the layout of the positions of this call.
+        query: (batch, heads, Nq, D).
+        source: keys and values.
+        attendable: the masks.
+        outputs: (batch, heads, Nq, Dv).
+    """
+
+    site: AttentionSite
+    problem: Attention
+    query: Tensor
+    source: KeyValueSource
+    attendable: Attendable
+    outputs: Tensor
+
+    def real_queries(self) -> Tensor | None:
+        """Bool (batch, Nq): queries that are no padding, where they stand on the keys' positions; None = all."""
+        keys = self.attendable.keys
+        if keys is None or self.query.shape[2] != self.source.length:
+            return None
+        return keys.any(1).squeeze(1).expand(self.query.shape[0], -1)
+
+
+Look = Callable[[AttentionCall], "Tensor | None"]
+"""Called with every attention of a layer; may return other outputs of the same shape."""
 
 
 @contextmanager
 def attending(model: nn.Module, layers: Layers = None) -> Iterator[list[AttentionSite]]:
     """The chosen layers, each with a problem: until the end, unconverted layers hold the softmax problem.
 
+    Blocks may overlap, in several threads too: layers are restored when the model's last one ends. Compiled code runs
+    eagerly meanwhile.
+
     Raises:
         UnsupportedError: the model has no supported attention layer.
     """
-    sites = select_sites(found, layers) if (found := find_sites(model)) else []
-    sites = [site for site in sites if site.refusal is None]
+    found = select_sites(every, layers) if (every := find_sites(model)) else []
+    sites = [site for site in found if site.refusal is None]
     if not sites:
-        raise UnsupportedError(f"model must have supported attention layers; {type(model).__name__} has none")
-    fresh = [site for site in sites if site.problem is None]
-    with placed(fresh, [fit(PrimalProblem(), site, site.heads) for site in fresh]):
+        why = "".join(f"; {site.path or 'the layer'} has {site.refusal}" for site in found[:1])
+        raise UnsupportedError(
+            f"model must have supported attention layers; {type(model).__name__} has none{why}"
+        )
+    with eager(model), _borrowed(model, sites):
         yield sites
 
 
 @contextmanager
 def watching(sites: Sequence[AttentionSite], look: Look) -> Iterator[None]:
-    """Call ``look`` with every attention of these layers; a tensor that it returns replaces the outputs."""
+    """Call ``look`` with every attention of these layers; a tensor that it returns replaces the outputs.
+
+    Attentions that a look itself computes are shown to nobody. A thread that watches a layer sees what the layer
+    attends in this thread, and in threads that do not watch it.
+    """
+    watched = _here.watched  # of this thread, in whichever the block may end
     with ExitStack() as stack:
         for site in sites:
             assert site.problem is not None
-            handle = site.problem.register_forward_hook(_hook(site, look))
+            handle = site.problem.register_forward_hook(_hook(site, site.problem, look, get_ident()))
             stack.callback(handle.remove)
+            watched.append(site.problem)
+            stack.callback(watched.remove, site.problem)
         yield
 
 
-def _hook(site: AttentionSite, look: Look) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
-    looking = False
+class _Here(local):
+    """Of the present thread: the problems that it watches, once for each block, and whether a look is running."""
 
-    def hook(problem: nn.Module, arguments: Any, outputs: Tensor) -> Tensor | None:
-        nonlocal looking
-        del problem
-        if looking:  # ``look`` itself may attend with the problem
+    def __init__(self) -> None:
+        self.watched: list[Attention] = []
+        self.looking = False
+
+
+_here = _Here()
+
+
+def _hook(
+    site: AttentionSite, watched: Attention, look: Look, owner: int
+) -> Callable[[Attention, Any, Tensor], Tensor | None]:
+    def hook(problem: Attention, arguments: Any, outputs: Tensor) -> Tensor | None:
+        foreign = owner != get_ident() and any(watched is own for own in _here.watched)
+        if _here.looking or foreign:
             return None
-        looking = True
+        _here.looking = True
         try:
             query, source, attendable = arguments[:3]
-            return look(site, query, source, attendable, outputs)
+            return look(AttentionCall(site, problem, query, source, attendable, outputs))
         finally:
-            looking = False
+            _here.looking = False
 
     return hook
+
+
+class _Loan:
+    """The blocks that are open on a model, and how to restore the layers that were converted for them."""
+
+    def __init__(self) -> None:
+        self.blocks = 0
+        self.undo = ExitStack()
+
+
+_loans: WeakKeyDictionary[nn.Module, _Loan] = WeakKeyDictionary()
+_lending = Lock()
+
+
+@contextmanager
+def _borrowed(model: nn.Module, sites: Sequence[AttentionSite]) -> Iterator[None]:
+    """Convert the unconverted among some layers to softmax until the last block on the model ends."""
+    with _lending:
+        loan = _loans.setdefault(model, _Loan())
+        try:
+            fresh = [site for site in sites if site.problem is None]
+            loan.undo.callback(place_all(fresh, [fit(PrimalProblem(), site, site.heads) for site in fresh]))
+            loan.blocks += 1
+        finally:
+            if not loan.blocks:
+                del _loans[model]
+    try:
+        yield
+    finally:
+        with _lending:
+            loan.blocks -= 1
+            if not loan.blocks:
+                del _loans[model]
+                loan.undo.close()
 
 
 @contextmanager
@@ -109,49 +195,3 @@ def output_tensor(outputs: Any) -> Tensor:
         if isinstance(value, Tensor):
             return value
     raise UnsupportedError(f"model must return a tensor first; got {type(outputs).__name__}")
-
-
-def output_changes(
-    model: nn.Module, sites: Sequence[AttentionSite], problems: Sequence[Attention], sample: Any
-) -> tuple[list[float], float]:
-    """|| new - old || / || old || with other problems in some layers of a model, which is not changed.
-
-    Returns:
-        The change of every layer's heads on its present inputs, 0 for a layer that is not called; and the change
-        of the model's output.
-    """
-    others = {site.path: _Other(deepcopy(new)) for site, new in zip(sites, problems, strict=True)}
-
-    def look(site: AttentionSite, *arguments: Any) -> None:
-        others[site.path].compare(*arguments)
-
-    with evaluating(model):
-        before = output_tensor(call(model, sample))
-        with attending(model, lambda site: site.path in others) as present, watching(present, look):
-            call(model, sample)
-        with placed(sites, [deepcopy(new) for new in problems]):
-            after = output_tensor(call(model, sample))
-    return [others[site.path].change() for site in sites], relative_change(after, before)
-
-
-class _Other:
-    """The change by another problem in place of a layer's own, summed over all calls of the layer."""
-
-    def __init__(self, problem: Attention) -> None:
-        self.problem = problem.eval()
-        self.difference = self.own = 0.0
-
-    def compare(self, query: Tensor, source: KeyValueSource, attendable: Attendable, outputs: Tensor) -> None:
-        new = self.problem.to(query.device, query.dtype)(query, source, attendable)
-        self.difference += float((new.double() - outputs.double()).square().sum())
-        self.own += float(outputs.double().square().sum())
-
-    def change(self) -> float:
-        return math.sqrt(self.difference / max(self.own, sys.float_info.min))
-
-
-def relative_change(new: Tensor, old: Tensor) -> float:
-    """|| new - old || / || old ||."""
-    return float(
-        (new.double() - old.double()).norm() / old.double().norm().clamp_min(torch.finfo(torch.double).tiny)
-    )

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from primaldual.errors import ArgumentError
+from primaldual.integrations.descriptions import Description, described
+from primaldual.integrations.position_dependence import check_cross_attention
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
 
@@ -63,6 +65,10 @@ class AttentionSite(ABC):
     def problem(self) -> Attention | None:
         """The attention of the layer, None before it is converted."""
 
+    def described(self) -> Description | None:
+        """The attention of the layer for JSON, None before it is converted."""
+        return None if self.problem is None else described(self.problem, self.heads)
+
     @property
     def pools_before_projecting(self) -> bool:
         """Whether pooled heads also project fewer keys and values."""
@@ -73,9 +79,27 @@ class AttentionSite(ABC):
         """Why the layer cannot be converted, None if it can."""
         return None
 
+    @property
+    def is_cross_attention(self) -> bool:
+        """Whether the layer attends the keys of another sequence, as far as the model states it."""
+        return False
+
+    def check(self, problem: Attention) -> None:
+        """Refuse an attention that has no meaning in this layer.
+
+        Raises:
+            UnsupportedError: one that needs queries among the keys, in cross-attention.
+        """
+        if self.is_cross_attention:
+            check_cross_attention(problem, self.heads)
+
     @abstractmethod
     def convert(self, problem: Attention) -> None:
-        """Give the layer this attention; all weights are kept."""
+        """Give the layer this attention; all weights are kept.
+
+        Raises:
+            UnsupportedError: as :meth:`check`.
+        """
 
     @abstractmethod
     def revert(self) -> None:

@@ -6,30 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from primaldual.errors import ArgumentError, PrimalDualError, UnsupportedError
-from primaldual.integrations.attention_hooks import output_changes
 from primaldual.integrations.attention_sites import AttentionSite, Layers, describe_paths, select_sites
 from primaldual.integrations.finding import find_sites, other_attention
 from primaldual.integrations.fitted_problem import fitted_problem
+from primaldual.integrations.output_changes import output_changes
 from primaldual.integrations.transaction import all_or_nothing, place_all
+from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.kernels.layout import Layout
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
-
-WRAPPERS = {
-    "DDP",
-    "DeepSpeedEngine",
-    "DistributedDataParallel",
-    "FSDPModule",
-    "FullyShardedDataParallel",
-    "OptimizedModule",
-    "ReplicateModule",
-}
-"""Classes, and base classes that modules are given, which keep references to the layers and parameters of a model."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ def convert(
         >>> report.layers[0].path, report.layers[0].attention
         ('self_attn', 'bn+sh(1,1,2,4)')
     """
-    _refuse_wrapped(model, "converted")
+    refuse_wrapped(model, "converted")
     sites = find_sites(model)
     others = tuple(other_attention(model, sites))
     chosen = _accepted(model, sites, layers, others)
@@ -165,7 +154,7 @@ def revert(model: nn.Module, layers: Layers = None) -> list[str]:
         >>> revert(layer), type(layer.self_attn).__name__
         (['self_attn'], 'MultiheadAttention')
     """
-    _refuse_wrapped(model, "reverted")
+    refuse_wrapped(model, "reverted")
     turned = []
     with all_or_nothing(model):
         for site in select_sites(find_sites(model), layers):
@@ -189,7 +178,8 @@ def _accepted(
         seen = ", ".join(f"{path or '(itself)'} ({kind})" for path, kind in others[:6])
         raise UnsupportedError(
             "model must hold an nn.MultiheadAttention, a timm Attention, a transformers attention or one of "
-            f"primaldual; {type(model).__name__} has {seen or 'no attention layer at all'}"
+            f"primaldual; {type(model).__name__} has {seen or 'no attention layer at all'}. Between projections of a "
+            "class of your own, put primaldual.integrations.adapt(attention, heads, head_dim)"
         )
     refused = [(site.path, site.refusal) for site in chosen if site.refusal]
     if refused:
@@ -200,32 +190,15 @@ def _accepted(
     return chosen
 
 
-def _refuse_wrapped(model: nn.Module, done: str) -> None:
-    """Raise UnsupportedError if a model, or a part of it, is wrapped such that layers can no longer be exchanged."""
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model must be a torch.nn.Module; got {type(model).__name__}")
-    for path, module in model.named_modules():
-        name, where = type(module).__name__, path or "it"
-        if isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl is not None:
-            raise UnsupportedError(
-                f"model must be {done} before it is compiled; {where} is a compiled {name}"
-            )
-        if any(base.__name__ in WRAPPERS for base in type(module).__mro__):
-            raise UnsupportedError(f"model must be {done} before it is wrapped; {where} is of type {name}")
-        for tensor in module._parameters.values():
-            if type(tensor).__name__ == "DTensor":
-                raise UnsupportedError(
-                    f"model must be {done} before it is sharded; {where} has parameters of type DTensor"
-                )
-
-
 def _fit(
     site: AttentionSite, problem: PrimalProblem, heads: Sequence[int] | None, layout: Layout | None
 ) -> Attention:
     try:
-        return fitted_problem(site, problem, heads, layout)
+        fitted = fitted_problem(site, problem, heads, layout)
+        site.check(fitted)
     except PrimalDualError as error:
         raise type(error)(f"{site.path or 'the layer'}: {error}") from None
+    return fitted
 
 
 def _described(site: AttentionSite, problem: Attention) -> ConvertedLayer:

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from torch import nn
 
-from primaldual.integrations import torch_layers
+from primaldual.integrations import adapting, torch_layers
 from primaldual.integrations.attention_sites import AttentionSite
 
 ADAPTERS = {
@@ -20,7 +20,7 @@ ADAPTERS = {
 
 def find_sites(model: nn.Module) -> list[AttentionSite]:
     """The attention layers that can be named, converted or not, in the order of ``model.named_modules()``."""
-    found = list(torch_layers.find(model))
+    found = [*torch_layers.find(model), *adapting.find(model)]
     for library, adapter in ADAPTERS.items():
         if library in sys.modules:
             found += import_module(adapter).find(model)

@@ -23,6 +23,9 @@ def find(model: nn.Module) -> list[AttentionSite]:
 def register(attention: str | PrimalProblem | None = None) -> list[str]:
     """Give transformers this library's attentions by name, masks included; doing it again changes nothing.
 
+    From then on a model accepts ``"primaldual_<spec>"`` with any spec, as ``set_attn_implementation`` and
+    ``attn_implementation=`` take it.
+
     Args:
         attention: a spec or problem without parameters, for the name ``"primaldual_<spec>"``; None = the usual ones.
 
@@ -41,13 +44,27 @@ def register(attention: str | PrimalProblem | None = None) -> list[str]:
     return register_names(attention)
 
 
-def from_pretrained(model_class: Any, folder: Any, **kwargs: Any) -> nn.Module:
+def is_converted(folder: Any, **kwargs: Any) -> bool:
+    """Whether a folder of ``save_pretrained`` holds a converted or pruned model, which :func:`from_pretrained` loads.
+
+    Args:
+        folder: where it was saved.
+        **kwargs: as for ``AutoConfig.from_pretrained``.
+    """
+    from primaldual.integrations import hf_saving
+
+    return hf_saving.is_converted(folder, **kwargs)
+
+
+def from_pretrained(model_class: Any, folder: Any, **kwargs: Any) -> Any:
     """A converted or pruned model that was saved with ``save_pretrained``, as it was.
+
+    ``model_class.from_pretrained`` itself refuses such a folder: it would read the weights into plain softmax.
 
     Args:
         model_class: a model class or an Auto class of transformers.
         folder: where it was saved.
-        **kwargs: as for ``model_class.from_pretrained``.
+        **kwargs: as for ``model_class.from_pretrained``, which also say what is returned beside the model.
 
     Raises:
         CheckpointError: a folder whose config has no entry of ours, or one that cannot be read.

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
-from primaldual.errors import CheckpointError, PrimalDualError
+from primaldual.errors import CheckpointError
 from primaldual.integrations.hf_function import NAME
-from primaldual.kernels.layout import SEQUENCE, Layout
-from primaldual.primal.attention import Attention
-from primaldual.primal.head_groups import joined
-from primaldual.primal.presets import faithful_spec, preset
-from primaldual.primal.problem import PrimalProblem
 
 Entry = dict[str, Any]
 """``config.primaldual``: the former implementation, and by path the layers' attentions and the heads that they kept."""
@@ -24,7 +19,7 @@ FORMAT = 1
 def entry_of(config: Any) -> Entry:
     """A config's entry, an empty one if it has none."""
     found = getattr(config, NAME, None)
-    if isinstance(found, dict):
+    if isinstance(found, dict) and isinstance(found.get("layers"), dict):
         return found
     return {"format": FORMAT, "previous": None, "layers": {}, "pruned": {}}
 
@@ -35,37 +30,36 @@ def write_entry(config: Any, entry: Entry) -> None:
         setattr(config, NAME, entry)
     elif hasattr(config, NAME):
         delattr(config, NAME)
+    write_implementation(config)
 
 
-def described(attention: Attention, heads: int) -> Entry:
-    """An attention of ``heads`` query heads as numbers and words, for JSON."""
-    groups = [
-        {**_described(problem), "heads": list(members)} for problem, members in attention.problems(heads)
-    ]
-    if len(groups) > 1:
-        return {"groups": groups}
-    return {name: value for name, value in groups[0].items() if name != "heads"}
+def write_implementation(config: Any) -> None:
+    """Name our implementation where a saved config states its own and those of the configs inside it.
 
-
-def rebuilt(description: Entry, heads: int, head_dim: int) -> Attention:
-    """The attention that :func:`described` describes, with freshly initialised parameters.
-
-    Raises:
-        CheckpointError: an invalid description, or one of a problem without a spec.
+    Transformers then refuses to load what was converted, unless this library has registered the name and can refuse
+    itself; without it the weights would be read into plain softmax without a word.
     """
-    try:
-        if "groups" in description:
-            groups = description["groups"]
-            return joined(
-                (_rebuilt(group, len(group["heads"]), head_dim), group["heads"]) for group in groups
-            )
-        return _rebuilt(description, heads, head_dim)
-    except CheckpointError:
-        raise
-    except (PrimalDualError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"config.{NAME} has a layer {description!r} that cannot be read: {error}"
-        ) from None
+    inner = {name: getattr(config, name, None) for name in getattr(config, "sub_configs", {})}
+    found: Any = {name: NAME for name, part in inner.items() if part is not None and converts(part)}
+    if converts(config):
+        found = {"": NAME, **found} if inner else NAME
+    if found:
+        config.attn_implementation = found
+    elif "attn_implementation" in vars(config):
+        del config.attn_implementation
+
+
+def converts(config: Any) -> bool:
+    """Whether a config says that layers are converted."""
+    return bool(entry_of(config)["layers"])
+
+
+def configs_in(config: Any) -> Iterator[Any]:
+    """A config and those inside it."""
+    yield config
+    for name in getattr(config, "sub_configs", {}):
+        if (part := getattr(config, name, None)) is not None:
+            yield from configs_in(part)
 
 
 def checked(entry: object) -> Entry:
@@ -100,26 +94,3 @@ def named_layer(owner: nn.Module, base: nn.Module, path: str) -> nn.Module:
         except AttributeError:
             continue
     raise CheckpointError(f"config.{NAME} names a layer {path!r} that {type(owner).__name__} does not have")
-
-
-def _described(problem: PrimalProblem) -> Entry:
-    try:
-        found: Entry = {"attention": faithful_spec(problem)}
-    except CheckpointError as error:
-        return {"attention": None, "reason": str(error)}
-    layout = problem.subset.layout
-    if layout != SEQUENCE:
-        found["layout"] = {**asdict(layout), "grid": layout.grid and list(layout.grid)}
-    return found
-
-
-def _rebuilt(description: Entry, heads: int, head_dim: int) -> PrimalProblem:
-    spec = description["attention"]
-    if spec is None:
-        raise CheckpointError(str(description.get("reason")))
-    if not isinstance(spec, str):
-        raise TypeError(f"attention must be a spec; got {spec!r}")
-    problem = preset(spec)
-    if layout := description.get("layout"):
-        problem.subset.lay_out(Layout(**{**layout, "grid": layout["grid"] and tuple(layout["grid"])}))
-    return problem.bind(heads, head_dim)

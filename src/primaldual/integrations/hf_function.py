@@ -14,13 +14,19 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
+from primaldual.integrations.embedded_image import EmbeddedImage
 from primaldual.integrations.hf_masks import sort_mask
-from primaldual.integrations.hf_padding import Positions, arrange
+from primaldual.integrations.hf_padding import arrange
+from primaldual.integrations.laid_out import laid_out
+from primaldual.integrations.position_dependence import PositionDependence, check_lengths
 from primaldual.kernels.modes import in_graph
 from primaldual.primal.attention import Attention
 
 NAME = "primaldual"
 """The attention implementation of converted models."""
+
+IMAGE = "_primaldual_image"
+"""The attribute of a converted layer that tells how the tokens of an image lie."""
 
 Outcome = tuple[Tensor, Tensor | None]
 
@@ -54,10 +60,14 @@ def converted_attention(
         (batch, Nq, heads, Dv), and the attention map (batch, heads, Nq, Nk) where it is asked for, else None.
 
     Raises:
+        ShapeError: tokens of an image that are not as many as its patches and lone tokens.
         UnsupportedError: an unsupported feature, see :data:`primaldual.integrations.hf_layer_attributes.REFUSED`.
     """
     problem = getattr(module, "problem", None)
     if isinstance(problem, Attention):
+        image = getattr(module, IMAGE, None)
+        if isinstance(image, EmbeddedImage):
+            problem = laid_out(problem, query.shape[1], image.layout(key.shape[2]))
         return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
     return _former(module)(
         module,
@@ -95,6 +105,12 @@ def solve(
         query = query.expand(key.shape[0], -1, -1, -1)
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     found = sort_mask(attention_mask, causal, query.shape[2], key.shape[2])
+    lengths = extras.get("cu_seq_lens_q")
+    if lengths is not None and len(lengths) > 2 and found.pairs is None:
+        raise UnsupportedError(
+            f"cu_seq_lens_q packs {len(lengths) - 1} documents that the mask does not keep apart: give position_ids "
+            "that restart with every document, without attention_mask and cache"
+        )
     if (
         found.is_whole(query.shape[2], key.shape[2])
         and not _wants_weights(extras)
@@ -104,7 +120,7 @@ def solve(
         return problem.attend(query, key, value, None, found.is_causal, dropout).transpose(
             1, 2
         ).contiguous(), None
-    positions = Positions.of(problem, query.shape[1])
+    positions = PositionDependence.of(problem, query.shape[1])
     if not positions.count:
         found = found.without_padding_behind()
     if causal:
@@ -114,11 +130,11 @@ def solve(
             f"{problem.spec()} needs to know where {query.shape[2]} queries stand among {found.length} keys, which a "
             "compiled graph with a cache of fixed size does not tell: process the prompt without compilation"
         )
-    _check_positions(problem, positions, causal, query.shape[2], found.length)
+    check_lengths(problem, positions, query.shape[2], found.length, causal)
     parts = arrange(positions, query, key, value, found)
-    row, _, whole = parts[0]
     wanted = _wants_weights(extras)
-    if row is None:
+    if parts and parts[0][0] is None:
+        whole = parts[0][2]
         out = whole.outputs(problem, dropout)
         weights = whole.weights(problem) if wanted else None
         return out.transpose(1, 2).contiguous(), weights
@@ -138,21 +154,6 @@ def in_own_units(query: Tensor, module: nn.Module, scaling: float | None) -> Ten
     declared = attributes.score_scale(module) or usual
     factor = (usual if scaling is None else scaling) / declared
     return query if math.isclose(factor, 1.0, rel_tol=1e-6) else query * factor
-
-
-def _check_positions(
-    problem: Attention, positions: Positions, causal: bool, query_length: int, length: int
-) -> None:
-    if positions.mixes_queries and causal and query_length != length:
-        raise UnsupportedError(
-            f"{problem.spec()} mixes the queries and needs the whole sequence; got {query_length} queries and "
-            f"{length} keys: generate with use_cache=False"
-        )
-    if positions.from_query and not causal and query_length != length:
-        raise UnsupportedError(
-            f"{problem.spec()} needs queries that stand among the keys; got {query_length} queries of one "
-            f"sequence and {length} keys of another"
-        )
 
 
 def _check_sliding_window(problem: Attention, heads: int, length: int, window: int | None) -> None:

@@ -100,8 +100,8 @@ def unsupported_feature(module: nn.Module) -> str | None:
     return None
 
 
-def vision_layout(config: Any, prefix: int | None, length: int | None = None) -> Layout:
-    """The grid of patches of a vision model behind ``prefix`` tokens, or what is left of ``length``."""
+def vision_layout(config: Any, prefix: int) -> Layout:
+    """The grid of patches of a vision model behind ``prefix`` tokens; a plain sequence for other models."""
     image, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
     if image is None or patch is None or getattr(config, "num_frames", None) is not None:
         return SEQUENCE
@@ -110,11 +110,7 @@ def vision_layout(config: Any, prefix: int | None, length: int | None = None) ->
         return SEQUENCE
     (rows, columns), (height, width) = (pair for pair in sides if pair)
     grid = (rows // height, columns // width)
-    if min(grid) < 1:
-        return SEQUENCE
-    if prefix is None:
-        prefix = (length or 0) - grid[0] * grid[1]
-    return Layout(grid, prefix) if prefix >= 0 else SEQUENCE
+    return Layout(grid, prefix) if min(grid) >= 1 else SEQUENCE
 
 
 def prefix_tokens(model: nn.Module) -> int:

@@ -7,8 +7,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from primaldual.integrations.hf_documents import one_document, packed_documents
 from primaldual.kernels.masks import causal_mask, from_torch_mask
 from primaldual.kernels.modes import in_graph
+
+PACKED_IN_GRAPH = (
+    "documents packed into one row cannot be told apart in a compiled graph, and the attention counts positions: run "
+    "the model without compilation, or pad the documents"
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class SortedMask:
         pairs: bool (batch, heads or 1, Nq, Nk), None where the other two say it.
         orders: what :meth:`order` has found.
         shorter: what :meth:`without_padding_behind` has found.
+        packed: what :meth:`documents` has found.
     """
 
     length: int
@@ -30,6 +37,7 @@ class SortedMask:
     pairs: Tensor | None = None
     orders: dict[bool, Tensor | None] = field(default_factory=dict, compare=False, repr=False)
     shorter: list[SortedMask] = field(default_factory=list, compare=False, repr=False)
+    packed: list[tuple[Tensor, bool] | None] = field(default_factory=list, compare=False, repr=False)
 
     def valid(self) -> Tensor | None:
         """Bool (batch, length): keys that some query of the row attends; None = all, or heads differ."""
@@ -52,6 +60,19 @@ class SortedMask:
             keys = _unless_all(self.keys[..., :length].clone())
             self.shorter.append(self if length == self.length else SortedMask(length, keys))
         return self.shorter[0]
+
+    def documents(self) -> tuple[Tensor, bool] | None:
+        """As :func:`packed_documents`, for masks of as many queries as keys that are the same for all heads."""
+        pairs = self.pairs
+        if pairs is None or pairs.shape[1] > 1 or not pairs.shape[2] == pairs.shape[3] == self.length:
+            return None
+        if in_graph():
+            if not torch.compiler.is_exporting():
+                torch._assert_async(one_document(pairs), PACKED_IN_GRAPH)
+            return None
+        if not self.packed:
+            self.packed.append(packed_documents(pairs))
+        return self.packed[0]
 
     def order(self, last: bool = False) -> Tensor | None:
         """Long (batch, length): an order with the valid keys in front, or ``last``; None if they stand there."""

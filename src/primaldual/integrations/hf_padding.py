@@ -10,54 +10,9 @@ from torch.nn.functional import pad
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.hf_masks import SortedMask
+from primaldual.integrations.position_dependence import PositionDependence
 from primaldual.kernels.modes import in_graph
 from primaldual.primal.attention import Attention
-from primaldual.primal.choices import Choices
-
-
-@dataclass(frozen=True)
-class Positions:
-    """How an attention depends on the positions of its keys.
-
-    Attributes:
-        from_start: on a key's distance from the start (pools, tokens in front).
-        from_query: on its distance from the query (windows).
-        neighbours: on the keys beside it (convolutions).
-        mixes_queries: queries depend on one another.
-    """
-
-    from_start: bool = False
-    from_query: bool = False
-    neighbours: bool = False
-    mixes_queries: bool = False
-
-    @classmethod
-    def of(cls, attention: Attention, heads: int) -> Positions:
-        """What the parts state; a part that states nothing is taken to depend on the distance from the start."""
-        parts = [cls._of_one(problem.parts()) for problem, _ in attention.problems(heads)]
-        return cls(
-            any(part.from_start for part in parts),
-            any(part.from_query for part in parts),
-            any(part.neighbours for part in parts),
-            any(part.mixes_queries for part in parts),
-        )
-
-    @classmethod
-    def _of_one(cls, parts: Choices) -> Positions:
-        transform, subset = parts.transform, parts.subset
-        lone = subset.layout.prefix or subset.layout.suffix
-        return cls(
-            from_start=not (transform.shift_equivariant and subset.shift_equivariant)
-            or bool(transform.neighbours and lone),
-            from_query=subset.reach is not None,
-            neighbours=transform.neighbours,
-            mixes_queries=transform.mixes_queries,
-        )
-
-    @property
-    def count(self) -> bool:
-        """Whether positions matter at all."""
-        return self.from_start or self.from_query or self.neighbours
 
 
 @dataclass(frozen=True)
@@ -101,13 +56,17 @@ class Arranged:
 
 
 def arrange(
-    positions: Positions, query: Tensor, key: Tensor, value: Tensor, found: SortedMask
+    positions: PositionDependence, query: Tensor, key: Tensor, value: Tensor, found: SortedMask
 ) -> list[tuple[int | None, Tensor | None, Arranged]]:
-    """Cut and order the tensors so that padding does not advance positions, at once or row by row.
+    """Cut and order the tensors so that padding does not advance positions, at once or piece by piece.
 
     Returns:
-        Triples of a row, the numbers of its queries, and its tensors; (None, None, tensors) for all rows at once.
+        Triples of a row, the numbers of some of its queries, and their tensors; (None, None, tensors) for all rows
+        at once.
     """
+    packed = found.documents() if positions.counted_in_a_sequence else None
+    if packed is not None:
+        return _documents(*packed, query, key, value)
     key_length, query_length, length = key.shape[2], query.shape[2], found.length
     key, value = key[:, :, :length], value[:, :, :length]
     mask = found.keys if found.pairs is None else found.pairs[..., :length].to(query.device)
@@ -155,18 +114,43 @@ def _row(
 ) -> tuple[int, Tensor, Arranged]:
     """A row of the batch without its padding: queries are the last tokens among the keys."""
     valid = everywhere[row if everywhere.shape[0] > 1 else 0]
-    places = valid.nonzero()[:, 0]
     own = valid[found.length - query.shape[2] :] if found.is_causal else valid.new_ones(query.shape[2])
-    picked = own.nonzero()[:, 0]
-    one = slice(row, row + 1)
+    return _piece(row, own, valid, query, key, value, found.is_causal, key_length)
+
+
+def _documents(
+    numbers: Tensor, is_causal: bool, query: Tensor, key: Tensor, value: Tensor
+) -> list[tuple[int | None, Tensor | None, Arranged]]:
+    """Every document of every row by itself."""
+    pieces: list[tuple[int | None, Tensor | None, Arranged]] = []
+    for row in range(query.shape[0]):
+        own = numbers[row if numbers.shape[0] > 1 else 0]
+        for number in range(1, int(own.max()) + 1):
+            members = own == number
+            pieces.append(_piece(row, members, members, query, key, value, is_causal, key.shape[2]))
+    return pieces
+
+
+def _piece(
+    row: int,
+    queries: Tensor,
+    keys: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    is_causal: bool,
+    key_length: int,
+) -> tuple[int, Tensor, Arranged]:
+    """Some queries and keys of a row, chosen by bool (Nq,) and (length,)."""
+    picked, places, one = queries.nonzero()[:, 0], keys.nonzero()[:, 0], slice(row, row + 1)
     arranged = Arranged(
         query[one, :, picked],
         key[one, :, places],
         value[one, :, places],
         None,
-        found.is_causal,
+        is_causal,
         None,
-        torch.cat([places, (~valid).nonzero()[:, 0]])[None],
+        torch.cat([places, (~keys).nonzero()[:, 0]])[None],
         key_length,
     )
     return row, picked, arranged

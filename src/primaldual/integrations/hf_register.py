@@ -17,7 +17,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from primaldual.errors import PrimalDualError, UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.hf_function import NAME, Outcome, converted_attention, solve
-from primaldual.kernels.layout import SEQUENCE
+from primaldual.integrations.hf_names import accept_names, prefix_tokens
+from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 
@@ -34,6 +35,7 @@ class NamedAttention:
     def __init__(self, spec: str) -> None:
         self.spec = spec
         self.problems: dict[tuple[Any, ...], PrimalProblem] = {}
+        self.lies: dict[int, bool] = {}
 
     def __call__(
         self,
@@ -48,12 +50,12 @@ class NamedAttention:
         **kwargs: Any,
     ) -> Outcome:
         """As :func:`primaldual.integrations.hf_function.converted_attention`."""
-        problem = self._problem(module, query, key)
+        problem = self._problem(module, query)
         return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
 
-    def _problem(self, module: nn.Module, query: Tensor, key: Tensor) -> PrimalProblem:
+    def _problem(self, module: nn.Module, query: Tensor) -> PrimalProblem:
         heads, head_dim = query.shape[1], query.shape[-1]
-        layout = attributes.vision_layout(getattr(module, "config", None), None, key.shape[2])
+        layout = self._layout(getattr(module, "config", None), heads)
         scale = attributes.score_scale(module)
         kind = (heads, head_dim, scale, layout)
         found = self.problems.get(kind)
@@ -66,17 +68,36 @@ class NamedAttention:
             found = self.problems[kind] = found.bind(heads, head_dim).eval()
         return found
 
+    def _layout(self, config: Any, heads: int) -> Layout:
+        """How the tokens of a model lie, where it matters and the spec does not state it."""
+        if not self.lies.setdefault(heads, _depends_on_layout(self.spec, heads)):
+            return SEQUENCE
+        prefix = prefix_tokens(config)
+        layout = attributes.vision_layout(config, prefix or 0)
+        if layout != SEQUENCE and prefix is None:
+            raise UnsupportedError(
+                f"{NAME}_{self.spec} needs to know how many tokens stand before the patches, which only the model "
+                "tells: call its set_attn_implementation again, convert it, or state it, as in sh(1,2,grid=14x14,prefix=1)"
+            )
+        return layout
+
+
+def _depends_on_layout(spec: str, heads: int) -> bool:
+    parts = preset(spec).parts()
+    return parts.layout == SEQUENCE and parts.needs_layout(heads)
+
 
 def register_converted() -> None:
-    """Register the function of converted layers."""
+    """Register the function of converted layers, and let transformers accept names."""
+    accept_names(f"{NAME}_", lambda spec: _register(preset(spec)))
     if NAME not in ALL_ATTENTION_FUNCTIONS:
         _add(NAME, converted_attention)
 
 
 def register_names(attention: str | PrimalProblem | None) -> list[str]:
     """See :func:`primaldual.integrations.hf_attention.register`."""
+    register_converted()
     if attention is None:
-        register_converted()
         return [_register(preset(spec)) for spec in USUAL] + [NAME]
     return [_register(preset(attention))]
 

@@ -11,28 +11,42 @@ from transformers.models.auto.auto_factory import _get_model_class
 
 from primaldual.errors import CheckpointError, PrimalDualError
 from primaldual.integrations import hf_entry
+from primaldual.integrations.descriptions import rebuilt
 from primaldual.integrations.hf_function import NAME
-from primaldual.integrations.hf_site import HuggingFaceSite, base_of, find_layers
+from primaldual.integrations.hf_marks import base_of
+from primaldual.integrations.hf_site import HuggingFaceSite, find_layers
 
 STATISTICS = "problem.transform*averages"
 """Running statistics, by name: too precise for half precision, as everywhere in this library."""
 
 
-def load(model_class: Any, folder: Any, **kwargs: Any) -> nn.Module:
+def load(model_class: Any, folder: Any, **kwargs: Any) -> Any:
     """See :func:`primaldual.integrations.hf_attention.from_pretrained`."""
     config = kwargs.pop("config", None)
     if config is None:
         config = getattr(model_class, "config_class", None) or AutoConfig
         config = config.from_pretrained(folder)
-    if not _entries(config):
+    entries = [part for part in hf_entry.configs_in(config) if hasattr(part, NAME)]
+    if not entries:
         raise CheckpointError(f"folder must hold a model that primaldual has converted; {folder} does not")
+    for part in entries:
+        part._attn_implementation = {"": hf_entry.checked(getattr(part, NAME))["previous"]}
     kind = _concrete(model_class, config)
     # transformers builds a model, then puts the weights in: what is in our own shape must be so in between.
     shaped: Any = type(kind.__name__, (kind,), {"__init__": _building(kind), "__module__": kind.__module__})
     shaped.__qualname__ = kind.__qualname__
-    model: nn.Module = shaped.from_pretrained(folder, config=config, **kwargs)
+    loaded = shaped.from_pretrained(folder, config=config, **kwargs)
+    model: nn.Module = (
+        loaded[0] if isinstance(loaded, tuple) else loaded
+    )  # output_loading_info=True gives two
     model.__class__ = kind
-    return model
+    return loaded
+
+
+def is_converted(folder: Any, **kwargs: Any) -> bool:
+    """See :func:`primaldual.integrations.hf_attention.is_converted`."""
+    config = AutoConfig.from_pretrained(folder, **kwargs)
+    return any(hasattr(part, NAME) for part in hf_entry.configs_in(config))
 
 
 def rebuild(model: PreTrainedModel) -> None:
@@ -54,7 +68,7 @@ def rebuild(model: PreTrainedModel) -> None:
         for name, description in entry["layers"].items():
             site = _site(sites, owner, name)
             with torch.device("cpu"):  # parts draw numbers, which a device without storage cannot
-                problem = hf_entry.rebuilt(description, site.heads, site.head_dim)
+                problem = rebuilt(description, site.heads, site.head_dim)
             if refusal := site.refusal:
                 raise CheckpointError(f"config.{NAME} names a layer {name!r}, which has {refusal}")
             site.convert(problem)
@@ -62,7 +76,12 @@ def rebuild(model: PreTrainedModel) -> None:
 
 def _building(kind: type) -> Any:
     def build(self: PreTrainedModel, config: Any, *args: Any, **kwargs: Any) -> None:
+        entries = [(part, getattr(part, NAME)) for part in hf_entry.configs_in(config) if hasattr(part, NAME)]
+        for part, _ in entries:
+            delattr(part, NAME)  # a plain model with an entry is refused
         kind.__init__(self, config, *args, **kwargs)  # type: ignore[misc] # the class is made here
+        for part, entry in entries:
+            setattr(part, NAME, entry)
         try:
             rebuild(self)
         except CheckpointError:
@@ -88,14 +107,6 @@ def _numbers(name: str, kept: Any) -> list[int]:
     if not isinstance(kept, list) or not all(isinstance(head, int) for head in kept):
         raise CheckpointError(f"config.{NAME} must list the heads that {name!r} kept; got {kept!r}")
     return kept
-
-
-def _entries(config: Any) -> bool:
-    """Whether a config or one inside it has an entry of ours."""
-    if hasattr(config, NAME):
-        return True
-    inner = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
-    return any(_entries(part) for part in inner if part is not None)
 
 
 def _concrete(model_class: Any, config: Any) -> Any:

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.attention_sites import AttentionSite
-from primaldual.integrations.hf_entry import described, entry_of, write_entry
-from primaldual.integrations.hf_function import NAME
-from primaldual.integrations.hf_padding import Positions
+from primaldual.integrations.descriptions import described
+from primaldual.integrations.hf_entry import entry_of, write_entry, write_implementation
+from primaldual.integrations.hf_function import IMAGE, NAME
+from primaldual.integrations.hf_images import embedded_image
+from primaldual.integrations.hf_marks import Registration, check_implementation, name_in
 from primaldual.integrations.hf_pruning import prune_heads
 from primaldual.integrations.hf_register import register_converted
 from primaldual.integrations.pruning import pruned_problem
 from primaldual.kernels.layout import Layout
 from primaldual.primal.attention import Attention
-
-
-class Registration:
-    """A mark on converted layers, which registers the attention function again when one is unpickled."""
-
-    def __reduce__(self) -> tuple[Callable[[], Registration], tuple[()]]:
-        return registered, ()
-
-
-def registered() -> Registration:
-    """Register the function of converted layers."""
-    register_converted()
-    return Registration()
 
 
 def find_layers(model: nn.Module) -> list[AttentionSite]:
@@ -91,36 +79,57 @@ class HuggingFaceSite(AttentionSite):
         if not self.owner._can_set_attn_implementation():
             return f"a model, {type(self.owner).__name__}, whose attention implementation cannot be set"
         implementation = self.owner.config._attn_implementation
+        if self.problem is not None and implementation != NAME:
+            return (
+                f"an attention that was converted, under the implementation {implementation!r} that was set later, which "
+                "passes it by: call primaldual.revert first"
+            )
         if isinstance(implementation, str) and implementation.startswith(f"{NAME}_"):
             return f"an attention chosen by name, {implementation!r}: convert instead, after set_attn_implementation('sdpa')"
         return None
 
+    @property
+    def is_cross_attention(self) -> bool:
+        return attributes.is_cross_attention(self.module)
+
     def convert(self, problem: Attention) -> None:
+        self.check(problem)
         module, config = self.module, self.owner.config
-        self._check(problem)
         entry = self._entry()
         register_converted()
         weight = next((found for found in module.parameters() if found.is_floating_point()), None)
         if weight is not None and not weight.is_meta:
             problem = problem.to(device=weight.device, dtype=weight.dtype)
+        self._forget_image()
+        image = embedded_image(self.owner, self._around(), self.layout, problem, self.heads)
+        if image is not None:
+            setattr(module, IMAGE, image)
         module.problem = problem.train(module.training)
         module.__dict__["_primaldual"] = Registration()
+        if check_implementation not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(check_implementation)
         entry["layers"][self._name()] = described(problem, self.heads)
         if config._attn_implementation != NAME:
             entry["previous"] = config._attn_implementation
             self.owner.set_attn_implementation({"": NAME})
         write_entry(config, entry)
+        self._mark()
 
     def revert(self) -> None:
         module, config = self.module, self.owner.config
         if self.problem is None:
             return
         entry = self._entry()
+        self._forget_image()
         del module.problem, module.__dict__["_primaldual"]
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if hook is check_implementation:
+                del module._forward_pre_hooks[key]
         entry["layers"].pop(self._name(), None)
         if not any(True for _ in _converted(self.owner)) and config._attn_implementation == NAME:
             self.owner.set_attn_implementation({"": entry["previous"] or "sdpa"})
         write_entry(config, entry)
+        self._mark()
 
     def prune(self, keep: Sequence[int]) -> None:
         module, heads = self.module, self.heads
@@ -135,6 +144,24 @@ class HuggingFaceSite(AttentionSite):
             entry["layers"][name] = described(self.problem, len(kept))
         write_entry(self.owner.config, entry)
 
+    def _forget_image(self) -> None:
+        image = self.module.__dict__.pop(IMAGE, None)
+        if image is not None:
+            image.forget()
+
+    def _around(self) -> list[nn.Module]:
+        """The modules below the owner that hold the layer, and the layer."""
+        names = self.path.split(".")
+        within = {id(module) for module in self.owner.modules()} - {id(self.owner)}
+        modules = [self.model.get_submodule(".".join(names[: count + 1])) for count in range(len(names))]
+        return [module for module in modules if id(module) in within]
+
+    def _mark(self) -> None:
+        """Let the config of the whole model tell too, if it holds that of the owner."""
+        outer = getattr(self.model, "config", None)
+        if outer is not self.owner.config and hasattr(outer, "sub_configs"):
+            write_implementation(outer)
+
     def _entry(self) -> dict[str, Any]:
         """A copy of the config's entry without layers that are not converted."""
         entry = entry_of(self.owner.config)
@@ -144,29 +171,6 @@ class HuggingFaceSite(AttentionSite):
 
     def _name(self) -> str:
         return name_in(self.owner, self.module)
-
-    def _check(self, problem: Attention) -> None:
-        positions = Positions.of(problem, self.heads)
-        if attributes.is_cross_attention(self.module) and (positions.from_query or positions.mixes_queries):
-            raise UnsupportedError(
-                f"{self.path} attends the keys of another sequence, where {problem.spec()!r} is undefined; leave the "
-                "layer out with layers="
-            )
-
-
-def base_of(owner: nn.Module) -> nn.Module:
-    """The model without its heads for tasks, from which paths in a config's entry count."""
-    base: nn.Module = getattr(owner, "base_model", owner)
-    return base
-
-
-def name_in(owner: nn.Module, module: nn.Module) -> str:
-    """The path of a layer in a config's entry; it does not depend on the head for a task."""
-    for model in (base_of(owner), owner):
-        for path, candidate in model.named_modules():
-            if candidate is module:
-                return str(path)
-    raise UnsupportedError(f"{type(owner).__name__} does not contain this {type(module).__name__}")
 
 
 def _converted(owner: nn.Module) -> Iterator[nn.Module]:

@@ -13,12 +13,11 @@ import torch
 from timm.layers.attention import Attention as TimmAttention
 from torch import Tensor, nn
 
+from primaldual.errors import UnsupportedError
+from primaldual.integrations.attention_stamp import StampedAttention
+from primaldual.integrations.laid_out import laid_out
 from primaldual.integrations.packed_projection import PackedSource, plain
-from primaldual.integrations.timm_positions import (
-    Positions,
-    SquareImage,
-    lay_out,
-)
+from primaldual.integrations.timm_positions import Positions, SquareImage
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import from_torch_mask, read_mask
 from primaldual.nn.inputs import clean
@@ -30,7 +29,7 @@ from primaldual.primal.problem import PrimalProblem
 class AttentionClass(type):
     """The type of our attention classes: those of :func:`attention_class` are pickled by what they are made from."""
 
-    made_from: tuple[str | PrimalProblem, Layout | None] | None = None
+    made_from: tuple[str | PrimalProblem, Layout | SquareImage | None] | None = None
 
 
 def _reduce(cls: AttentionClass) -> str | tuple[Any, ...]:
@@ -41,18 +40,18 @@ def _reduce(cls: AttentionClass) -> str | tuple[Any, ...]:
 copyreg.pickle(AttentionClass, _reduce)
 
 
-class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
+class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionClass):
     """timm's Attention of any primal problem: a sum of heads, each a support vector regression.
 
-    Constructor, parameters and their names are timm's, and so state_dicts load either way; what the problem learns
-    is added under ``problem``. A state_dict without it leaves the problem as it is.
+    Constructor, parameters and their names are timm's, whose state_dicts load and leave the problem as it is. A
+    state_dict of this layer has what the problem learns under ``problem``, and its spec, so that a layer of timm or of
+    another attention refuses it.
 
     Attributes:
         problem: the attention of the heads.
         positions: states how the tokens of a call lie; None where it does not matter or the problem states it.
     """
 
-    problem: Attention
     positions: Positions | None
 
     __signature__ = inspect.signature(TimmAttention)
@@ -62,11 +61,15 @@ class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
         attention, layout = type(self).made_from or ("softmax", None)
         problem = deepcopy(preset(attention)).bind(self.num_heads, self.head_dim)
         stated = problem.parts().layout
-        self.positions = None
-        if stated != SEQUENCE or layout is not None:
-            lay_out(problem, self.num_heads, layout if stated == SEQUENCE and layout is not None else stated)
-        elif problem.parts().needs_layout(self.num_heads):
-            self.positions = SquareImage()
+        self.positions = layout if isinstance(layout, SquareImage) and stated == SEQUENCE else None
+        if stated == SEQUENCE and isinstance(layout, Layout):
+            stated = layout
+        elif stated == SEQUENCE and layout is None and problem.parts().needs_layout(self.num_heads):
+            raise UnsupportedError(
+                f"{problem.spec()} needs to know how tokens lie: give attention_class a layout, as "
+                "SquareImage(prefix=1) or Layout(), or convert the model that is built"
+            )
+        problem.subset.lay_out(stated)
         self.problem = like(problem, self)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
@@ -85,8 +88,9 @@ class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
             ArgumentError: a float mask with other numbers, which are biases.
         """
         batch, length, _ = x.shape
+        problem = self.problem
         if self.positions is not None:
-            lay_out(self.problem, self.num_heads, self.positions.layout(length))
+            problem = laid_out(problem, self.num_heads, self.positions.layout(length))
         mask = None if attn_mask is None else _may_attend(attn_mask)
         attendable = read_mask(mask, is_causal, batch, self.num_heads, length, length)
         alike = attendable.pairs is None and (attendable.keys is None or attendable.keys.shape[1] == 1)
@@ -94,17 +98,15 @@ class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
         if alike and attendable.keys is not None:
             x, keys, _ = clean((x, x, x), attendable)
         dropout_p = self.attn_drop.p if self.training else 0.0
-        pooled = any(
-            part.subset.pools(len(members)) for part, members in self.problem.problems(self.num_heads)
-        )
+        pooled = any(part.subset.pools(len(members)) for part, members in problem.problems(self.num_heads))
         if alike and pooled and pools_before_projecting(self):
             source = PackedSource(keys, self.qkv, self.num_heads, self.head_dim)
-            mixed = self.problem(self.q_norm(source.query(x)), source, attendable, dropout_p)
+            mixed = problem(self.q_norm(source.query(x)), source, attendable, dropout_p)
         else:
             packed = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
             query, key, value = packed.unbind(0)
             query, key = self.q_norm(query), self.k_norm(key)
-            mixed = self.problem.attend(query, key, value, mask, is_causal, dropout_p)
+            mixed = problem.attend(query, key, value, mask, is_causal, dropout_p)
         out = self.norm(mixed.transpose(1, 2).flatten(2))
         gate = getattr(self, "gate", None)
         if gate is not None:
@@ -122,27 +124,28 @@ class PrimalDualAttention(TimmAttention, metaclass=AttentionClass):
 
 
 def attention_class(
-    attention: str | PrimalProblem, *, layout: Layout | None = None
+    attention: str | PrimalProblem, *, layout: Layout | SquareImage | None = None
 ) -> type[PrimalDualAttention]:
     """A class to build timm's models with: ``timm.create_model(..., attn_layer=attention_class("bn"))``.
 
-    A layer does not see its model. Without a layout, what pools or convolves takes its tokens, call by call, for a
-    square image behind the fewest tokens that make it one; :func:`primaldual.convert` on a model that exists reads
-    the grid from the model instead, whatever its sides are.
+    A layer does not see its model, so what pools or convolves must be told how tokens lie;
+    :func:`primaldual.convert` on a model that exists reads it from the model instead.
 
     Args:
         attention: a spec such as ``"bn+sh(1,2,4)"``, or a PrimalProblem, of which every layer gets a copy.
-        layout: how the tokens lie, unless the attention says it; ``Layout()`` is a plain sequence.
+        layout: how the tokens lie, unless the attention says it: a :class:`SquareImage` of any size, or one
+            ``Layout``, of which ``Layout()`` is a plain sequence.
 
     Returns:
         The same class for the same spec and layout. Models built with it can be pickled.
 
     Raises:
         SpecError: the spec cannot be read.
+        UnsupportedError: from the class, for an attention that needs a layout where none is stated.
 
     Example:
         >>> import timm, torch
-        >>> heads = attention_class("bn+sh(1,2,4)")
+        >>> heads = attention_class("bn+sh(1,2,4)", layout=SquareImage(prefix=1))
         >>> model = timm.create_model("deit_tiny_patch16_224", img_size=64, depth=1, attn_layer=heads)
         >>> model(torch.randn(1, 3, 64, 64)).shape
         torch.Size([1, 1000])
@@ -153,12 +156,12 @@ def attention_class(
 
 
 @cache
-def _class_of_spec(spec: str, layout: Layout | None) -> type[PrimalDualAttention]:
+def _class_of_spec(spec: str, layout: Layout | SquareImage | None) -> type[PrimalDualAttention]:
     preset(spec)
     return _made(spec, layout)
 
 
-def _made(attention: str | PrimalProblem, layout: Layout | None) -> type[PrimalDualAttention]:
+def _made(attention: str | PrimalProblem, layout: Layout | SquareImage | None) -> type[PrimalDualAttention]:
     contents = {
         "made_from": (attention, layout),
         "__module__": __name__,
@@ -169,7 +172,9 @@ def _made(attention: str | PrimalProblem, layout: Layout | None) -> type[PrimalD
     )
 
 
-def _rebuilt(attention: str | PrimalProblem, layout: Layout | None) -> type[PrimalDualAttention]:
+def _rebuilt(
+    attention: str | PrimalProblem, layout: Layout | SquareImage | None
+) -> type[PrimalDualAttention]:
     return attention_class(attention, layout=layout)
 
 

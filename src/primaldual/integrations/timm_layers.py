@@ -11,6 +11,9 @@ from torch import nn
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.integrations.descriptions import Description, described
+from primaldual.integrations.embedded_image import EmbeddedImage, grid_size
+from primaldual.integrations.laid_out import laid_out
 from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs, pruned_problem
 from primaldual.integrations.timm_attention import (
     PrimalDualAttention,
@@ -19,16 +22,15 @@ from primaldual.integrations.timm_attention import (
     pools_before_projecting,
 )
 from primaldual.integrations.timm_positions import (
-    EmbeddedImage,
     Positions,
+    SquareImage,
     UnknownLayout,
-    size,
     unknown,
 )
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
 
-__all__ = ["TimmSite", "attention_class", "find"]
+__all__ = ["SquareImage", "TimmSite", "attention_class", "find"]
 
 
 def find(model: nn.Module) -> list[AttentionSite]:
@@ -63,7 +65,11 @@ class TimmSite(AttentionSite):
     @property
     def layout(self) -> Layout:
         owner = self._owner()
-        return UnknownLayout() if owner is None else Layout(size(owner.patch_embed), owner.num_prefix_tokens)
+        return (
+            UnknownLayout()
+            if owner is None
+            else Layout(grid_size(owner.patch_embed), owner.num_prefix_tokens)
+        )
 
     @property
     def score_scale(self) -> float | None:
@@ -74,6 +80,12 @@ class TimmSite(AttentionSite):
     @property
     def problem(self) -> Attention | None:
         return self.layer.problem if isinstance(self.layer, PrimalDualAttention) else None
+
+    def described(self) -> Description | None:
+        layer = self.layer
+        if isinstance(layer, PrimalDualAttention) and isinstance(layer.positions, SquareImage):
+            return described(laid_out(layer.problem, self.heads, self.layout), self.heads)
+        return super().described()
 
     @property
     def pools_before_projecting(self) -> bool:
@@ -124,21 +136,33 @@ class TimmSite(AttentionSite):
                     raise unknown()
             if needed:
                 asking.append(part.subset.layout)
-        owner, here = self._owner(), self.layout
-        if owner is None or not asking or any(layout != here for layout in asking):
+        path, here = self._owner_path(), self.layout
+        if path is None or not asking or any(layout != here for layout in asking):
             return None
-        return EmbeddedImage(owner.patch_embed, here.prefix, getattr(owner, "dynamic_img_size", False))
+        owner: Any = self.model.get_submodule(path)
+        dynamic = getattr(owner, "dynamic_img_size", False)
+        return EmbeddedImage(owner.patch_embed, (1, 2), here.prefix, self._around(path) if dynamic else ())
 
     def _owner(self) -> Any:
         """The nearest model around the layer that embeds patches and says how many tokens stand before them."""
+        path = self._owner_path()
+        return None if path is None else self.model.get_submodule(path)
+
+    def _owner_path(self) -> str | None:
         path = self.path
         while path:
             path = path.rpartition(".")[0]
             around = self.model.get_submodule(path)
             grid = getattr(getattr(around, "patch_embed", None), "grid_size", None)
             if grid is not None and hasattr(around, "num_prefix_tokens"):
-                return around
+                return path
         return None
+
+    def _around(self, owner: str) -> list[nn.Module]:
+        """The modules below the owner that hold the layer, and the layer."""
+        names = self.path[len(owner) :].strip(".").split(".")
+        root = self.model.get_submodule(owner)
+        return [root.get_submodule(".".join(names[: count + 1])) for count in range(len(names))]
 
 
 def _forget(layer: PrimalDualAttention) -> None:

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from primaldual.errors import UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.integrations.position_dependence import (
+    PositionDependence,
+    check_lengths,
+)
 from primaldual.integrations.pruning import (
     check_heads,
     check_prunable,
@@ -68,12 +72,25 @@ class ConvertedMultiheadAttention(MultiheadAttention):
         """As :meth:`MultiheadAttention.forward`, but ``is_causal`` only hints at what ``attn_mask`` is, as in torch.
 
         The two differ between sequences of different lengths, where torch aligns the first positions.
+
+        Raises:
+            UnsupportedError: a window between two sequences of different lengths.
         """
+        options = key_padding_mask, need_weights, attn_mask, average_attn_weights
+        if query.is_nested:
+            return super().forward(query, key, value, *options, is_causal)
         axis = -2 if self.batch_first or query.dim() == 2 else 0
-        if is_causal and attn_mask is not None and query.shape[axis] != key.shape[axis]:
-            is_causal = False
-        options = key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
-        return super().forward(query, key, value, *options)
+        query_length, key_length = query.shape[axis], key.shape[axis]
+        if query_length != key_length:
+            is_causal = is_causal and attn_mask is None
+            positions = PositionDependence.of(self.problem, self.num_heads)
+            check_lengths(self.problem, positions, query_length, key_length, is_causal)
+        out, weights = super().forward(query, key, value, *options, is_causal)
+        fused = not self.training and query is key is value and not out.requires_grad
+        if query.dim() == 3 and not (fused and self.batch_first):
+            # torch computes length first, whatever its inputs are, and a dropout behind draws in this order.
+            out = out.transpose(0, 1).contiguous().transpose(0, 1) if self.batch_first else out.contiguous()
+        return out, weights
 
     def original(self) -> nn.MultiheadAttention:
         """An nn.MultiheadAttention with copies of the weights as they are now.
@@ -174,7 +191,15 @@ class TorchSite(AttentionSite):
         tied = self._tied()
         return f"weights that {tied} has too, and conversion would untie them" if tied else None
 
+    @property
+    def is_cross_attention(self) -> bool:
+        parent, _, name = self.path.rpartition(".")
+        return name == "multihead_attn" and isinstance(
+            self.model.get_submodule(parent), nn.TransformerDecoderLayer
+        )
+
     def convert(self, problem: Attention) -> None:
+        self.check(problem)
         module = self.module
         if isinstance(module, nn.MultiheadAttention):
             _become(module, ConvertedMultiheadAttention.of(module, problem))

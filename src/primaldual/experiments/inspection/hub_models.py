@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from primaldual.errors import CheckpointError, PrimalDualError, UnsupportedError
 from primaldual.experiments.inspection.images import NOISE_NOTE, image_files, noise, opened
 from primaldual.experiments.inspection.sentences import texts
 from primaldual.experiments.inspection.subject import Subject, first_line, needed, pieces
+from primaldual.integrations import hf_attention
 
 LONGEST = 256
 """Tokens of a text that are read; the maps of a layer grow with the square."""
@@ -51,9 +53,10 @@ def _load(transformers: Any, source: str) -> tuple[Any, list[str]]:
     place = "it" if Path(source).is_dir() else "no folder here, and from the Hugging Face hub it"
     with _one_line(f"model {source}: {place}"), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model, loading = transformers.AutoModel.from_pretrained(
-            source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
-        )
+        load = transformers.AutoModel.from_pretrained
+        if Path(source).is_dir() and hf_attention.is_converted(source, trust_remote_code=False):
+            load = partial(hf_attention.from_pretrained, transformers.AutoModel)
+        model, loading = load(source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True)
     return model, sorted(loading["missing_keys"])
 
 
