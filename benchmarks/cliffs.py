@@ -1,7 +1,8 @@
 """How much slower than scaled_dot_product_attention each combination of parts, causal flag and mask is.
 
 Every attention is timed against SDPA with the same causal flag and no mask, in turns, on one thread; the figure is the
-median ratio of processor time of forward passes. The peak of what a call allocates is given in matrices of N x N numbers per head in float32. Run:
+median ratio of processor time of forward passes. The peak of what a call allocates is given in matrices of N x N
+numbers per head in float32. Run:
 
     python -m benchmarks.cliffs [--length 384] [--spec "conv(3)" ...] [--json cliffs.json]
 """
@@ -98,6 +99,7 @@ def rows(length: int, specs: list[str], seconds: float) -> Iterator[dict[str, ob
 
 
 def main() -> None:
+    """Time every combination and print it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

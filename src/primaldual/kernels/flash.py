@@ -104,9 +104,9 @@ def flash_backward(
     With ``gradient`` times the share of these keys in a softmax over more keys, and the output of that one in
     ``outcome``, they are the gradients of that one.
     """
-    query, key, value, gradient = (_unit_stride(tensor) for tensor in (query, key, value, gradient))
+    tensors = (_unit_stride(tensor) for tensor in (gradient, query, key, value, outcome[0]))
     gradients: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        gradient, query, key, value, *outcome, 0.0, is_causal, attn_mask=bias, scale=scale
+        *tensors, outcome[1], 0.0, is_causal, attn_mask=bias, scale=scale
     )
     return gradients
 

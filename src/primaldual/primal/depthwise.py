@@ -111,6 +111,16 @@ class DepthwiseConvolution(Transform):
         keys = convolve(seen, self.filters(heads, seen), layout, self.causal)
         return query, training.with_keys(keys)
 
+    @property
+    def unsettled_keys(self) -> int | None:
+        return self.kernel_size // 2 if self.dimensions == 1 and not self.causal else None
+
+    def unsettled(self, training: TrainingSet, heads: HeadSet) -> list[Tensor]:
+        layout, filters = self._layout(heads, training.key.shape[-2]), self.filters(heads, training.key)
+        seen, middle = filters.shape[-1], self.kernel_size // 2
+        cut = (filters * (torch.arange(seen, device=filters.device) <= middle + e) for e in range(middle))
+        return [convolve(training.key, truncated, layout) for truncated in cut]
+
     def scores_refusal(self, kind: Kind) -> None:
         del kind
 

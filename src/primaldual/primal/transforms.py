@@ -118,6 +118,18 @@ class Transform(Part):
         """Queries and keys whose products are T(x) . T(k) up to a constant in k, which softmax ignores."""
         return self.shared(query, training, heads)
 
+    @property
+    def unsettled_keys(self) -> int | None:
+        """How many of the last keys up to a query T changes otherwise than for later queries; None = any of them.
+
+        For the others :meth:`shared` gives T, for these :meth:`unsettled`.
+        """
+        return None
+
+    def unsettled(self, training: TrainingSet, heads: HeadSet) -> list[Tensor]:
+        """T of every key as the query e positions later has it, for e from 0 on: each (batch, heads, N, D)."""
+        raise NotImplementedError
+
     def scores_refusal(self, kind: Kind) -> str | None:
         """Why T does not follow from scores of the keys themselves, None where :meth:`into_scores` says how.
 
@@ -156,6 +168,7 @@ class Transform(Part):
         "query_refusal": ("dense",),
         "scores_refusal": ("dense",),
         "per_query": ("dense",),
+        "unsettled_keys": ("dense",),
         "steps": ("dense", "dense_queries"),
         "keeps_queries": ("dense", "dense_queries"),
         "fixed_at_inference": ("dense", "dense_queries"),

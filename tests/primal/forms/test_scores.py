@@ -56,7 +56,7 @@ def test_is_served_where_every_query_pools_anew():
     mask = torch.ones(1, 1, 64, 64, dtype=torch.bool)
     for spec, is_causal, given in (
         ("sh(2,2)", False, mask),
-        ("conv(3)", True, None),
+        ("conv2d(3)", True, None),
         ("anchored(2,2)", True, None),
     ):
         assert preset(spec).bind(2, 8).explain((1, 2, 64, 8), mask=given, is_causal=is_causal).forms == [

@@ -16,6 +16,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.dense import Dense
 from primaldual.primal.forms.factored import Factored
 from primaldual.primal.forms.form import Form
+from primaldual.primal.forms.merged import Merged
 from primaldual.primal.forms.per_query import PerQuery
 from primaldual.primal.forms.pieces import Pieces
 from primaldual.primal.forms.scores import Scores
@@ -25,7 +26,7 @@ from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource
 from primaldual.primal.subsets import restrict
 
-FORMS: tuple[Form, ...] = (Pieces(), Band(), Softmax(), Factored(), Scores(), PerQuery(), Dense())
+FORMS: tuple[Form, ...] = (Pieces(), Band(), Softmax(), Factored(), Merged(), Scores(), PerQuery(), Dense())
 """The forms, the preferred ones first; the last refuses nothing."""
 
 

@@ -1,0 +1,69 @@
+"""Causal softmax attention whose last keys before a query are changed query by query, merged with all before them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from primaldual.kernels.flash import flash_enabled
+from primaldual.kernels.masks import Attendable, keep_attendable
+from primaldual.kernels.merged import merged_attention, near_scores
+from primaldual.kernels.precision import own_precision
+from primaldual.primal.choices import Choices
+from primaldual.primal.forms.form import Cost, Form, pairs_scored, softmax_refusal, transform_operations
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import EAGER, Question
+from primaldual.primal.sources import KeyValueSource, pick
+from primaldual.primal.training_sets import PREFIX, Kind
+
+
+class Merged(Form):
+    """Two pieces of one softmax: keys that are the same for all later queries, and the few that are not yet."""
+
+    name = "merged"
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
+            return "runs on the CPU by its blockwise kernel, outside of graphs"
+        if refused := softmax_refusal(choices, question):
+            return refused
+        if question.dropout:
+            return "drops no weights"
+        if not question.is_causal or not question.square:
+            return "needs a causal mask over as many queries as keys"
+        if question.value_dim != question.head_dim:
+            return "needs values as wide as keys"
+        if choices.subset.training_kind(heads, question.pairs, True) != Kind(PREFIX):
+            return "needs all keys up to each query"
+        if not choices.transform.unsettled_keys:
+            return "needs a transform that changes only the last keys before a query anew"
+        return None
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        count = question.batch * len(heads.members)
+        copies = 1 + (choices.transform.unsettled_keys or 0)
+        operations = 4 * pairs_scored(choices, heads, question) * question.head_dim
+        operations += copies * transform_operations(choices, heads, question)
+        return Cost(count * operations, count * copies * question.key_length * question.head_dim)
+
+    def run(
+        self,
+        choices: Choices,
+        sets: list[HeadSet],
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float,
+    ) -> list[Tensor]:
+        scale = choices.softmax_scale(query.shape[-1])
+        assert scale is not None
+        outputs = []
+        for heads in sets:
+            training = choices.subset.training_set(source, attendable, heads, query.shape[2])
+            picked, mask = pick(query, heads.members), training.attendable.keys
+            with own_precision(query.device):
+                training = training.for_query_heads(len(heads.members))
+                training = training.with_keys(keep_attendable(training.key, mask))
+                settled = choices.transform.shared(picked, training, heads)[1].key.to(query.dtype)
+                near = near_scores(picked, choices.transform.unsettled(training, heads), scale)
+                outputs.append(merged_attention(picked, settled, training.value, mask, scale, near))
+        return outputs
