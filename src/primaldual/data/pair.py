@@ -36,10 +36,12 @@ class Parts:
         if len(parts) == 1:
             return parts[0]
         first, second = parts
-        cases = [*first.X, *second.X]
-        equal = len({series.shape for series in cases}) == 1
-        labels = None if first.y is None or second.y is None else np.concatenate([first.y, second.y])
-        return Dataset(first.name, np.stack(cases) if equal else cases, labels, first.description)
+        return first.followed_by(second.spelled(first.class_names))
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the source gives its train and test parts itself."""
+        return "all" not in self.found
 
     def split(self) -> tuple[Dataset, Dataset]:
         """Train and test part; a file that is not split gives `TEST_FRACTION` of every class to the test.
@@ -47,7 +49,7 @@ class Parts:
         Raises:
             DataError: one of two parts is missing, or a single file cannot be split.
         """
-        if "all" not in self.found:
+        if self.is_split:
             for part in ("train", "test"):
                 if part not in self.found:
                     name = next(iter(self.found.values())).name
@@ -58,7 +60,7 @@ class Parts:
                     f"{train.name}: the train part has {train.X[0].shape[0]} channels and the test part "
                     f"{test.X[0].shape[0]}; they must agree"
                 )
-            return train, test
+            return train, test.spelled(train.class_names)
         return stratified_split(self.found["all"])
 
 
