@@ -9,10 +9,11 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 
 from primaldual.cli.certificate import Certified, Output
 from primaldual.cli.peer import Peer
+from primaldual.cli.screen import words
+from primaldual.reporting.numbers import without_minus_zero
 
 
 def certificate_table(certified: Certified, width: int) -> Table:
@@ -30,20 +31,20 @@ def certificate_table(certified: Certified, width: int) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("standardised units")
     for output in shown:
-        table.add_column(Text(output.name), justify="right", no_wrap=True)
+        table.add_column(output.name, justify="right", no_wrap=True)
     for heading, write in _ROWS.items():
         table.add_row(heading, *(write(output) for output in shown))
     if certified.no_peer is None:
         table.add_section()
-        table.add_row("[bold]against scikit-learn's SVR[/]")
+        table.add_row(words(("against scikit-learn's SVR", "bold")))
         for heading, write_peer in _PEER.items():
             table.add_row(heading, *(_of_peer(output, write_peer) for output in shown))
     return table
 
 
 _ROWS: dict[str, Callable[[Output], str]] = {
-    "primal objective": lambda output: f"{output.primal:.9g}",
-    "dual objective": lambda output: f"{output.dual:.9g}",
+    "primal objective": lambda output: without_minus_zero(f"{output.primal:.9g}"),
+    "dual objective": lambda output: without_minus_zero(f"{output.dual:.9g}"),
     "relative duality gap": lambda output: f"{output.relative_gap:.1e}",
     "support vectors": lambda output: f"{output.support:.1%}",
     "  of them at the bound C": lambda output: (

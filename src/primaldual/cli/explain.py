@@ -69,12 +69,11 @@ def explain(
     $ primaldual explain softmax --mask pairs --json
     """
     import torch
-    from rich.console import Console
 
     from primaldual.cli.explain_view import explanation_json, explanation_view
-    from primaldual.primal.presets import preset
+    from primaldual.cli.screen import Screen
 
-    problem = preset(spec)
+    problem = options.problem(spec)
     shape = (batch, heads, length, head_dim)
     facts = {
         "batch": batch,
@@ -101,7 +100,7 @@ def explain(
     if as_json:
         print(explanation_json(found, facts))
         return
-    screen = Console(highlight=False)
+    screen = Screen()
     for part in explanation_view(found, facts):
         screen.print(part)
 

@@ -58,10 +58,10 @@ def inspect(
     $ primaldual inspect timm:vit_small_patch16_224 photos --weights vit.safetensors
     $ primaldual inspect models/vowels JapaneseVowels --no-ablate --json
     """
-    from rich.console import Console
-
+    from primaldual.cli.hub import check_on_hub
     from primaldual.cli.inspect_view import inspection_lines
     from primaldual.cli.progress import RunProgress
+    from primaldual.cli.screen import Screen
     from primaldual.errors import ArgumentError
     from primaldual.experiments.inspection import inspect_heads, open_subject
     from primaldual.experiments.inspection.page import numbers_of, write_inspection
@@ -73,8 +73,9 @@ def inspect(
     if (out / FILE_NAME).exists():
         raise ArgumentError(f"out {out} holds a comparison and its report; give another folder")
     command = shlex.join(["primaldual", *sys.argv[1:]])
-    notes = Console(stderr=True, highlight=False)
+    notes = Screen(stderr=True)
     with notes.status("Loading"):
+        check_on_hub(model)
         subject = open_subject(model, data, cases, weights, data_dir)
     with RunProgress(notes, "Looking at the heads") as progress:
         found = inspect_heads(subject, chosen, not no_ablate, progress)
@@ -83,10 +84,10 @@ def inspect(
     if as_json:
         print(json.dumps({**numbers_of(found, command), "report": str(page)}, indent=2))
     else:
-        screen = Console(highlight=False)
+        screen = Screen()
         for line, style in inspection_lines(found, screen.width):
-            screen.print(line, style=style, markup=False, soft_wrap=True)
-    notes.print(f"Numbers: {numbers}\nReport: {page}", markup=False, soft_wrap=True)
+            screen.print(line, style=style, soft_wrap=True)
+    notes.print(f"Numbers: {numbers}\nReport: {page}", soft_wrap=True)
 
 
 def layer_list(given: str | None) -> list[int | str] | None:

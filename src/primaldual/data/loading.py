@@ -104,7 +104,8 @@ def check_testable(test: Dataset, classes: Sequence[str]) -> None:
     unseen = [label for label in test.spelled(classes).class_names if label not in classes]
     if unseen:
         raise DataError(
-            f"{test.name}: test labels {listed(unseen)} never occur in the train part, which has {listed(classes)}"
+            f"{test.name}: test labels {listed(unseen)} never occur in the train part, whose labels are "
+            f"{listed(classes)}"
         )
 
 

@@ -43,6 +43,25 @@ class Parts:
         """Whether the source gives its train and test parts itself."""
         return "all" not in self.found
 
+    def training(self, hold_out: bool = True) -> Dataset:
+        """What is trained on: the train part, or of a file that is not split all that is not held out.
+
+        Args:
+            hold_out: whether a file that is not split keeps cases for a test part.
+
+        Raises:
+            DataError: there is no train part, or a file cannot be split.
+        """
+        if not self.is_split:
+            return stratified_split(self.found["all"])[0] if hold_out else self.found["all"]
+        return self._part("train")
+
+    def _part(self, part: str) -> Dataset:
+        if part not in self.found:
+            name = next(iter(self.found.values())).name
+            raise DataError(f"{name}: the {part} part is missing; it belongs beside the other")
+        return self.found[part]
+
     def split(self) -> tuple[Dataset, Dataset]:
         """Train and test part; a file that is not split gives `TEST_FRACTION` of every class to the test.
 
@@ -50,11 +69,7 @@ class Parts:
             DataError: one of two parts is missing, or a single file cannot be split.
         """
         if self.is_split:
-            for part in ("train", "test"):
-                if part not in self.found:
-                    name = next(iter(self.found.values())).name
-                    raise DataError(f"{name}: the {part} part is missing; it belongs beside the other")
-            train, test = self.found["train"], self.found["test"]
+            train, test = self._part("train"), self._part("test")
             if train.X[0].shape[0] != test.X[0].shape[0]:
                 raise DataError(
                     f"{train.name}: the train part has {train.X[0].shape[0]} channels and the test part "

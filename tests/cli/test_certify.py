@@ -15,7 +15,7 @@ from primaldual.cli.certificate_view import certificate_table
 from primaldual.cli.peer import Peer
 from primaldual.data import load_table
 from primaldual.estimators import AttentionSVR
-from tests.test_cli import run
+from tests.cli.helpers import run
 
 
 @pytest.mark.parametrize("attention", ["softmax", "linear", "bn", "sh(2)", "taylor(2)"])
@@ -104,7 +104,7 @@ def test_ctrl_c(capsys, monkeypatch):
 BAD = {
     "data": (["nope"], "'nope' is unknown"),
     "file": (["none.csv"], "does not exist"),
-    "penalty": (["-C", "0"], "C must be a number above 0"),
+    "penalty": (["-C", "0"], "--penalty must be a number above 0"),
     "epsilon": (["--epsilon", "-1"], "epsilon must be"),
     "gamma": (["--gamma", "0"], "gamma must be"),
     "tolerance": (["--tolerance", "2"], "tolerance must be below 1"),
