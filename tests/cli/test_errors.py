@@ -63,7 +63,7 @@ BAD = {
     "no home of a model": (["evaluate", "~nobody-of-that-name/m", "BasicMotions"], "has no home folder"),
     "columns": (
         ["compare", "BasicMotions", "--case", "id"],
-        "--case: columns of a .csv file; BasicMotions is none",
+        "--case: only a .csv file has columns to name; BasicMotions is none",
     ),
     "channels": (["predict", "MODEL", "file.csv", "--channels", ", "], "--channels must name columns"),
     "no split": (["train", "BasicMotions", "--out", "m", "--no-split"], "--no-split is for a file"),

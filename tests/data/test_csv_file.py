@@ -102,7 +102,9 @@ def test_columns_by_other_names(tmp_path):
 def test_columns_are_named_for_csv_files_only(tmp_path):
     np.savez(tmp_path / "d.npz", X=np.zeros((2, 3)))
     for source in (tmp_path / "d.npz", "JapaneseVowels"):
-        with pytest.raises(ArgumentError, match=r"case, channels name columns of a \.csv file"):
+        with pytest.raises(
+            ArgumentError, match=r"reading names columns \(case, channels\), which only a \.csv file has"
+        ):
             load(source, "all", reading=Reading(case="patient", channels=("x",)))
 
 

@@ -13,6 +13,8 @@ __all__ = ["main", "run"]
 
 INTERRUPTED = 130
 REFUSED = 2
+LONGEST = 1000
+"""Characters of an error message, which may repeat what was given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,6 +67,6 @@ def _refuse(app: Typer, arguments: Sequence[str], message: str) -> NoReturn:
     command = get_command(app)
     commands = getattr(command, "commands", {})
     named = next((commands[word] for word in arguments if word in commands), command)
-    text = with_flags(" ".join(message.split()), flags_of(named))
-    print(f"error: {visible(text)}", file=sys.stderr)
+    text = visible(with_flags(" ".join(message.split()), flags_of(named)))
+    print(f"error: {text if len(text) <= LONGEST else text[:LONGEST] + '…'}", file=sys.stderr)
     sys.exit(REFUSED)

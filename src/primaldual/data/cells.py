@@ -70,12 +70,12 @@ def is_decimal_comma(text: str) -> bool:
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:
-    """Names for an error message, separated by commas; so many, and how many more there are.
+    """Names for an error message, long ones cut; at most so many, and how many more there are.
 
     Example:
         >>> listed("abc"), listed(range(100), 3)
         ('a, b, c', '0, 1, 2 and 97 more')
     """
-    texts = [str(name) for name in names]
+    texts = [text if len(text) <= 40 else f"{text[:39]}…" for text in map(str, names)]
     more = len(texts) - most
     return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")

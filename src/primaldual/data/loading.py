@@ -119,7 +119,8 @@ def load_parts(source: str | Path, data_dir: str | Path | None = None, reading: 
     path = user_path(source)
     ending = path.suffix.lower()
     if reading.columns and ending != ".csv":
-        raise ArgumentError(f"{', '.join(reading.columns)} name columns of a .csv file; {source} is none")
+        named = ", ".join(reading.columns)
+        raise ArgumentError(f"reading names columns ({named}), which only a .csv file has; {source} is none")
     reader = READERS.get(ending)
     if reader is not None:
         if not path.is_file():

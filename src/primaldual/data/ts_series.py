@@ -41,7 +41,9 @@ def read_series(path: Path, labelled: bool = True) -> tuple[TsHeader, list[Serie
             return header, *_body(path, header, lines, labelled)
     except FileNotFoundError as error:
         raise DataError(f"data file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
         raise DataError(f"{path} cannot be read as a .ts file: {one_line(error)}") from error
 
 
