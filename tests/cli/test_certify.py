@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 
 import numpy as np
@@ -139,3 +140,11 @@ def test_tables_fit_into_80_columns(outputs):
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert ("12 outputs" in text) == (outputs == 12)
+
+
+def test_zero_has_no_sign(capsys, tmp_path):
+    (tmp_path / "flat.csv").write_text("x,y\n" + "".join(f"{number}.5,3\n" for number in range(8)))
+    for more in ([], ["--json"]):
+        code, out, _ = run(capsys, "certify", tmp_path / "flat.csv", *more)
+        assert code == 0
+        assert re.search(r"-0(\.0)?\b(?!\.)", out) is None

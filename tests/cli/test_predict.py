@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -79,3 +80,22 @@ def test_a_damaged_record_is_one_line(capsys, model, tmp_path):
         assert code == 2
         assert "training.json is corrupt" in err
     record.write_text(text)
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "inspect"])
+def test_settings_that_make_no_sense_together_are_one_line(capsys, model, tmp_path, command):
+    for part, name, value in (
+        ("targets", "values", "u"),
+        ("targets", "values", ["up"]),
+        ("preparation", "length", -1),
+        ("preparation", "mean", [None, 0]),
+        ("model", "length", 3),
+    ):
+        damaged = shutil.copytree(model, tmp_path / f"{part}-{name}-{value}")
+        config = json.loads((damaged / "config.json").read_text())
+        config[part][name] = value
+        (damaged / "config.json").write_text(json.dumps(config))
+        code, _, err = run(capsys, command, damaged, model.parent / "a.csv")
+        assert code == 2
+        assert err.count("\n") == 1
+        assert "damaged" in err or "corrupt" in err

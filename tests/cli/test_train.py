@@ -53,7 +53,10 @@ def test_a_file_of_other_cases_is_tested_and_nothing_is_held_out(capsys, source,
     assert evaluated["seen_in_training"] == 0
     code, out, _ = run(capsys, *words)
     assert code == 0
+    assert "trained on" not in out
     assert f"b: test accuracy {found['test_accuracy']:.3f} on 6 cases" in out
+    code, out, _ = run(capsys, "train", source, "--test", source, "--out", tmp_path / "m", *TINY)
+    assert "on 20 cases, 20 of them trained on" in out
     other.rename(columns={"temp": "height"}).to_csv(tmp_path / "b.csv", index=False)
     code, _, err = run(capsys, *words)
     assert code == 2

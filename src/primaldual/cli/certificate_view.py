@@ -13,7 +13,6 @@ from rich.table import Table
 from primaldual.cli.certificate import Certified, Output
 from primaldual.cli.peer import Peer
 from primaldual.cli.screen import words
-from primaldual.reporting.numbers import without_minus_zero
 
 
 def certificate_table(certified: Certified, width: int) -> Table:
@@ -43,8 +42,8 @@ def certificate_table(certified: Certified, width: int) -> Table:
 
 
 _ROWS: dict[str, Callable[[Output], str]] = {
-    "primal objective": lambda output: without_minus_zero(f"{output.primal:.9g}"),
-    "dual objective": lambda output: without_minus_zero(f"{output.dual:.9g}"),
+    "primal objective": lambda output: f"{output.primal:.9g}",
+    "dual objective": lambda output: f"{output.dual:.9g}",
     "relative duality gap": lambda output: f"{output.relative_gap:.1e}",
     "support vectors": lambda output: f"{output.support:.1%}",
     "  of them at the bound C": lambda output: (

@@ -130,15 +130,17 @@ def _run(comparison: Comparison, jobs: int, notes: Screen) -> None:
 
 
 def _say_how_to_go_on(comparison: Comparison, command: str) -> None:
+    from primaldual.cli.screen import Screen
+
     done = comparison.finished
-    print(
+    Screen(stderr=True).print(
         f"\nStopped. {len(done)} of {len(comparison.settings.runs)} runs are finished and kept in "
         f"{comparison.store.path}"
         + "".join(
             f"\n  {run.attention}, seed {run.seed}: accuracy {r.accuracy:.3f}" for run, r in done.items()
         )
         + f"\nGo on with:\n  {command}",
-        file=sys.stderr,
+        soft_wrap=True,
     )
 
 

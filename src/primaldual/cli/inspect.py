@@ -61,6 +61,7 @@ def inspect(
     from primaldual.cli.hub import check_on_hub
     from primaldual.cli.inspect_view import inspection_lines
     from primaldual.cli.progress import RunProgress
+    from primaldual.cli.saved import is_saved_classifier, open_saved
     from primaldual.cli.screen import Screen
     from primaldual.errors import ArgumentError
     from primaldual.experiments.inspection import inspect_heads, open_subject
@@ -76,6 +77,8 @@ def inspect(
     notes = Screen(stderr=True)
     with notes.status("Loading"):
         check_on_hub(model)
+        if is_saved_classifier(Path(model)):
+            open_saved(Path(model))  # refuses a damaged one
         subject = open_subject(model, data, cases, weights, data_dir)
     with RunProgress(notes, "Looking at the heads") as progress:
         found = inspect_heads(subject, chosen, not no_ablate, progress)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from primaldual.cli.training_record import TrainingRecord, read_record
 from primaldual.data import Dataset, Reading, load
@@ -71,4 +74,21 @@ def open_saved(model: Path) -> Saved:
     folder = user_path(model)
     if not folder.exists():
         raise CheckpointError(f"model {model}: there is no such folder{near(folder)}")
-    return Saved(folder, AttentionClassifier.load(folder), read_record(folder))
+    classifier: Any = AttentionClassifier.load(folder)
+    try:
+        # Settings may be readable and still make no sense together.
+        found = classifier.predict_proba(np.zeros((1, classifier.model_.channels, 2)))
+        fits = found.shape == (1, len(classifier.classes_)) and np.isfinite(found).all()
+    except Exception:  # of many kinds, by what is damaged
+        fits = False
+    if not fits:
+        raise CheckpointError(f"model {model} is damaged: it cannot classify a flat series")
+    return Saved(folder, classifier, read_record(folder))
+
+
+def is_saved_classifier(folder: Path) -> bool:
+    """Whether a folder says that it holds an estimator of this library."""
+    try:
+        return "format" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from primaldual.cli import options
-from primaldual.data import Dataset
+from primaldual.cli.training_record import TrainingRecord
+from primaldual.data import Dataset, Reading
 from primaldual.errors import ArgumentError, CheckpointError
 
 
@@ -60,7 +61,6 @@ def train(
     from primaldual.cli.progress import GridProgress
     from primaldual.cli.saving import check_model_folder
     from primaldual.cli.screen import Screen
-    from primaldual.cli.training_record import TrainingRecord
     from primaldual.data.loading import check_trainable, load_parts
     from primaldual.experiments.grid import Epoch
     from primaldual.experiments.settings import Run, attention_classifier
@@ -97,7 +97,8 @@ def train(
     with GridProgress(notes, 1, classifier.epochs) as progress:
         classifier.fit(part.X, part.y)
     _save(classifier, out)
-    TrainingRecord.of(part).write(out)
+    record = TrainingRecord.of(part)
+    record.write(out)
     score = classifier.history_[classifier.best_epoch_ - 1]["validation_metric"]
     found |= {
         "attention": run.attention,
@@ -106,7 +107,7 @@ def train(
         "best_epoch": classifier.best_epoch_,
         "validation_accuracy": score,
     }
-    found |= {} if other is None else _tested(classifier, other)
+    found |= {} if other is None else _tested(classifier, other, record)
     found |= {"model": str(out)}
     if as_json:
         print(json.dumps(found, indent=2))
@@ -115,7 +116,11 @@ def train(
     validation = "" if score is None else f", validation accuracy {score:.3f}"
     screen.print(f"{run.attention}: kept epoch {found['best_epoch']} of {found['epochs']}{validation}")
     if other is not None:
-        screen.print(f"{other.name}: test accuracy {found['test_accuracy']:.3f} on {len(other.X)} cases")
+        seen = found["test_seen_in_training"]
+        also = f", {seen} of them trained on" if seen else ""
+        screen.print(
+            f"{other.name}: test accuracy {found['test_accuracy']:.3f} on {len(other.X)} cases{also}"
+        )
     screen.print(f"Saved: {out}", soft_wrap=True)
 
 
@@ -131,7 +136,7 @@ def _cases(part: Dataset, is_split: bool, held_out: int) -> str:
     return f"all {count} cases"
 
 
-def _other(test: str, data_dir: Path | None, reading: Any, train_part: Dataset) -> Dataset:
+def _other(test: str, data_dir: Path | None, reading: Reading, train_part: Dataset) -> Dataset:
     """The cases of another source, in the form of the training part."""
     from primaldual.cli.saved import default_split
     from primaldual.data import load
@@ -147,7 +152,7 @@ def _other(test: str, data_dir: Path | None, reading: Any, train_part: Dataset) 
     return part
 
 
-def _tested(classifier: Any, part: Dataset) -> dict[str, Any]:
+def _tested(classifier: Any, part: Dataset, record: TrainingRecord) -> dict[str, Any]:
     import numpy as np
 
     from primaldual.experiments.results import accuracies
@@ -157,6 +162,7 @@ def _tested(classifier: Any, part: Dataset) -> dict[str, Any]:
     return {
         "test_data": part.name,
         "test_cases": len(part.X),
+        "test_seen_in_training": int(record.seen(part).sum()),
         "test_accuracy": accuracy,
         "test_balanced_accuracy": balanced,
     }

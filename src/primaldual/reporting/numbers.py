@@ -12,16 +12,11 @@ def signed(value: float, digits: int = 1) -> str:
         >>> signed(-0.72), signed(0.26), signed(-0.01)
         ('−0.7', '+0.3', '0.0')
     """
-    return without_minus_zero(f"{value:+.{digits}f}").replace("-", "−")
+    return _without_minus_zero(f"{value:+.{digits}f}").replace("-", "−")
 
 
-def without_minus_zero(text: str) -> str:
-    """A number as text, without the sign of a zero.
-
-    Example:
-        >>> without_minus_zero("-0.00"), without_minus_zero("+0"), without_minus_zero("-0.01")
-        ('0.00', '0', '-0.01')
-    """
+def _without_minus_zero(text: str) -> str:
+    """A number as text, without the sign of a zero."""
     return text[1:] if text[:1] in {"-", "+"} and float(text) == 0 else text
 
 
@@ -35,7 +30,7 @@ def percent(value: float) -> str:
     if math.isnan(value):
         return "–"
     value *= 100
-    return without_minus_zero(
+    return _without_minus_zero(
         f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
     )
 
