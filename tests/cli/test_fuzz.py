@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.fuzz_commands import prepare, run_cases
+from benchmarks.fuzz.commands import prepare
+from benchmarks.fuzz.running import run_cases
 
 
 @pytest.fixture(scope="module")

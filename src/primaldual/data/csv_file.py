@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from primaldual.data.cells import listed, point_in_time
+from primaldual.data.csv_columns import chosen_channels, meanings
 from primaldual.data.csv_rows import Rows, named_rows, read_lines
 from primaldual.data.csv_wide import wide_channels, wide_rows
 from primaldual.data.dataset import Dataset, Series, build
 from primaldual.data.pair import Parts
 from primaldual.data.reading import PLAIN, Reading
-from primaldual.errors import DataError, did_you_mean
+from primaldual.errors import DataError
 
 _SPLITS = ("train", "test")
 
@@ -62,61 +63,30 @@ def read_csv(path: Path, reading: Reading = PLAIN) -> Parts:
         raise DataError(f"{path}: the header is empty; it needs case, time and at least one channel")
     (_, header), *body = lines
     rows = named_rows(path, header, body, comma, reading.columns.values())
-    at = _meanings(rows, reading)
+    at = meanings(rows, reading)
     values = [place for place in range(len(rows.names)) if place not in at.values()]
     wide = None if "time" in at else wide_channels([rows.names[place] for place in values])
+    names: tuple[str, ...] | None
     if wide is None:
-        at, channels = _long_columns(rows, at, values, reading)
-        cases = _long_cases(rows, at, channels, reading.labelled)
-        names: tuple[str, ...] | None = tuple(rows.names[place] for place in channels)
+        _check_long(rows, at, values)
+        names = chosen_channels(path, [rows.names[place] for place in values], reading)
+        cases = _long_cases(rows, at, [rows.names.index(name) for name in names], reading.labelled)
     else:
-        groups = {name: [values[place] for place in places] for name, places in wide.items()}
-        groups = {name: groups[name] for name in _chosen(path, list(groups), reading)}
-        cases = {}
-        for case, line, row, series in wide_rows(rows, at.get("case"), list(groups.values())):
-            cases[case] = Case(
-                *_label_and_split(rows, line, row, at, reading.labelled), dict(enumerate(series))
-            )
-        names = tuple(groups) if len(wide) > 1 else None
+        names = chosen_channels(path, list(wide), reading)
+        cases = _wide_cases(
+            rows, at, [[values[place] for place in wide[name]] for name in names], reading.labelled
+        )
+        names = names if len(wide) > 1 else None
     parts = _SPLITS if "split" in at else ("all",)
     members = {part: {name: case for name, case in cases.items() if case.split == part} for part in parts}
-    named = "case" in at
-    found = {
-        part: _dataset(path, inside, names, named)
-        for part, inside in members.items()
-        if inside or len(parts) == 1
-    }
+    found = {part: _dataset(path, inside, names, "case" in at) for part, inside in members.items() if inside}
     if not found:
         raise DataError(f"{path}: holds no cases; at least one row is needed after the header")
     return Parts(found)
 
 
-def _meanings(rows: Rows, reading: Reading) -> dict[str, int]:
-    """Place of the column of each meaning that is there."""
-    at = {}
-    given = reading.columns
-    for meaning in ("case", "time", "label", "split"):
-        name = given.get(meaning, meaning)
-        if name in rows.names:
-            at[meaning] = rows.names.index(name)
-        elif meaning in given:
-            raise DataError(
-                f"{rows.path}: there is no column {name!r} for {meaning}; columns: {listed(rows.names)}"
-                f"{did_you_mean(name, rows.names)}"
-            )
-        else:
-            alike = [place for place, other in enumerate(rows.names) if other.lower() == meaning]
-            at.update({meaning: alike[0]} if len(alike) == 1 else {})
-    if len(set(at.values())) < len(at):
-        raise DataError(f"{rows.path}: case, time, label and split must be different columns")
-    return at
-
-
-def _long_columns(
-    rows: Rows, at: dict[str, int], values: list[int], reading: Reading
-) -> tuple[dict[str, int], list[int]]:
+def _check_long(rows: Rows, at: Mapping[str, int], values: list[int]) -> None:
     missing = [meaning for meaning in ("case", "time") if meaning not in at]
-    names = [rows.names[place] for place in values]
     if missing or not values:
         lacks = " and ".join(missing) or "a channel"
         raise DataError(
@@ -124,19 +94,16 @@ def _long_columns(
             "at least one channel, optionally label and split (other names can be given); or a row for each "
             "case with numbered columns, t0, t1, ..."
         )
-    return at, [rows.names.index(name) for name in _chosen(rows.path, names, reading)]
 
 
-def _chosen(path: Path, names: list[str], reading: Reading) -> list[str]:
-    """The channels that were asked for."""
-    if reading.channels is None:
-        return names
-    unknown = [name for name in reading.channels if name not in names]
-    if unknown or not reading.channels:
-        raise DataError(
-            f"{path}: there is no channel {listed(unknown) or 'named'}; accepted: {listed(names)}"
-        )
-    return list(dict.fromkeys(reading.channels))
+def _wide_cases(
+    rows: Rows, at: Mapping[str, int], channels: list[list[int]], labelled: bool
+) -> dict[str, Case]:
+    cases = {}
+    for name, line, row, points in wide_rows(rows, at.get("case"), channels):
+        label, split = _label_and_split(rows, line, row, at, labelled)
+        cases[name] = Case(label, split, dict(enumerate(points)))
+    return cases
 
 
 def _long_cases(rows: Rows, at: Mapping[str, int], channels: list[int], labelled: bool) -> dict[str, Case]:
