@@ -12,10 +12,16 @@ from benchmarks.fuzz.mutations import NASTY, damaged, mutated, mutated_tokens
 from primaldual.cli import main
 
 TINY = ["--epochs", "1", "--embed-dim", "8", "--heads", "2", "--layers", "1", "--feedforward-dim", "8"]
-SPECS = (
-    ["softmax", "softmax(scale=0.5)", "linear+window(8)", "taylor(2)", "random(16)", "constant", "conv(3)+bn", "conv2d(3)"]
-)
-SPECS += ["bn(beta=0.8)+sh(1,1,2,4)", "bn(running=true)", "sh(grid=2x2)", "anchored(1,2)"]
+SPECS = [
+    "softmax",
+    "softmax(scale=0.5)",
+    "linear+window(8)",
+    "taylor(2)",
+    "random(16)",
+    "constant",
+    "conv(3)+bn",
+]
+SPECS += ["conv2d(3)", "bn(beta=0.8)+sh(1,1,2,4)", "bn(running=true)", "sh(grid=2x2)", "anchored(1,2)"]
 COLUMNS = ["--split", "--case", "--time", "--label", "--channels", "--json", "--data-dir"]
 SETTINGS = ["--cases", "--targets", "-C", "--epsilon", "--gamma", "--tolerance", "--json"]
 

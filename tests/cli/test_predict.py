@@ -44,6 +44,16 @@ def test_labels_are_not_needed(capsys, model, tmp_path):
     assert predictions(capsys, model, tmp_path / "b.csv") == expected
 
 
+def test_heads_are_looked_at_with_channels_in_order_only(capsys, model, tmp_path):
+    words = ["inspect", model, tmp_path / "b.csv", "--no-ablate", "--cases", 2, "--out", tmp_path / "out"]
+    frame(20).to_csv(tmp_path / "b.csv", index=False)
+    assert run(capsys, *words)[0] == 0
+    frame(20)[["temp", "label", "time", "pulse", "case"]].to_csv(tmp_path / "b.csv", index=False)
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert "in the order of the model, pulse, temp; the order here is temp, pulse" in err
+
+
 def test_other_channels_are_named(capsys, model, tmp_path):
     for change, told in (
         ({"columns": {"temp": "height"}}, "the data lacks temp and has height besides"),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -129,6 +128,8 @@ def test_a_classifier_that_cannot_be_saved_in_its_place_is_not_lost(capsys, sour
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 @pytest.mark.parametrize("command", ["train", "compare"])
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(source, tmp_path, command):
+    import resource
+
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(

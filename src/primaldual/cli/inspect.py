@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from primaldual.cli import options
+from primaldual.errors import ArgumentError
 
 
 def inspect(
@@ -61,9 +62,8 @@ def inspect(
     from primaldual.cli.hub import check_on_hub
     from primaldual.cli.inspect_view import inspection_lines
     from primaldual.cli.progress import RunProgress
-    from primaldual.cli.saved import is_saved_classifier, open_saved
+    from primaldual.cli.saved import is_saved_classifier
     from primaldual.cli.screen import Screen
-    from primaldual.errors import ArgumentError
     from primaldual.experiments.inspection import inspect_heads, open_subject
     from primaldual.experiments.inspection.page import numbers_of, write_inspection
     from primaldual.experiments.store import FILE_NAME
@@ -78,7 +78,7 @@ def inspect(
     with notes.status("Loading"):
         check_on_hub(model)
         if is_saved_classifier(Path(model)):
-            open_saved(Path(model))  # refuses a damaged one
+            _check_saved(Path(model), data, data_dir)
         subject = open_subject(model, data, cases, weights, data_dir)
     with RunProgress(notes, "Looking at the heads") as progress:
         found = inspect_heads(subject, chosen, not no_ablate, progress)
@@ -93,6 +93,29 @@ def inspect(
     notes.print(f"Numbers: {numbers}\nReport: {page}", soft_wrap=True)
 
 
+def _check_saved(model: Path, data: str | None, data_dir: Path | None) -> None:
+    """Refuse a damaged classifier, and series whose channels it would take for others.
+
+    Raises:
+        ArgumentError: the channels are in another order.
+        CheckpointError: the classifier is damaged.
+        DataError: the channels are others.
+    """
+    from primaldual.cli.saved import default_split, open_saved
+    from primaldual.data import load
+
+    record = open_saved(model).record
+    if data is None or record is None or record.channel_names is None:
+        return
+    part = load(data, default_split(data), data_dir)
+    own = part.channel_names
+    if own != part.with_channels(record.channel_names).channel_names:
+        raise ArgumentError(
+            f"{data}: inspect takes channels in the order of the model, {', '.join(record.channel_names)}; "
+            f"the order here is {', '.join(own or ())}"
+        )
+
+
 def layer_list(given: str | None) -> list[int | str] | None:
     """Layers out of a comma-separated option; None stays None, which means all.
 
@@ -103,8 +126,6 @@ def layer_list(given: str | None) -> list[int | str] | None:
         >>> layer_list("0, -1,encoder.*")
         [0, -1, 'encoder.*']
     """
-    from primaldual.errors import ArgumentError
-
     if given is None:
         return None
     words = [word.strip() for word in given.split(",") if word.strip()]

@@ -71,6 +71,7 @@ class GridProgress(Bars):
             TimeElapsedColumn(),
             console=console,
             expand=True,
+            disable=not console.is_terminal,
         )
         self._all = self._bars.add_task("all runs", total=runs, unit="runs  ")
         self._active: dict[Run, TaskID] = {}

@@ -27,6 +27,11 @@ def number(text: str, comma: bool = False) -> float:
         >>> number("-1.5e3"), number("1,5", comma=True), number("NA")
         (-1500.0, 1.5, nan)
     """
+    if not (comma or "_" in text):
+        try:  # quick, as most cells are numbers
+            return float(text)
+        except ValueError:
+            pass
     if text.strip().lower() in MISSING:
         return math.nan
     # float() also reads 1_000, which no other program writes as a number.

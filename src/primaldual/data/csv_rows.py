@@ -77,10 +77,10 @@ def read_lines(path: Path) -> tuple[list[Line], bool]:
     delimiter = _delimiter(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        lines = [(reader.line_num, row) for cells in reader if any(row := [cell.strip() for cell in cells])]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {one_line(error)}") from error
-    lines = [(line, row) for line, row in lines if any(row) and row != ["sep=", ""]]
+    lines = lines[1:] if lines and lines[0][1] == ["sep=", ""] else lines
     comma = delimiter == ";" and any(is_decimal_comma(cell) for _, row in lines for cell in row)
     return lines, comma
 
@@ -102,6 +102,8 @@ def named_rows(
     """
     width = len(names)
     for line, row in lines:
+        if len(row) == width:
+            continue
         if any(row[width:]) or len(row) < len(_trimmed(names)):
             hint = ""
             if len(row) > width:
@@ -110,25 +112,23 @@ def named_rows(
         row[:] = [*row[:width], *[""] * (width - len(row))]
     kept = []
     for place, name in enumerate(names):
-        column = [row[place] for _, row in lines]
-        if _NAMELESS.fullmatch(name) and not any(column):
-            continue
-        if (
-            name not in wanted
-            and _INDEX.fullmatch(name)
-            and column == [str(count) for count in range(len(lines))]
-        ):
-            continue
-        if _NAMELESS.fullmatch(name):
-            raise DataError(
-                f"{path}: column {place + 1} has values but no name; name it in the header, or remove it"
-            )
+        if name not in wanted and _INDEX.fullmatch(name):
+            column = [row[place] for _, row in lines]
+            nameless = _NAMELESS.fullmatch(name)
+            if column == [str(count) for count in range(len(lines))] or (nameless and not any(column)):
+                continue
+            if nameless:
+                raise DataError(
+                    f"{path}: column {place + 1} has values but no name; name it in the header, or remove it"
+                )
         kept.append(place)
     found = tuple(names[place] for place in kept)
     twice = [name for name in dict.fromkeys(found) if found.count(name) > 1]
     if twice:
         raise DataError(f"{path}: the header names {', '.join(twice)} twice; each column needs its own name")
-    return Rows(path, found, [(line, [row[place] for place in kept]) for line, row in lines], comma)
+    if len(kept) < width:
+        lines = [(line, [row[place] for place in kept]) for line, row in lines]
+    return Rows(path, found, lines, comma)
 
 
 def _trimmed(names: Sequence[str]) -> Sequence[str]:

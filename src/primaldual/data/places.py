@@ -16,7 +16,10 @@ def user_path(given: str | Path) -> Path:
     try:
         return Path(given).expanduser()
     except RuntimeError as error:
-        raise DataError(f"path {str(given)!r} has no home folder in the place of ~; write it out") from error
+        raise DataError(
+            f"path {str(given)!r} has no home folder in the place of ~; set HOME, or name another folder "
+            "(data-dir for downloads)"
+        ) from error
 
 
 def near(path: Path) -> str:
