@@ -19,7 +19,7 @@ from primaldual.estimators import AttentionSVR
 from tests.cli.helpers import run
 
 
-@pytest.mark.parametrize("attention", ["softmax", "linear", "bn", "sh(2)", "taylor(2)"])
+@pytest.mark.parametrize("attention", ["softmax", "linear", "bn", "sh(2)", "taylor(2)", "conv(3)+bn"])
 def test_the_numbers_agree_with_one_another(capsys, attention):
     words = ["certify", "linnerud", "-a", attention, "-C", 3, "--epsilon", 0.2, "--tolerance", 1e-8, "--json"]
     code, out, _ = run(capsys, *words)

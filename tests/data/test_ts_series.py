@@ -81,6 +81,7 @@ BAD = {
     ),
     "count": ({"body": "1:a\n", "more": "@dimensions two\n"}, "@dimensions is two; a whole number is needed"),
     "twice": ({"body": "1:a\n", "more": "@univariate false\n"}, "@univariate stands twice"),
+    "no tag": ({"body": "1:a\n", "more": "@ \n"}, "the header holds '@'"),
     "stray": ({"body": "1:a\n", "more": "1,2\n"}, "the header holds '1,2'"),
 }
 

@@ -73,7 +73,7 @@ def certify(
     AttentionSVR(spec, C=penalty, epsilon=epsilon, gamma=gamma, tolerance=tolerance).check_parameters()
     table = load_table(data, data_dir, targets=targets)
     X, Y = table.X[:cases], table.Y[:cases]
-    problem = bound_problem(spec, X.shape[1])
+    problem = bound_problem(spec, X.shape[1]).requires_grad_(False)
     _check_one_head(problem)
     (centre, scale), (mean, deviation) = standard_units(X, True), standard_units(Y, True)
     facts: dict[str, Any] = {

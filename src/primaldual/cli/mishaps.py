@@ -12,7 +12,7 @@ _KNOWN = {
         "the disk is full, or a limit on the size of files is reached; nothing half-written is left"
     ),
     r"out of memory|can't allocate memory|not enough memory|Unable to allocate": (
-        "not enough memory; try a smaller --batch-size, shorter series or fewer --jobs"
+        "not enough memory; smaller sizes, a smaller --batch-size or fewer --jobs need less"
     ),
     r"Could not determine home directory": (
         "there is no home folder for this user; set HOME, or name folders without ~"
@@ -26,7 +26,7 @@ def in_one_line(error: BaseException) -> str | None:
 
     Example:
         >>> in_one_line(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes"))
-        'not enough memory; try a smaller --batch-size, shorter series or fewer --jobs'
+        'not enough memory; smaller sizes, a smaller --batch-size or fewer --jobs need less'
     """
     if isinstance(error, PrimalDualError):
         return str(error)
@@ -34,6 +34,8 @@ def in_one_line(error: BaseException) -> str | None:
     for pattern, line in _KNOWN.items():
         if re.search(pattern, text, re.IGNORECASE):
             return line
+    if isinstance(error, OverflowError):
+        return f"a number is too large: {text}"
     if isinstance(error, sqlite3.Error):
         return f"the file of results cannot be used: {text}"
     if isinstance(error, OSError) and error.strerror:

@@ -53,7 +53,7 @@ def read_header(path: Path, lines: Lines) -> TsHeader:
     for line, text in lines:
         if not text or text.startswith(COMMENTS):
             continue
-        if not text.startswith("@"):
+        if not text.startswith("@") or text == "@":
             raise DataError(f"{path}, line {line}: the header holds {text[:40]!r}; a line @data ends it")
         tag, *values = text[1:].split()
         tag = tag.lower()
