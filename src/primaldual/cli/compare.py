@@ -54,8 +54,8 @@ def compare(
 
     Finished runs are kept: after Ctrl-C, or with more seeds, the same command does what is missing.
 
-    A .csv file has the columns case, time, label and one per channel, or a row for each case; split (train or test)
-    is optional.
+    A .csv file has the columns case, time, label and one per channel, or a row for each case;
+    split (train or test) is optional.
 
     Examples:
     $ primaldual compare JapaneseVowels

@@ -27,7 +27,8 @@ def evaluate(
 ) -> None:
     """Accuracy, balanced accuracy and confusion matrix of a saved classifier.
 
-    Cases that the classifier was trained on are counted apart: only the others tell how it does on new series.
+    Cases that the classifier was trained on are counted apart:
+    only the others tell how it does on new series.
 
     Examples:
     $ primaldual evaluate models/vowels JapaneseVowels

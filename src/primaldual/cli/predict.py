@@ -27,8 +27,8 @@ def predict(
 ) -> None:
     """Predict the class of every series, with probabilities. Labels are not needed and not used.
 
-    Cases keep the names that a .csv file gives them; those of other files are counted from 0. Channels are
-    matched by name where the model and the file have names.
+    Cases keep the names that a .csv file gives them, and are counted from 0 otherwise.
+    Channels are matched by name where the model and the file have names.
 
     Examples:
     $ primaldual predict models/vowels JapaneseVowels --out predictions.csv

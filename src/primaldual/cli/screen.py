@@ -93,6 +93,6 @@ def _in_other_characters(error: UnicodeError) -> tuple[str, int]:
 
 
 def _in_ascii(character: str) -> str:
-    if "\u2500" <= character <= "\u28ff":  # lines, bars and spinners
+    if character not in _PLAIN and "\u2500" <= character <= "\u28ff":  # lines, bars and spinners
         return "-"
     return _PLAIN.get(character, character.encode("ascii", "backslashreplace").decode())

@@ -49,14 +49,14 @@ def train(
 ) -> None:
     """Train one classifier on the train part of a data set and save it.
 
-    A file that is not split gives 30 % of every class to its test part, the same cases every time;
-    primaldual evaluate with --split test reads them.
+    A file that is not split gives 30 % of every class to its test part,
+    the same cases every time; primaldual evaluate with --split test reads them.
 
     Examples:
     $ primaldual train JapaneseVowels --attention bn+sh --out models/vowels
     $ primaldual train my_series.csv --out models/mine --epochs 50 --heads 8
     $ primaldual train monday.csv --test tuesday.csv --out models/mine
-    $ primaldual train visits.csv --case patient --time day --label illness --channels pulse,temp --out models/mine
+    $ primaldual train visits.csv --case patient --time day --label illness --out models/mine
     """
     from primaldual.cli.progress import GridProgress
     from primaldual.cli.saving import check_model_folder

@@ -65,7 +65,9 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Short hash of every value, label and channel name: two data sets share it only if they are the same."""
-        digest = hashlib.sha256("".join(self.case_fingerprints()).encode())
+        digest = hashlib.sha256()
+        for series in self.X:
+            digest.update(_bytes(series))
         if self.y is not None:
             digest.update("\x1f".join(self.y.tolist()).encode())
         if self.channel_names is not None:
@@ -74,12 +76,7 @@ class Dataset:
 
     def case_fingerprints(self) -> list[str]:
         """Short hash of the values of every case."""
-        return [
-            hashlib.sha256(repr(series.shape).encode() + np.ascontiguousarray(series).tobytes()).hexdigest()[
-                :16
-            ]
-            for series in self.X
-        ]
+        return [hashlib.sha256(_bytes(series)).hexdigest()[:16] for series in self.X]
 
     def take(self, indices: Sequence[int]) -> Dataset:
         """The cases at ``indices``, in that order."""
@@ -189,6 +186,10 @@ def build(
     equal = len({series.shape[1] for series in cases}) == 1
     found = np.stack(cases) if equal else list(cases)
     return Dataset(name, found, texts, description, channel_names, case_names)
+
+
+def _bytes(series: Series) -> bytes:
+    return repr(series.shape).encode() + np.ascontiguousarray(series).tobytes()
 
 
 def _texts(name: str, labels: Sequence[object], classes: Sequence[str]) -> Labels:
