@@ -81,3 +81,4 @@ def test_strings_everywhere_are_plain():
     assert "[/x] :smile: 'quoted' 12" in screen.file.getvalue()
     assert "[y]" in screen.file.getvalue()
     assert visible("tab\there\nü\u202e") == "tab\there\nü\\u202e"
+    assert visible("a\xa0b\u3000🙂") == "a\xa0b\u3000🙂"

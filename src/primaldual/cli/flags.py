@@ -23,7 +23,7 @@ def with_flags(message: str, flags: Mapping[str, str]) -> str:
     """The message with flags for arguments.
 
     Names of several words are replaced wherever they stand, single words only where they begin the message:
-    elsewhere they are words of the sentence.
+    elsewhere they are words of the sentence, and before a colon the name of the data.
 
     Example:
         >>> with_flags("num_heads must divide embed_dim", {"num_heads": "--heads", "embed_dim": "--embed-dim"})
@@ -37,4 +37,4 @@ def with_flags(message: str, flags: Mapping[str, str]) -> str:
         anywhere = match.start() == 0 or "_" in name
         return flags.get(name, name) if anywhere else name
 
-    return re.sub(r"(?<![\w\-/.'\"])[A-Za-z][\w\-]*(?![\w/.'\"(])", flag, message)
+    return re.sub(r"(?<![\w\-/.'\"])[A-Za-z][\w\-]*(?![\w/.'\"(:])", flag, message)

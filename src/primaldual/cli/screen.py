@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ _PLAIN = {
     "µ": "u", "κ": "kappa", "φ": "phi", "Φ": "Phi", "Σ": "sum", "‖": "||", "•": "*",
 }  # fmt: skip
 """What terminals that lack a character show instead."""
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that control a terminal, or the direction of the text after them; tabs and ends of lines do no harm."""
 
 
 class Screen(Console):
@@ -61,12 +65,7 @@ def visible(text: str) -> str:
         >>> print(visible("a\x1b[31m\r"))
         a\x1b[31m\r
     """
-    return "".join(
-        character
-        if character.isprintable() or character in "\n\t"
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    return _CONTROLS.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
 @contextmanager
