@@ -132,5 +132,5 @@ def _check_one_head(problem: PrimalProblem) -> None:
         raise ArgumentError(
             f"attention {spec!r} chooses by the number of heads; with the single head of a regression it is "
             f"{alone.spec()!r}. State what is meant, such as {alone.spec()!r}"
-            + (" or 'sh(2)'" if "sh(1)" in alone.spec() else "")
+            + (f" or {alone.spec().replace('sh(1)', 'sh(2)')!r}" if "sh(1)" in alone.spec() else "")
         )

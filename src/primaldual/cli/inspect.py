@@ -60,10 +60,15 @@ def inspect(
     $ primaldual inspect models/vowels JapaneseVowels --no-ablate --json
     """
     from primaldual.cli.hub import check_on_hub
+    from primaldual.cli.screen import Screen
+
+    notes = Screen(stderr=True)
+    with notes.status("Looking for the model"):
+        check_on_hub(model)  # before anything that takes long to import
+
     from primaldual.cli.inspect_view import inspection_lines
     from primaldual.cli.progress import RunProgress
     from primaldual.cli.saved import is_saved_classifier
-    from primaldual.cli.screen import Screen
     from primaldual.experiments.inspection import inspect_heads, open_subject
     from primaldual.experiments.inspection.page import numbers_of, write_inspection
     from primaldual.experiments.store import FILE_NAME
@@ -74,9 +79,7 @@ def inspect(
     if (out / FILE_NAME).exists():
         raise ArgumentError(f"out {out} holds a comparison and its report; give another folder")
     command = shlex.join(["primaldual", *sys.argv[1:]])
-    notes = Screen(stderr=True)
     with notes.status("Loading"):
-        check_on_hub(model)
         if is_saved_classifier(Path(model)):
             _check_saved(Path(model), data, data_dir)
         subject = open_subject(model, data, cases, weights, data_dir)
