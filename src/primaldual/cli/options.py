@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _MODEL = "Model and training (default: as AttentionClassifier)"
 _COLUMNS = "Columns of a .csv file"
+_LONG_NUMBER = re.compile(r"(?<![\d.])\d{10,}")
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that train or compare wrote.")]
 
@@ -149,6 +151,10 @@ def problem(spec: str) -> PrimalProblem:
     """
     from primaldual.primal.presets import PARTS, preset, split_parts
 
+    if _LONG_NUMBER.search(spec):
+        raise SpecError(
+            f"spec {spec[:60]!r} holds a number of ten digits or more; no attention is that large"
+        )
     try:
         return preset(spec)
     except SpecError as error:
