@@ -98,6 +98,7 @@ def test_settings_that_make_no_sense_together_are_one_line(capsys, model, tmp_pa
         ("targets", "values", "u"),
         ("targets", "values", ["up"]),
         ("preparation", "length", -1),
+        ("preparation", "length", 0),
         ("preparation", "mean", [None, 0]),
         ("model", "length", 3),
     ):

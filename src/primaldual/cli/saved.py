@@ -77,8 +77,10 @@ def open_saved(model: Path) -> Saved:
     classifier: Any = AttentionClassifier.load(folder)
     try:
         # Settings may be readable and still make no sense together.
-        found = classifier.predict_proba(np.zeros((1, classifier.model_.channels, 2)))
+        flat = np.zeros((1, classifier.model_.channels, 2))
+        found = classifier.predict_proba(flat)
         fits = found.shape == (1, len(classifier.classes_)) and np.isfinite(found).all()
+        fits = fits and classifier.prepare(flat)[0].numel() > 0
     except Exception:  # of many kinds, by what is damaged
         fits = False
     if not fits:
