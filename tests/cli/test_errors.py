@@ -55,6 +55,7 @@ BAD = {
     ),
     "huge spec": (["certify", "-a", "random(1e999)"], "too large"),
     "huge grid": (["explain", f"sh(grid=2x{'9' * 400})"], "no attention is that large"),
+    "no number": (["explain", "random(NaN)"], "holds NaN; numbers must be finite"),
     "huge order": (["explain", "taylor(99999999999)"], "no attention is that large"),
     "huge kernel": (["certify", "-a", f"conv({'9' * 400})"], "no attention is that large"),
     "huge sizes": (["explain", "softmax", "--head-dim", "9" * 400], "--head-dim"),

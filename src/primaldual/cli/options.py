@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MODEL = "Model and training (default: as AttentionClassifier)"
 _COLUMNS = "Columns of a .csv file"
 _LONG_NUMBER = re.compile(r"(?<![\d.])\d{10,}")
+_NO_NUMBER = re.compile(r"(?<!\w)(?:nan|inf|infinity)(?!\w)", re.IGNORECASE)
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that train or compare wrote.")]
 
@@ -155,6 +156,8 @@ def problem(spec: str) -> PrimalProblem:
         raise SpecError(
             f"spec {spec[:60]!r} holds a number of ten digits or more; no attention is that large"
         )
+    if found := _NO_NUMBER.search(spec):
+        raise SpecError(f"spec {spec[:60]!r} holds {found.group()}; numbers must be finite")
     try:
         return preset(spec)
     except SpecError as error:
