@@ -1,5 +1,8 @@
 """Errors of the library: one base class, each kind also the built-in that callers expect."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class PrimalDualError(Exception):
     """Base of every error that primaldual raises on purpose."""
@@ -43,3 +46,15 @@ class ConvergenceError(PrimalDualError, RuntimeError):
 
 class SlowAttentionWarning(UserWarning):
     """An attention takes far more work than softmax attention on the same tensors; the message says why."""
+
+
+def did_you_mean(given: str, accepted: Iterable[str]) -> str:
+    """A hint to end an error message with: the accepted words closest to a given one, "" if none is.
+
+    Example:
+        >>> did_you_mean("softmx", ["softmax", "linear"]), did_you_mean("x", ["softmax"])
+        ('; did you mean softmax?', '')
+    """
+    by_case = {word.lower(): word for word in accepted}
+    close = difflib.get_close_matches(given.lower(), by_case, n=2, cutoff=0.65)
+    return f"; did you mean {' or '.join(by_case[word] for word in close)}?" if close else ""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from primaldual.data import load_table
@@ -32,6 +33,39 @@ def test_csv_with_and_without_names(tmp_path):
     assert (named.name, named.features, named.targets) == ("named", ("a", "b", "y"), ("z",))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x,y,z\n0.5,1.5,2.5\n-3.5,4.5,5e3\n",
+        "x,y,z,\n0.5,1.5,2.5,\n-3.5,4.5,5e3,\n",
+        ",x,y,z\n0,0.5,1.5,2.5\n1,-3.5,4.5,5e3\n",
+        "Unnamed: 0,x,y,z\n0,0.5,1.5,2.5\n1,-3.5,4.5,5e3\n",
+        "x;y;z\n0,5;1,5;2,5\n-3,5;4,5;5e3\n",
+        "sep=;\nx;y;z\n0.5;1.5;2.5\n-3.5;4.5;5e3\n",
+        "x\ty\tz\n0.5\t1.5\t2.5\n\n-3.5\t4.5\t5000\n\t\t\n",
+        "\ufeffx|y|z\r\n0.5|1.5|2.5\r\n-3.5|4.5|5e3\r\n",
+    ],
+)
+def test_every_program_writes_the_same_table(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8", newline="")
+    table = load_table(tmp_path / "t.csv")
+    assert table.X.tolist() == [[0.5, 1.5], [-3.5, 4.5]]
+    assert table.Y.tolist() == [[2.5], [5000]]
+    assert (table.features, table.targets) == (("x", "y"), ("z",))
+
+
+def test_the_index_of_a_table_without_names_is_left_out(tmp_path):
+    pd.DataFrame(np.array([[0.5, 1.5], [2.5, 3.5]])).to_csv(tmp_path / "t.csv")
+    table = load_table(tmp_path / "t.csv")
+    assert table.X.tolist() == [[0.5], [2.5]]
+    assert table.targets == ("1",)
+
+
+def test_targets_count_columns_of_a_file_only(tmp_path):
+    with pytest.raises(ArgumentError, match=r"linnerud has its own: Weight, Waist, Pulse"):
+        load_table("linnerud", targets=2)
+
+
 def write_series(folder, name, *lines, label="@targetlabel true"):
     (folder / name).mkdir()
     header = f"@problemname {name}\n@timestamps false\n@missing false\n@univariate true\n@equallength false\n"
@@ -50,7 +84,7 @@ def test_series_of_a_folder_are_flattened_and_must_be_equal(tmp_path):
     with pytest.raises(DataError, match="no regression target"):
         load_table("Classes", tmp_path)
     write_series(tmp_path, "Broken", "1,2:x")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="a target is 'x'"):
         load_table("Broken", tmp_path)
 
 
@@ -65,6 +99,9 @@ def test_series_of_a_folder_are_flattened_and_must_be_equal(tmp_path):
         ("1,2\n3\n", "line 2: 1 cells"),
         ("1\n2\n", "has 1 column; 1 of them"),
         ("a,1\n1,2\n", "line 1: column 1 is 'a'"),
+        ("0,1,2\n0.5,1.5,2.5\n", "line 1: 0,1,2 may be names of columns or numbers"),
+        ("x,y\n1,5,2\n", "line 2: 3 cells; the header has 2 columns; decimal commas need"),
+        ('x,y\n"1,5",2\n', "line 2: x is '1,5'; a number is needed; is a decimal comma meant"),
     ],
 )
 def test_bad_csv_files_name_the_line(tmp_path, text, message):

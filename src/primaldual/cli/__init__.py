@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from primaldual.errors import PrimalDualError
-
 if TYPE_CHECKING:
     from typer import Typer
 
@@ -15,6 +13,8 @@ __all__ = ["main", "run"]
 
 INTERRUPTED = 130
 REFUSED = 2
+LONGEST = 1000
+"""Characters of an error message, which may repeat what was given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,28 +31,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(app: Typer, program: str, arguments: Sequence[str]) -> None:
     """Run a typer application; bad input ends with one line on stderr and exit code 2.
 
+    So do a full disk and too little memory. Text is written whatever the terminal's encoding lacks.
+
     Args:
         app: the commands.
         program: the program's name in its help.
         arguments: the words after that name.
     """
-    try:
-        code = app(args=list(arguments), prog_name=program, standalone_mode=False)
-    except PrimalDualError as error:
-        _refuse(str(error))
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except Exception as error:
-        # Usage errors are click's or typer's own, by version; both know how to say what was wrong.
-        if not hasattr(error, "format_message"):
-            raise
-        _refuse(error.format_message())
-    if code == INTERRUPTED:
-        print("Stopped.", file=sys.stderr)
-    if code:
-        sys.exit(code)
+    from primaldual.cli.mishaps import in_one_line
+    from primaldual.cli.screen import any_encoding
+
+    with any_encoding():
+        try:
+            code = app(args=list(arguments), prog_name=program, standalone_mode=False)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except Exception as error:
+            # Usage errors are click's or typer's own, by version; both know how to say what was wrong.
+            message = error.format_message() if hasattr(error, "format_message") else in_one_line(error)
+            if message is None:
+                raise
+            _refuse(app, arguments, message)
+        if code == INTERRUPTED:
+            print("Stopped.", file=sys.stderr)
+        if code:
+            sys.exit(code)
 
 
-def _refuse(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+def _refuse(app: Typer, arguments: Sequence[str], message: str) -> NoReturn:
+    from typer.main import get_command
+
+    from primaldual.cli.flags import flags_of, with_flags
+    from primaldual.cli.screen import visible
+
+    command = get_command(app)
+    commands = getattr(command, "commands", {})
+    named = next((commands[word] for word in arguments if word in commands), command)
+    text = visible(with_flags(" ".join(message.split()), flags_of(named)))
+    print(f"error: {text if len(text) <= LONGEST else text[:LONGEST] + '…'}", file=sys.stderr)
     sys.exit(REFUSED)

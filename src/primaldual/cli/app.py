@@ -9,9 +9,11 @@ import typer
 from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
 from primaldual.cli.describe import equation, presets
+from primaldual.cli.evaluate import evaluate
 from primaldual.cli.explain import explain
 from primaldual.cli.inspect import inspect
-from primaldual.cli.models import evaluate, predict, train
+from primaldual.cli.predict import predict
+from primaldual.cli.train import train
 
 app = typer.Typer(
     add_completion=False,

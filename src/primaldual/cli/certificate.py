@@ -128,9 +128,9 @@ def certified(
     outputs = (
         Output(
             name,
-            float(found.primal_objective[place]),
-            float(found.dual_objective[place]),
-            float(found.relative_gap[place]),
+            float(found.primal_objective[place]) + 0.0,  # -0.0 + 0.0 is 0.0
+            float(found.dual_objective[place]) + 0.0,
+            float(found.relative_gap[place]) + 0.0,
             float((beta[:, place] != 0).double().mean()),
             float((beta[:, place].abs() >= box * (1 - 1e-12)).double().mean()),
             float(difference[place]),

@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 
 from primaldual.cli.certificate import Certified, Output
 from primaldual.cli.peer import Peer
+from primaldual.cli.screen import words
 
 
 def certificate_table(certified: Certified, width: int) -> Table:
@@ -30,12 +30,12 @@ def certificate_table(certified: Certified, width: int) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("standardised units")
     for output in shown:
-        table.add_column(Text(output.name), justify="right", no_wrap=True)
+        table.add_column(output.name, justify="right", no_wrap=True)
     for heading, write in _ROWS.items():
         table.add_row(heading, *(write(output) for output in shown))
     if certified.no_peer is None:
         table.add_section()
-        table.add_row("[bold]against scikit-learn's SVR[/]")
+        table.add_row(words(("against scikit-learn's SVR", "bold")))
         for heading, write_peer in _PEER.items():
             table.add_row(heading, *(_of_peer(output, write_peer) for output in shown))
     return table

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from primaldual.cli import options
+from primaldual.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from primaldual.primal.problem import PrimalProblem
 
 
 def certify(
@@ -33,7 +38,10 @@ def certify(
         bool, typer.Option("--no-intercept", help="Fit no intercept; attention layers have none.")
     ] = False,
     tolerance: Annotated[float, typer.Option(help="Largest relative duality gap.")] = 1e-6,
-    targets: Annotated[int, typer.Option(min=1, help="Last columns of a .csv file that are targets.")] = 1,
+    targets: Annotated[
+        int | None,
+        typer.Option(min=1, help="Last columns of a .csv file that are targets.", show_default="1"),
+    ] = None,
     cases: Annotated[
         int | None, typer.Option(min=1, help="The first cases only.", show_default=False)
     ] = None,
@@ -53,19 +61,20 @@ def certify(
     $ primaldual certify my_table.csv --targets 2 --no-intercept --json
     """
     import torch
-    from rich.console import Console
-    from rich.markup import escape
 
     from primaldual.cli.certificate import certified
     from primaldual.cli.certificate_view import certificate_json, certificate_table, times
+    from primaldual.cli.screen import Screen, words
     from primaldual.data import load_table
     from primaldual.estimators import AttentionSVR
     from primaldual.estimators.attention_svr import bound_problem, standard_units
 
-    AttentionSVR(attention, C=penalty, epsilon=epsilon, gamma=gamma, tolerance=tolerance).check_parameters()
+    spec = options.one_spec(attention)
+    AttentionSVR(spec, C=penalty, epsilon=epsilon, gamma=gamma, tolerance=tolerance).check_parameters()
     table = load_table(data, data_dir, targets=targets)
     X, Y = table.X[:cases], table.Y[:cases]
-    problem = bound_problem(attention, X.shape[1])
+    problem = bound_problem(spec, X.shape[1]).requires_grad_(False)
+    _check_one_head(problem)
     (centre, scale), (mean, deviation) = standard_units(X, True), standard_units(Y, True)
     facts: dict[str, Any] = {
         "data": table.name,
@@ -78,7 +87,7 @@ def certify(
         "intercept": not no_intercept,
         "tolerance": tolerance,
     }
-    notes = Console(stderr=True)
+    notes = Screen(stderr=True)
     with notes.status("Loading") as status:
         found = certified(
             problem,
@@ -89,24 +98,39 @@ def certify(
             epsilon,
             not no_intercept,
             tolerance,
-            lambda words: status.update(escape(words)),
+            lambda step: status.update(words(step)),
         )
     if as_json:
         print(certificate_json(found, facts))
     else:
-        screen = Console(highlight=False)
+        screen = Screen()
         pooled = "" if found.pairs == len(X) else f" pooled to {found.pairs} pairs"
         outputs = f"{len(table.targets)} output{'s'[: len(table.targets) != 1]}"
         screen.print(
-            f"[bold]{escape(table.name)}[/]: N = {len(X)} cases{pooled}, D = {X.shape[1]} features, {outputs}\n"
+            words((table.name, "bold")),
+            f": N = {len(X)} cases{pooled}, D = {X.shape[1]} features, {outputs}\n"
             f"{problem.spec()}, gamma {gamma:g}, epsilon {epsilon:g}, {'no ' if no_intercept else ''}intercept\n"
-            f"C = {penalty:g} in units of the kernel = {found.box:.4g}"
+            f"C = {penalty:g} in units of the kernel = {found.box:.4g}",
+            sep="",
         )
         screen.print(certificate_table(found, screen.width))
         screen.print(times(found))
     if not found.converged:
-        notes.print(
-            f"The solver stopped above the tolerance {tolerance:g}; the gap says how good this is.",
-            highlight=False,
-        )
+        notes.print(f"The solver stopped above the tolerance {tolerance:g}; the gap says how good this is.")
         sys.exit(1)
+
+
+def _check_one_head(problem: PrimalProblem) -> None:
+    """Refuse an attention that lays out its heads by their number, which is one: it would be another one here.
+
+    Raises:
+        ArgumentError: what it would be, by its own spec.
+    """
+    spec, alone = problem.spec(), copy.deepcopy(problem)
+    alone.keep_heads([0], 1)
+    if alone.spec() != spec:
+        raise ArgumentError(
+            f"attention {spec!r} chooses by the number of heads; with the single head of a regression it is "
+            f"{alone.spec()!r}. State what is meant, such as {alone.spec()!r}"
+            + (f" or {alone.spec().replace('sh(1)', 'sh(2)')!r}" if "sh(1)" in alone.spec() else "")
+        )

@@ -13,7 +13,9 @@ import typer
 from primaldual.cli import options
 
 if TYPE_CHECKING:
+    from primaldual.cli.screen import Screen
     from primaldual.experiments import Comparison
+    from primaldual.experiments.grid import Event
 
 _DEFAULT = "softmax,bn,sh,bn+sh"
 
@@ -34,6 +36,10 @@ def compare(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier runs in the output folder.")] = False,
     data_dir: options.DataDir = None,
     as_json: options.AsJson = False,
+    case: options.CaseColumn = None,
+    time: options.TimeColumn = None,
+    label: options.LabelColumn = None,
+    channels: options.Channels = None,
     epochs: options.Epochs = None,
     heads: options.Heads = None,
     layers: options.Layers = None,
@@ -48,7 +54,8 @@ def compare(
 
     Finished runs are kept: after Ctrl-C, or with more seeds, the same command does what is missing.
 
-    A long .csv file has the columns case, time, label and one per channel; split (train or test) is optional.
+    A .csv file has the columns case, time, label and one per channel, or a row for each case;
+    split (train or test) is optional.
 
     Examples:
     $ primaldual compare JapaneseVowels
@@ -56,10 +63,10 @@ def compare(
     $ primaldual compare Handwriting --data-dir data/uea --out runs/handwriting
     $ primaldual compare my_series.csv --epochs 30 --json > results.json
     """
-    from rich.console import Console
-
+    from primaldual.cli.file_settings import FileSettings
+    from primaldual.cli.screen import Screen, words
     from primaldual.cli.tables import comparison_json, comparison_table
-    from primaldual.experiments import Settings, open_comparison
+    from primaldual.experiments import open_comparison
     from primaldual.experiments.report import write_report
 
     given = options.classifier_options(
@@ -74,21 +81,22 @@ def compare(
         patience=patience,
     )
     folder = out or Path("runs") / Path(data).stem
-    settings = Settings(
+    settings = FileSettings(
         data,
         options.canonical_specs(attentions),
         tuple(range(seeds)),
         given,
         None if data_dir is None else str(data_dir),
+        options.reading(data, case, time, label, channels),
     )
-    notes = Console(stderr=True)
+    notes = Screen(stderr=True)
     command = _command()
     comparison = open_comparison(settings, folder, fresh)
-    notes.print(f"[bold]{comparison.train.name}[/]: train {comparison.train.summary}", highlight=False)
+    notes.print(words((comparison.train.name, "bold"), f": train {comparison.train.summary}"))
     try:
         _run(comparison, jobs or _cores(), notes)
         with notes.status("Measuring the trained models") as status:
-            summaries = comparison.summaries(lambda step: status.update(f"Measuring {step}"))
+            summaries = comparison.summaries(lambda step: status.update(words(f"Measuring {step}")))
         report = write_report(comparison, summaries, command)
     except KeyboardInterrupt:
         _say_how_to_go_on(comparison, command)
@@ -96,35 +104,43 @@ def compare(
     if as_json:
         print(comparison_json(comparison, summaries, report))
     else:
-        screen = Console()
+        screen = Screen()
         screen.print(comparison_table(settings, summaries, screen.width))
-    notes.print(f"Report: {report}", highlight=False, soft_wrap=True)
+    notes.print(f"Report: {report}", soft_wrap=True)
 
 
-def _run(comparison: Comparison, jobs: int, notes: object) -> None:
-    from rich.console import Console
-
+def _run(comparison: Comparison, jobs: int, notes: Screen) -> None:
     from primaldual.cli.progress import GridProgress
+    from primaldual.cli.training_record import TrainingRecord
+    from primaldual.experiments.results import Result
 
-    assert isinstance(notes, Console)
+    record = TrainingRecord.of(comparison.train)
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Result):
+            record.write(comparison.store.folder / "models" / event.run.folder)
+        progress(event)
+
     missing, total = len(comparison.missing), len(comparison.settings.runs)
     if missing < total:
-        notes.print(f"{total - missing} of {total} runs are finished already.", highlight=False)
+        notes.print(f"{total - missing} of {total} runs are finished already.")
     if missing:
         with GridProgress(notes, missing, comparison.epochs) as progress:
-            comparison.execute(jobs, progress)
+            comparison.execute(jobs, hear)
 
 
 def _say_how_to_go_on(comparison: Comparison, command: str) -> None:
+    from primaldual.cli.screen import Screen
+
     done = comparison.finished
-    print(
+    Screen(stderr=True).print(
         f"\nStopped. {len(done)} of {len(comparison.settings.runs)} runs are finished and kept in "
         f"{comparison.store.path}"
         + "".join(
             f"\n  {run.attention}, seed {run.seed}: accuracy {r.accuracy:.3f}" for run, r in done.items()
         )
         + f"\nGo on with:\n  {command}",
-        file=sys.stderr,
+        soft_wrap=True,
     )
 
 

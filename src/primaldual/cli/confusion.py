@@ -10,6 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from primaldual.cli.screen import words
+
 SHOWN_MISTAKES = 12
 
 
@@ -41,7 +43,7 @@ def _matrix(labels: list[str], counts: NDArray[Any]) -> Group:
         table.add_column(label, justify="right")
     for place, label in enumerate(labels):
         cells = [
-            f"[bold]{count}[/]" if column == place else str(count) if count else "[dim]·[/]"
+            words((str(count), "bold")) if column == place else str(count) if count else words(("·", "dim"))
             for column, count in enumerate(counts[place].tolist())
         ]
         table.add_row(label, *cells)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from primaldual.cli import options
+
 ORDER = ("feature_map", "normalizer", "transform", "subset")
 
 
@@ -19,9 +21,7 @@ def equation(
     $ primaldual equation softmax
     $ primaldual equation "bn(beta=0.8)+sh(1,1,2,4)" --latex
     """
-    from primaldual.primal.presets import preset
-
-    print(preset(spec).equation("latex" if latex else "text"))
+    print(options.problem(spec).equation("latex" if latex else "text"))
 
 
 def presets() -> None:
@@ -32,22 +32,19 @@ def presets() -> None:
     """
     from itertools import groupby
 
-    from rich.console import Console
-    from rich.markup import escape
     from rich.padding import Padding
 
+    from primaldual.cli.screen import Screen, words
     from primaldual.primal.presets import PARTS, cost, signature, summary
 
-    console = Console(highlight=False)
+    console = Screen()
     console.print("Parts of a spec, joined by +")
-    words = sorted(PARTS, key=lambda word: ORDER.index(PARTS[word].choice))
-    for choice, alike in groupby(words, key=lambda word: PARTS[word].choice):
-        console.print(f"\n[bold]{choice.replace('_', ' ')}[/]")
+    ordered = sorted(PARTS, key=lambda word: ORDER.index(PARTS[word].choice))
+    for choice, alike in groupby(ordered, key=lambda word: PARTS[word].choice):
+        console.print(words("\n", (choice.replace("_", " "), "bold")))
         for word in alike:
-            console.print(Padding(f"[cyan]{escape(signature(word))}[/]", (0, 0, 0, 2)))
-            price = f"\n[dim]cost: {escape(cost(word))}[/]" if cost(word) else ""
-            console.print(Padding(escape(summary(word)) + price, (0, 0, 0, 6)))
+            console.print(Padding(words((signature(word), "cyan")), (0, 0, 0, 2)))
+            price = f"\ncost: {cost(word)}" if cost(word) else ""
+            console.print(Padding(words(summary(word), (price, "dim")), (0, 0, 0, 6)))
     console.print()
-    console.print(
-        'For example: softmax, bn, sh, bn+sh, "bn(beta=0.8)+sh(1,1,2,4)", linear+window(8)', highlight=False
-    )
+    console.print('For example: softmax, bn, sh, bn+sh, "bn(beta=0.8)+sh(1,1,2,4)", linear+window(8)')

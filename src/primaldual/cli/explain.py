@@ -39,16 +39,22 @@ class Device(StrEnum):
 
 
 _SIZES = "Sizes"
+_MOST = 10**12
 
 
 def explain(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help='An attention, such as "bn(beta=0.8)+sh".')],
     length: Annotated[
-        int, typer.Option("--length", "-n", min=1, help="Queries and keys.", rich_help_panel=_SIZES)
+        int,
+        typer.Option("--length", "-n", min=1, max=_MOST, help="Queries and keys.", rich_help_panel=_SIZES),
     ] = 1024,
-    heads: Annotated[int, typer.Option(min=1, help="Attention heads.", rich_help_panel=_SIZES)] = 8,
-    head_dim: Annotated[int, typer.Option(min=1, help="Width of a head.", rich_help_panel=_SIZES)] = 64,
-    batch: Annotated[int, typer.Option(min=1, help="Sequences.", rich_help_panel=_SIZES)] = 1,
+    heads: Annotated[
+        int, typer.Option(min=1, max=_MOST, help="Attention heads.", rich_help_panel=_SIZES)
+    ] = 8,
+    head_dim: Annotated[
+        int, typer.Option(min=1, max=_MOST, help="Width of a head.", rich_help_panel=_SIZES)
+    ] = 64,
+    batch: Annotated[int, typer.Option(min=1, max=_MOST, help="Sequences.", rich_help_panel=_SIZES)] = 1,
     causal: Annotated[bool, typer.Option("--causal", help="Queries attend no later key.")] = False,
     mask: Annotated[
         Mask,
@@ -69,12 +75,11 @@ def explain(
     $ primaldual explain softmax --mask pairs --json
     """
     import torch
-    from rich.console import Console
 
     from primaldual.cli.explain_view import explanation_json, explanation_view
-    from primaldual.primal.presets import preset
+    from primaldual.cli.screen import Screen
 
-    problem = preset(spec)
+    problem = options.problem(spec)
     shape = (batch, heads, length, head_dim)
     facts = {
         "batch": batch,
@@ -101,8 +106,8 @@ def explain(
     if as_json:
         print(explanation_json(found, facts))
         return
-    screen = Console(highlight=False)
-    for part in explanation_view(found, facts):
+    screen = Screen()
+    for part in [*explanation_view(found, facts)]:  # all or nothing
         screen.print(part)
 
 

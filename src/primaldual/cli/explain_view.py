@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 
+from primaldual.cli.screen import words
 from primaldual.primal.forms.explanation import Explanation, Served, listed, shown
 
 MASKS = {"none": "no mask", "padding": "padding mask", "pairs": "mask by query"}
@@ -19,19 +19,19 @@ MASKS = {"none": "no mask", "padding": "padding mask", "pairs": "mask by query"}
 def explanation_view(found: Explanation, facts: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The attention and its sizes, a row for each set of heads, and the reasons against other forms."""
     several = "s" * (facts["batch"] > 1)
-    yield (
-        f"[bold]{escape(found.spec)}[/]\n{facts['batch']} sequence{several}, {facts['heads']} heads of "
+    yield words(
+        (found.spec, "bold"),
+        f"\n{facts['batch']} sequence{several}, {facts['heads']} heads of "
         f"{facts['head_dim']}, length {facts['length']}, {'causal, ' * facts['causal']}{MASKS[facts['mask']]}, "
-        f"{facts['dtype']} on {facts['device']}"
+        f"{facts['dtype']} on {facts['device']}",
     )
     yield _table(found)
     for caution in dict.fromkeys(part.caution for part in found.served):
         if caution:
-            yield f"[yellow]slow[/]  {escape(caution)}\n"
+            yield words(("slow", "yellow"), f"  {caution}\n")
     yield from _reasons(found.served)
-    yield (
-        "\n[dim]Forward pass; 2 operations for a multiply-add; memory beyond queries, keys,\nvalues and output.[/]"
-    )
+    note = "\nForward pass; 2 operations for a multiply-add; memory beyond queries, keys,\nvalues and output."
+    yield words((note, "dim"))
 
 
 def _table(found: Explanation) -> Table:
@@ -71,7 +71,7 @@ def _reasons(served: list[Served]) -> Iterator[RenderableType]:
         reasons.add_column(style="bold", no_wrap=True)
         reasons.add_column(overflow="fold")
         for name, reason in refusals:
-            reasons.add_row(f"  {name}", escape(reason))
+            reasons.add_row(f"  {name}", reason)
         yield reasons
 
 

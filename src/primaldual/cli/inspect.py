@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from primaldual.cli import options
+from primaldual.errors import ArgumentError
 
 
 def inspect(
@@ -58,11 +59,16 @@ def inspect(
     $ primaldual inspect timm:vit_small_patch16_224 photos --weights vit.safetensors
     $ primaldual inspect models/vowels JapaneseVowels --no-ablate --json
     """
-    from rich.console import Console
+    from primaldual.cli.hub import check_on_hub
+    from primaldual.cli.screen import Screen
+
+    notes = Screen(stderr=True)
+    with notes.status("Looking for the model"):
+        check_on_hub(model)  # before anything that takes long to import
 
     from primaldual.cli.inspect_view import inspection_lines
     from primaldual.cli.progress import RunProgress
-    from primaldual.errors import ArgumentError
+    from primaldual.cli.saved import is_saved_classifier
     from primaldual.experiments.inspection import inspect_heads, open_subject
     from primaldual.experiments.inspection.page import numbers_of, write_inspection
     from primaldual.experiments.store import FILE_NAME
@@ -73,8 +79,9 @@ def inspect(
     if (out / FILE_NAME).exists():
         raise ArgumentError(f"out {out} holds a comparison and its report; give another folder")
     command = shlex.join(["primaldual", *sys.argv[1:]])
-    notes = Console(stderr=True, highlight=False)
     with notes.status("Loading"):
+        if is_saved_classifier(Path(model)):
+            _check_saved(Path(model), data, data_dir)
         subject = open_subject(model, data, cases, weights, data_dir)
     with RunProgress(notes, "Looking at the heads") as progress:
         found = inspect_heads(subject, chosen, not no_ablate, progress)
@@ -83,10 +90,33 @@ def inspect(
     if as_json:
         print(json.dumps({**numbers_of(found, command), "report": str(page)}, indent=2))
     else:
-        screen = Console(highlight=False)
+        screen = Screen()
         for line, style in inspection_lines(found, screen.width):
-            screen.print(line, style=style, markup=False, soft_wrap=True)
-    notes.print(f"Numbers: {numbers}\nReport: {page}", markup=False, soft_wrap=True)
+            screen.print(line, style=style, soft_wrap=True)
+    notes.print(f"Numbers: {numbers}\nReport: {page}", soft_wrap=True)
+
+
+def _check_saved(model: Path, data: str | None, data_dir: Path | None) -> None:
+    """Refuse a damaged classifier, and series whose channels it would take for others.
+
+    Raises:
+        ArgumentError: the channels are in another order.
+        CheckpointError: the classifier is damaged.
+        DataError: the channels are others.
+    """
+    from primaldual.cli.saved import default_split, open_saved
+    from primaldual.data import load
+
+    record = open_saved(model).record
+    if data is None or record is None or record.channel_names is None:
+        return
+    part = load(data, default_split(data), data_dir)
+    own = part.channel_names
+    if own != part.with_channels(record.channel_names).channel_names:
+        raise ArgumentError(
+            f"{data}: inspect takes channels in the order of the model, {', '.join(record.channel_names)}; "
+            f"the order here is {', '.join(own or ())}"
+        )
 
 
 def layer_list(given: str | None) -> list[int | str] | None:
@@ -99,8 +129,6 @@ def layer_list(given: str | None) -> list[int | str] | None:
         >>> layer_list("0, -1,encoder.*")
         [0, -1, 'encoder.*']
     """
-    from primaldual.errors import ArgumentError
-
     if given is None:
         return None
     words = [word.strip() for word in given.split(",") if word.strip()]

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from primaldual.data.reading import Reading
+from primaldual.errors import ArgumentError, SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from primaldual.primal.problem import PrimalProblem
+
 _MODEL = "Model and training (default: as AttentionClassifier)"
+_COLUMNS = "Columns of a .csv file"
+_LONG_NUMBER = re.compile(r"(?<![\d.])\d{10,}")
+_NO_NUMBER = re.compile(r"(?<!\w)(?:nan|inf|infinity)(?!\w)", re.IGNORECASE)
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that train or compare wrote.")]
 
 Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Name of a data set of aeon's archive, or a path to a .ts, .npz or long .csv file.",
+        help="Name of a data set of aeon's archive, or a path to a .ts, .npz or .csv file.",
     ),
 ]
 DataDir = Annotated[
@@ -24,6 +37,34 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Split = Annotated[
     str | None,
     typer.Option(help="train, test or all. Default: test for a name, all for a file.", show_default=False),
+]
+CaseColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--case", help="Column that names the series.", rich_help_panel=_COLUMNS, show_default="case"
+    ),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        help="Column that orders the rows of a series.",
+        rich_help_panel=_COLUMNS,
+        show_default="time",
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option("--label", help="Column of the class.", rich_help_panel=_COLUMNS, show_default="label"),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        "--channels",
+        help="Columns of the channels, comma-separated.",
+        rich_help_panel=_COLUMNS,
+        show_default="all others",
+    ),
 ]
 Epochs = Annotated[
     int | None,
@@ -70,6 +111,73 @@ def classifier_options(**given: Any) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in given.items() if value is not None}
 
 
+def reading(
+    data: str,
+    case: str | None,
+    time: str | None,
+    label: str | None,
+    channels: str | None,
+    labelled: bool = True,
+) -> Reading:
+    """How a file is read, from the options for its columns.
+
+    Args:
+        data: name or file that the columns are of.
+        case: column of --case.
+        time: column of --time.
+        label: column of --label.
+        channels: columns of --channels.
+        labelled: whether labels are read.
+
+    Raises:
+        ArgumentError: columns of something else than a .csv file, or no channel.
+    """
+    given = {"--case": case, "--time": time, "--label": label, "--channels": channels}
+    flags = [flag for flag, value in given.items() if value is not None]
+    if flags and not data.lower().endswith(".csv"):
+        raise ArgumentError(f"{', '.join(flags)}: only a .csv file has columns to name; {data} is none")
+    names = None
+    if channels is not None:
+        names = tuple(name.strip() for row in csv.reader([channels]) for name in row if name.strip())
+        if not names:
+            raise ArgumentError(f"--channels must name columns, comma-separated; got {channels!r}")
+    return Reading(case, time, label, names, labelled)
+
+
+def problem(spec: str) -> PrimalProblem:
+    """Read a spec.
+
+    Raises:
+        SpecError: it cannot be read; the message suggests words for unknown ones.
+    """
+    from primaldual.primal.presets import PARTS, preset, split_parts
+
+    if _LONG_NUMBER.search(spec):
+        raise SpecError(
+            f"spec {spec[:60]!r} holds a number of ten digits or more; no attention is that large"
+        )
+    if found := _NO_NUMBER.search(spec):
+        raise SpecError(f"spec {spec[:60]!r} holds {found.group()}; numbers must be finite")
+    try:
+        return preset(spec)
+    except SpecError as error:
+        names = [part.partition("(")[0].strip().lower() for part in split_parts(spec, "+")]
+        unknown = next((name for name in names if name not in PARTS), "")
+        raise SpecError(f"{error}{did_you_mean(unknown, PARTS)}") from None
+
+
+def one_spec(given: str) -> str:
+    """A spec in its canonical form.
+
+    Raises:
+        SpecError: it cannot be read, or there are several.
+    """
+    found = canonical_specs([given])
+    if len(found) != 1:
+        raise SpecError(f"attention must be one spec; got {given!r}")
+    return found[0]
+
+
 def canonical_specs(given: list[str]) -> tuple[str, ...]:
     """Specs out of repeated, comma-separated options; commas inside parentheses belong to a spec.
 
@@ -80,8 +188,8 @@ def canonical_specs(given: list[str]) -> tuple[str, ...]:
         >>> canonical_specs(["softmax,sh(1, 2)", "bn"])
         ('softmax', 'sh(1,2)', 'bn')
     """
-    from primaldual.primal.presets import preset, split_parts
+    from primaldual.primal.presets import split_parts
 
     return tuple(
-        preset(spec.strip()).spec() for text in given for spec in split_parts(text, ",") if spec.strip()
+        problem(spec.strip()).spec() for text in given for spec in split_parts(text, ",") if spec.strip()
     )

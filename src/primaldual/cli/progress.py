@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from primaldual.cli.screen import words
 from primaldual.experiments.grid import Event
 from primaldual.experiments.results import Result
 from primaldual.experiments.settings import Run
@@ -63,13 +64,14 @@ class GridProgress(Bars):
         self._epochs = epochs
         self._done, self._runs, self._start = 0, runs, time.monotonic()
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
             console=console,
             expand=True,
+            disable=not console.is_terminal,
         )
         self._all = self._bars.add_task("all runs", total=runs, unit="runs  ")
         self._active: dict[Run, TaskID] = {}
@@ -81,8 +83,8 @@ class GridProgress(Bars):
             return
         task = self._active.get(event.run)
         if task is None:
-            words = f"{event.run.attention}, seed {event.run.seed}"
-            task = self._bars.add_task(words, total=self._epochs, unit="epochs")
+            name = f"{event.run.attention}, seed {event.run.seed}"
+            task = self._bars.add_task(name, total=self._epochs, unit="epochs")
             self._active[event.run] = task
         self._bars.update(task, completed=event.entry["epoch"])
 
@@ -93,9 +95,11 @@ class GridProgress(Bars):
         self._bars.advance(self._all)
         self._done += 1
         self._console.print(
-            f"[green]✓[/] {self._done}/{self._runs}  {result.run.attention}, seed {result.run.seed}: "
-            f"accuracy {result.accuracy * 100:.1f} %, {len(result.history)} epochs in {result.seconds:.1f} s",
-            highlight=False,
+            words(
+                ("✓", "green"),
+                f" {self._done}/{self._runs}  {result.run.attention}, seed {result.run.seed}: "
+                f"accuracy {result.accuracy * 100:.1f} %, {len(result.history)} epochs in {result.seconds:.1f} s",
+            )
         )
 
 
@@ -104,12 +108,12 @@ class RunProgress(Bars):
 
     Args:
         console: where to write.
-        words: what is done.
+        task: what is done.
     """
 
-    def __init__(self, console: Console, words: str) -> None:
+    def __init__(self, console: Console, task: str) -> None:
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -117,7 +121,7 @@ class RunProgress(Bars):
             expand=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bars.add_task(words, total=None)
+        self._task = self._bars.add_task(task, total=None)
 
     def __call__(self, done: int, total: int) -> None:
         """Show how far it is."""

@@ -30,13 +30,15 @@ def check_target(out: Path | None, as_json: bool) -> str:
     """The kind of file to write, a key of `WRITERS`.
 
     Raises:
-        ArgumentError: another ending than .csv or .json, or a folder that is not writable.
+        ArgumentError: another ending than .csv or .json, or than --json asks for, or a folder that is not writable.
     """
     if out is None:
         return ".json" if as_json else ".csv"
     ending = out.suffix.lower()
     if ending not in WRITERS:
         raise ArgumentError(f"out {out} ends in {ending or 'nothing'}; accepted: {', '.join(WRITERS)}")
+    if as_json and ending != ".json":
+        raise ArgumentError(f"--json writes .json; out {out} ends in {ending}")
     if out.is_dir():
         raise ArgumentError(f"out {out} is a folder; a file name is needed")
     check_writable(out.parent)

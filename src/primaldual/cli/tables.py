@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import JustifyMethod
-from rich.markup import escape
 from rich.table import Table
 
 from primaldual.experiments import Comparison, Settings
@@ -34,18 +33,18 @@ def table_of(
     """A table of plain text; names in the first column.
 
     Args:
-        title: above the table.
+        title: above the table; "" for none.
         headings: of the columns.
         rows: the cells.
         numeric: the other columns hold numbers: to the right, never wrapped.
     """
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(escape(headings[0]), style="bold", overflow="fold")
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(headings[0], style="bold", overflow="fold")
     for heading in headings[1:]:
         justify: JustifyMethod = "right" if numeric else "left"
-        table.add_column(escape(heading), justify=justify, no_wrap=numeric)
+        table.add_column(heading, justify=justify, no_wrap=numeric)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 

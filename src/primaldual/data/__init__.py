@@ -2,6 +2,7 @@
 
 from primaldual.data.dataset import Dataset
 from primaldual.data.loading import load, load_pair
+from primaldual.data.reading import Reading
 from primaldual.data.tables import Table, load_table
 
-__all__ = ["Dataset", "Table", "load", "load_pair", "load_table"]
+__all__ = ["Dataset", "Reading", "Table", "load", "load_pair", "load_table"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.util import find_spec
 from pathlib import Path
 
 from primaldual.data.pair import Parts, one_line
+from primaldual.data.places import user_path
+from primaldual.data.reading import PLAIN, Reading
 from primaldual.data.ts_file import read_ts
-from primaldual.errors import DataError
+from primaldual.errors import DataError, did_you_mean
 from primaldual.reporting.files import replacing
 
 
-def read_archive(name: str, data_dir: Path | None = None) -> Parts:
+def read_archive(name: str, data_dir: Path | None = None, reading: Reading = PLAIN) -> Parts:
     """Find ``<folder>/<name>/<name>_TRAIN.ts`` in ``data_dir``, then in aeon's wheel, else download it.
 
     JapaneseVowels and BasicMotions lie inside the wheel and need no network. A download goes to
@@ -21,13 +22,14 @@ def read_archive(name: str, data_dir: Path | None = None) -> Parts:
     Raises:
         DataError: the name is unknown, or known but neither on disk nor to be had.
     """
-    cache = Path("~/.cache/primaldual").expanduser()
-    folders = [folder for folder in (data_dir, embedded_folder(), cache) if folder is not None]
-    for folder in folders:
-        file = folder / name / f"{name}_TRAIN.ts"
-        if file.is_file():
-            return Parts(read_ts(file).found)
-    return Parts(read_ts(_download(name, data_dir or cache)).found)
+    for folder in (data_dir, embedded_folder()):
+        file = None if folder is None else folder / name / f"{name}_TRAIN.ts"
+        if file is not None and file.is_file():
+            return Parts(read_ts(file, reading).found)
+    _check_name(name)
+    cache = data_dir or user_path("~/.cache/primaldual")
+    file = cache / name / f"{name}_TRAIN.ts"
+    return Parts(read_ts(file if file.is_file() else _download(name, cache), reading).found)
 
 
 def embedded_folder() -> Path | None:
@@ -38,17 +40,19 @@ def embedded_folder() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) / "datasets" / "data"
 
 
-def _download(name: str, folder: Path) -> Path:
-    from aeon.datasets import load_classification
+def _check_name(name: str) -> None:
     from aeon.datasets.tsc_datasets import tsc_zenodo
 
     if name not in tsc_zenodo:
-        close = difflib.get_close_matches(name, [*tsc_zenodo], n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise DataError(
-            f"data set {name!r} is neither a file nor a name of aeon's archive; {hint}"
-            "Accepted: a name such as JapaneseVowels, or a path to a .ts, .npz or .csv file"
+            f"data set {name!r} is neither a file nor a name of aeon's archive; accepted: a name such as "
+            f"JapaneseVowels, or a path to a .ts, .npz or .csv file{did_you_mean(name, tsc_zenodo)}"
         )
+
+
+def _download(name: str, folder: Path) -> Path:
+    from aeon.datasets import load_classification
+
     try:
         with replacing(folder / name) as fresh:
             load_classification(name, extract_path=str(fresh.parent))

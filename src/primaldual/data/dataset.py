@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from primaldual.data.labels import label_text, one_spelling
 from primaldual.errors import DataError
 
 Series = NDArray[np.float64]
@@ -26,6 +27,8 @@ class Dataset:
             lengths differ. NaN marks a missing value.
         y: (n_cases,) labels as text, or None for series to be predicted.
         description: where the data came from, one sentence.
+        channel_names: a name for each channel, or None where the file gives none.
+        case_names: a name for each case, or None where the file gives none.
 
     Example:
         >>> import numpy as np
@@ -37,6 +40,8 @@ class Dataset:
     X: Cases
     y: Labels | None
     description: str
+    channel_names: tuple[str, ...] | None = None
+    case_names: tuple[str, ...] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -59,14 +64,19 @@ class Dataset:
         return text if self.y is None else f"{text}, {len(self.class_names)} classes"
 
     def fingerprint(self) -> str:
-        """Short hash of every value and label: two data sets share it only if they are the same."""
+        """Short hash of every value, label and channel name: two data sets share it only if they are the same."""
         digest = hashlib.sha256()
         for series in self.X:
-            digest.update(repr(series.shape).encode())
-            digest.update(np.ascontiguousarray(series).tobytes())
+            digest.update(_bytes(series))
         if self.y is not None:
             digest.update("\x1f".join(self.y.tolist()).encode())
+        if self.channel_names is not None:
+            digest.update("\x1f".join(self.channel_names).encode())
         return digest.hexdigest()[:16]
+
+    def case_fingerprints(self) -> list[str]:
+        """Short hash of the values of every case."""
+        return [hashlib.sha256(_bytes(series)).hexdigest()[:16] for series in self.X]
 
     def take(self, indices: Sequence[int]) -> Dataset:
         """The cases at ``indices``, in that order."""
@@ -74,12 +84,82 @@ class Dataset:
             cases: Cases = self.X[list(indices)]
         else:
             cases = [self.X[index] for index in indices]
-        labels = None if self.y is None else self.y[list(indices)]
-        return Dataset(self.name, cases, labels, self.description)
+        return replace(
+            self,
+            X=cases,
+            y=None if self.y is None else self.y[list(indices)],
+            case_names=None
+            if self.case_names is None
+            else tuple(self.case_names[index] for index in indices),
+        )
+
+    def followed_by(self, other: Dataset) -> Dataset:
+        """The cases of both; labels and names of cases only where both have them."""
+        cases = [*self.X, *other.X]
+        equal = len({series.shape for series in cases}) == 1
+        names = (
+            None
+            if self.case_names is None or other.case_names is None
+            else self.case_names + other.case_names
+        )
+        return replace(
+            self,
+            X=np.stack(cases) if equal else cases,
+            y=None if self.y is None or other.y is None else np.concatenate([self.y, other.y]),
+            case_names=names,
+        )
+
+    def with_channels(self, names: Sequence[str]) -> Dataset:
+        """The same cases with their channels in the order of ``names``.
+
+        Raises:
+            DataError: a channel is missing, or there are others.
+        """
+        own = self.channel_names
+        if own is None or own == tuple(names):
+            return self
+        missing = [name for name in names if name not in own]
+        others = [name for name in own if name not in names]
+        if missing or others:
+            told = [f"lacks {', '.join(missing)}"] * bool(missing)
+            told += [f"has {', '.join(others)} besides"] * bool(others)
+            raise DataError(
+                f"{self.name}: the channels needed are {', '.join(names)}; the data {' and '.join(told)}"
+            )
+        order = [own.index(name) for name in names]
+        if isinstance(self.X, np.ndarray):
+            cases: Cases = self.X[:, order]
+        else:
+            cases = [series[order] for series in self.X]
+        return replace(self, X=cases, channel_names=tuple(names))
+
+    def spelled(self, classes: Sequence[str]) -> Dataset:
+        """The same cases, with the labels spelled as in ``classes``: 1.0 becomes 1 where that is a class."""
+        if self.y is None:
+            return self
+        return replace(self, y=np.array(one_spelling(self.y.tolist(), classes), dtype=np.str_))
 
 
-def build(name: str, cases: Sequence[Series], labels: Sequence[object] | None, description: str) -> Dataset:
+def build(
+    name: str,
+    cases: Sequence[Series],
+    labels: Sequence[object] | None,
+    description: str,
+    *,
+    channel_names: tuple[str, ...] | None = None,
+    case_names: tuple[str, ...] | None = None,
+    classes: Sequence[str] = (),
+) -> Dataset:
     """Check cases and labels and make a `Dataset` of them.
+
+    Args:
+        name: what to call the data.
+        cases: (channels, time points) each.
+        labels: one for each case, of any type that labels have; None without labels.
+        description: where the data came from.
+        channel_names: a name for each channel.
+        case_names: a name for each case.
+        classes: labels known beforehand, whose spelling holds.
 
     Raises:
         DataError: no cases, a series without channels or time points, channels that differ between
@@ -100,27 +180,23 @@ def build(name: str, cases: Sequence[Series], labels: Sequence[object] | None, d
             )
         if np.isinf(series).any():
             raise DataError(f"{name}: case {index} holds an infinite value; use NaN for a missing value")
-    texts = None if labels is None else _texts(name, labels)
+    texts = None if labels is None else _texts(name, labels, classes)
     if texts is not None and len(texts) != len(cases):
         raise DataError(f"{name}: {len(cases)} cases but {len(texts)} labels; each case needs one label")
     equal = len({series.shape[1] for series in cases}) == 1
-    return Dataset(name, np.stack(cases) if equal else list(cases), texts, description)
+    found = np.stack(cases) if equal else list(cases)
+    return Dataset(name, found, texts, description, channel_names, case_names)
 
 
-def _texts(name: str, labels: Sequence[object]) -> Labels:
-    """Labels as text, so that 1, 1.0 and "1" are the same class in every file format."""
+def _bytes(series: Series) -> bytes:
+    return repr(series.shape).encode() + np.ascontiguousarray(series).tobytes()
+
+
+def _texts(name: str, labels: Sequence[object], classes: Sequence[str]) -> Labels:
     texts = []
     for index, label in enumerate(labels):
-        if isinstance(label, (float, np.floating)):
-            if np.isnan(label):
-                raise DataError(f"{name}: the label of case {index} is NaN; every case needs a class label")
-            if not float(label).is_integer():
-                raise DataError(
-                    f"{name}: the label of case {index} is {float(label):g}, a real number; "
-                    "class labels are whole numbers or text"
-                )
-        text = str(int(label) if isinstance(label, (float, np.floating)) else label).strip()
-        if text.lower() in {"", "nan", "none"}:
-            raise DataError(f"{name}: the label of case {index} is missing; every case needs a class label")
-        texts.append(text)
-    return np.array(texts, dtype=np.str_)
+        try:
+            texts.append(label if isinstance(label, str) and label in classes else label_text(label))
+        except DataError as error:
+            raise DataError(f"{name}: the label of case {index} {error}") from None
+    return np.array(one_spelling(texts, classes), dtype=np.str_)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from primaldual.data.archive import read_archive
+from primaldual.data.cells import listed
 from primaldual.data.csv_file import read_csv
 from primaldual.data.dataset import Dataset
 from primaldual.data.npz_file import read_npz
 from primaldual.data.pair import Parts
+from primaldual.data.places import near, user_path
+from primaldual.data.reading import PLAIN, Reading
 from primaldual.data.ts_file import read_ts
 from primaldual.errors import ArgumentError, DataError
 
-READERS: Mapping[str, Callable[[Path], Parts]] = {".ts": read_ts, ".npz": read_npz, ".csv": read_csv}
+READERS: Mapping[str, Callable[[Path, Reading], Parts]] = {".ts": read_ts, ".npz": read_npz, ".csv": read_csv}
 """Reader of each file ending."""
 
 _PICK: Mapping[str, Callable[[Parts], Dataset]] = {
@@ -23,14 +26,20 @@ _PICK: Mapping[str, Callable[[Parts], Dataset]] = {
 }
 
 
-def load(source: str | Path, split: str = "train", data_dir: str | Path | None = None) -> Dataset:
+def load(
+    source: str | Path,
+    split: str = "train",
+    data_dir: str | Path | None = None,
+    reading: Reading = PLAIN,
+) -> Dataset:
     """Load one part of a data set.
 
     Args:
-        source: a name of aeon's archive, or a path to a ``.ts``, ``.npz`` or long ``.csv`` file. A path
+        source: a name of aeon's archive, or a path to a ``.ts``, ``.npz`` or ``.csv`` file. A path
             ending in ``_TRAIN.ts`` or ``_TEST.ts`` brings its partner.
         split: "train", "test", or "all" for every case.
         data_dir: folder that holds ``<name>/<name>_TRAIN.ts``; downloads go there too.
+        reading: the columns of a ``.csv`` file, and whether labels are read.
 
     Returns:
         The part. A file that is not split already gives 30 % of every class to the test part, the same
@@ -46,11 +55,13 @@ def load(source: str | Path, split: str = "train", data_dir: str | Path | None =
     """
     if split not in _PICK:
         raise ArgumentError(f"split is {split!r}; accepted: {', '.join(_PICK)}")
-    return _PICK[split](_read(source, data_dir))
+    return _PICK[split](load_parts(source, data_dir, reading))
 
 
-def load_pair(source: str | Path, data_dir: str | Path | None = None) -> tuple[Dataset, Dataset]:
-    """Load the train and the test part, both with labels.
+def load_pair(
+    source: str | Path, data_dir: str | Path | None = None, reading: Reading = PLAIN
+) -> tuple[Dataset, Dataset]:
+    """Load the train and the test part, both with labels; the arguments are those of `load`.
 
     Raises:
         DataError: the data is missing, malformed, unlabelled, or has fewer than two classes to learn.
@@ -58,30 +69,67 @@ def load_pair(source: str | Path, data_dir: str | Path | None = None) -> tuple[D
     Example:
         >>> train, test = load_pair("BasicMotions")
         >>> len(train.X), len(test.X), train.class_names[0]
-        (40, 40, 'badminton')
+        (40, 40, 'Badminton')
     """
-    train, test = _read(source, data_dir).split()
-    if train.y is None or test.y is None:
-        raise DataError(f"{train.name}: has no labels; training and testing need them")
-    if len(train.class_names) < 2:
-        raise DataError(f"{train.name}: every train label is {train.class_names[0]!r}; two classes needed")
-    unseen = sorted(set(test.class_names) - set(train.class_names))
-    if unseen:
-        raise DataError(f"{train.name}: test labels {', '.join(unseen)} never occur in the train part")
+    train, test = load_parts(source, data_dir, reading).split()
+    check_trainable(train)
+    check_testable(test, train.class_names)
     return train, test
 
 
-def _read(source: str | Path, data_dir: str | Path | None) -> Parts:
-    path = Path(source).expanduser()
-    reader = READERS.get(path.suffix.lower())
+def check_trainable(train: Dataset) -> None:
+    """Refuse data that no classifier can be trained on.
+
+    Raises:
+        DataError: no labels, or one class.
+    """
+    if train.y is None:
+        raise DataError(
+            f"{train.name}: has no labels; training needs them, in a .csv file a column of the class"
+        )
+    if len(train.class_names) < 2:
+        raise DataError(f"{train.name}: every train label is {train.class_names[0]!r}; two classes needed")
+
+
+def check_testable(test: Dataset, classes: Sequence[str]) -> None:
+    """Refuse data that a classifier of these classes cannot be tested on.
+
+    Raises:
+        DataError: no labels, or labels that were never trained on.
+    """
+    if test.y is None:
+        raise DataError(
+            f"{test.name}: has no labels; testing needs them, in a .csv file a column of the class"
+        )
+    unseen = [label for label in test.spelled(classes).class_names if label not in classes]
+    if unseen:
+        raise DataError(
+            f"{test.name}: test labels {listed(unseen)} never occur in the train part, whose labels are "
+            f"{listed(classes)}"
+        )
+
+
+def load_parts(source: str | Path, data_dir: str | Path | None = None, reading: Reading = PLAIN) -> Parts:
+    """Load all that a source holds; the arguments are those of `load`.
+
+    Raises:
+        DataError: the data is missing or malformed.
+        ArgumentError: columns were named, but it is no ``.csv`` file.
+    """
+    path = user_path(source)
+    ending = path.suffix.lower()
+    if reading.columns and ending != ".csv":
+        named = ", ".join(reading.columns)
+        raise ArgumentError(f"reading names columns ({named}), which only a .csv file has; {source} is none")
+    reader = READERS.get(ending)
     if reader is not None:
         if not path.is_file():
-            raise DataError(f"data file {path} does not exist")
-        return reader(path)
+            raise DataError(f"data file {path} does not exist{near(path)}")
+        return reader(path, reading)
     if path.is_file() or len(path.parts) > 1:
         accepted = ", ".join(READERS)
         raise DataError(f"data file {path} has ending {path.suffix or 'none'}; accepted: {accepted}")
-    folder = None if data_dir is None else Path(data_dir).expanduser()
+    folder = None if data_dir is None else user_path(data_dir)
     if folder is not None and not folder.is_dir():
-        raise DataError(f"data-dir {folder} is not a folder")
-    return read_archive(str(source), folder)
+        raise DataError(f"data-dir {folder} is not a folder{near(folder)}")
+    return read_archive(str(source), folder, reading)

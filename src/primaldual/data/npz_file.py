@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from primaldual.data.dataset import Dataset, build
 from primaldual.data.pair import Parts, one_line
+from primaldual.data.reading import PLAIN, Reading
 from primaldual.errors import DataError
 
 _Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def read_npz(path: Path) -> Parts:
+def read_npz(path: Path, reading: Reading = PLAIN) -> Parts:
     """Read series and labels from an ``.npz`` file.
 
     ``X`` is (n_cases, n_channels, n_timepoints), or (n_cases, n_timepoints) for one channel; ``y`` is
@@ -35,14 +36,14 @@ def read_npz(path: Path) -> Parts:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise DataError(f"{path} cannot be read as an .npz file: {one_line(error)}") from error
     if "X" in arrays:
-        return Parts({"all": _part(path, arrays, "")})
+        return Parts({"all": _part(path, arrays, "", reading)})
     if "X_train" in arrays and "X_test" in arrays:
-        return Parts({part: _part(path, arrays, f"_{part}") for part in ("train", "test")})
+        return Parts({part: _part(path, arrays, f"_{part}", reading) for part in ("train", "test")})
     names = ", ".join(sorted(arrays)) or "nothing"
     raise DataError(f"{path} holds {names}; needed: X and y, or X_train, y_train, X_test and y_test")
 
 
-def _part(path: Path, arrays: _Arrays, ending: str) -> Dataset:
+def _part(path: Path, arrays: _Arrays, ending: str, reading: Reading) -> Dataset:
     values = arrays[f"X{ending}"]
     if values.ndim == 2:
         values = values[:, None, :]
@@ -59,7 +60,7 @@ def _part(path: Path, arrays: _Arrays, ending: str) -> Dataset:
         if cases and (lengths.min() < 1 or lengths.max() > values.shape[2]):
             raise DataError(f"{path}: lengths{ending} must lie between 1 and {values.shape[2]}")
         cases = [series[:, : int(length)] for series, length in zip(cases, lengths, strict=True)]
-    labels = arrays.get(f"y{ending}")
+    labels = arrays.get(f"y{ending}") if reading.labelled else None
     if labels is not None and labels.ndim != 1:
         raise DataError(f"{path}: y{ending} must be one label per case; its shape is {labels.shape}")
     return build(path.stem, cases, None if labels is None else list(labels), f"read from {path.name}")

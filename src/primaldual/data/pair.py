@@ -36,10 +36,31 @@ class Parts:
         if len(parts) == 1:
             return parts[0]
         first, second = parts
-        cases = [*first.X, *second.X]
-        equal = len({series.shape for series in cases}) == 1
-        labels = None if first.y is None or second.y is None else np.concatenate([first.y, second.y])
-        return Dataset(first.name, np.stack(cases) if equal else cases, labels, first.description)
+        return first.followed_by(second.spelled(first.class_names))
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the source gives its train and test parts itself."""
+        return "all" not in self.found
+
+    def training(self, hold_out: bool = True) -> Dataset:
+        """What is trained on: the train part, or of a file that is not split all that is not held out.
+
+        Args:
+            hold_out: whether a file that is not split keeps cases for a test part.
+
+        Raises:
+            DataError: there is no train part, or a file cannot be split.
+        """
+        if not self.is_split:
+            return stratified_split(self.found["all"])[0] if hold_out else self.found["all"]
+        return self._part("train")
+
+    def _part(self, part: str) -> Dataset:
+        if part not in self.found:
+            name = next(iter(self.found.values())).name
+            raise DataError(f"{name}: the {part} part is missing; it belongs beside the other")
+        return self.found[part]
 
     def split(self) -> tuple[Dataset, Dataset]:
         """Train and test part; a file that is not split gives `TEST_FRACTION` of every class to the test.
@@ -47,18 +68,14 @@ class Parts:
         Raises:
             DataError: one of two parts is missing, or a single file cannot be split.
         """
-        if "all" not in self.found:
-            for part in ("train", "test"):
-                if part not in self.found:
-                    name = next(iter(self.found.values())).name
-                    raise DataError(f"{name}: the {part} part is missing; it belongs beside the other")
-            train, test = self.found["train"], self.found["test"]
+        if self.is_split:
+            train, test = self._part("train"), self._part("test")
             if train.X[0].shape[0] != test.X[0].shape[0]:
                 raise DataError(
                     f"{train.name}: the train part has {train.X[0].shape[0]} channels and the test part "
                     f"{test.X[0].shape[0]}; they must agree"
                 )
-            return train, test
+            return train, test.spelled(train.class_names)
         return stratified_split(self.found["all"])
 
 

@@ -9,10 +9,15 @@ def signed(value: float, digits: int = 1) -> str:
     """A difference with its sign, a true minus.
 
     Example:
-        >>> signed(-0.72), signed(0.26)
-        ('−0.7', '+0.3')
+        >>> signed(-0.72), signed(0.26), signed(-0.01)
+        ('−0.7', '+0.3', '0.0')
     """
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return _without_minus_zero(f"{value:+.{digits}f}").replace("-", "−")
+
+
+def _without_minus_zero(text: str) -> str:
+    """A number as text, without the sign of a zero."""
+    return text[1:] if text[:1] in {"-", "+"} and float(text) == 0 else text
 
 
 def percent(value: float) -> str:
@@ -25,7 +30,9 @@ def percent(value: float) -> str:
     if math.isnan(value):
         return "–"
     value *= 100
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+    return _without_minus_zero(
+        f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+    )
 
 
 def count_text(value: float) -> str:

@@ -11,20 +11,7 @@ from rich.console import Console
 
 from primaldual.cli import main
 from primaldual.cli.confusion import confusion, confusion_view
-
-TINY = ["--epochs", "1", "--embed-dim", "8", "--heads", "2", "--layers", "1"]
-TINY += ["--feedforward-dim", "8", "--batch-size", "40"]
-
-
-def run(capsys, *words):
-    """Exit code, standard output and standard error of a command."""
-    code = 0
-    try:
-        main([str(word) for word in words])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+from tests.cli.helpers import TINY, run
 
 
 @pytest.fixture(scope="module")

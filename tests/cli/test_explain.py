@@ -3,7 +3,7 @@ import json
 import pytest
 
 from primaldual import preset
-from tests.test_cli import run
+from tests.cli.helpers import run
 
 
 @pytest.fixture(autouse=True)

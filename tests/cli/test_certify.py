@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 
 import numpy as np
@@ -15,10 +16,10 @@ from primaldual.cli.certificate_view import certificate_table
 from primaldual.cli.peer import Peer
 from primaldual.data import load_table
 from primaldual.estimators import AttentionSVR
-from tests.test_cli import run
+from tests.cli.helpers import run
 
 
-@pytest.mark.parametrize("attention", ["softmax", "linear", "bn", "sh(2)", "taylor(2)"])
+@pytest.mark.parametrize("attention", ["softmax", "linear", "bn", "sh(2)", "taylor(2)", "conv(3)+bn"])
 def test_the_numbers_agree_with_one_another(capsys, attention):
     words = ["certify", "linnerud", "-a", attention, "-C", 3, "--epsilon", 0.2, "--tolerance", 1e-8, "--json"]
     code, out, _ = run(capsys, *words)
@@ -104,7 +105,7 @@ def test_ctrl_c(capsys, monkeypatch):
 BAD = {
     "data": (["nope"], "'nope' is unknown"),
     "file": (["none.csv"], "does not exist"),
-    "penalty": (["-C", "0"], "C must be a number above 0"),
+    "penalty": (["-C", "0"], "--penalty must be a number above 0"),
     "epsilon": (["--epsilon", "-1"], "epsilon must be"),
     "gamma": (["--gamma", "0"], "gamma must be"),
     "tolerance": (["--tolerance", "2"], "tolerance must be below 1"),
@@ -139,3 +140,11 @@ def test_tables_fit_into_80_columns(outputs):
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert ("12 outputs" in text) == (outputs == 12)
+
+
+def test_zero_has_no_sign(capsys, tmp_path):
+    (tmp_path / "flat.csv").write_text("x,y\n" + "".join(f"{number}.5,3\n" for number in range(8)))
+    for more in ([], ["--json"]):
+        code, out, _ = run(capsys, "certify", tmp_path / "flat.csv", *more)
+        assert code == 0
+        assert re.search(r"-0(\.0)?\b(?!\.)", out) is None

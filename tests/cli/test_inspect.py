@@ -11,7 +11,7 @@ import torch
 import primaldual as pdl
 from primaldual.cli import main
 from primaldual.cli.inspect import layer_list
-from tests.test_cli import TINY, run
+from tests.cli.helpers import TINY, run
 from tests.tiny_models import save_bert, save_images, save_vit
 
 TIMM = "timm:test_vit"
@@ -199,18 +199,21 @@ def test_a_missing_package_is_named_with_its_extra(capsys, folder, tmp_path, mon
     assert f'{package} is not installed; get it with: pip install "primaldual[{extra}]"' in err
 
 
-def test_a_name_that_the_hub_does_not_give_is_one_line(capsys, tmp_path, monkeypatch):
-    transformers = pytest.importorskip("transformers")
+def test_a_name_that_the_hub_does_not_give_is_one_line_and_asked_once(capsys, tmp_path, monkeypatch):
+    asked = []
 
-    def fail(*arguments, **options):
+    def refuse(self, name, **options):
+        asked.append(name)
         raise OSError("We couldn't connect to the hub.\nCheck your internet connection.")
 
-    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", fail)
-    code, _, err = run(capsys, "inspect", "owner/name", "--out", tmp_path)
-    assert code == 2
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vowels").mkdir()
+    code, out, err = run(capsys, "inspect", "vowls", "--out", tmp_path / "out")
+    assert (code, out, asked) == (2, "", ["vowls"])
     assert err == (
-        "error: model owner/name: no folder here, and from the Hugging Face hub it cannot be loaded "
-        "(We couldn't connect to the hub)\n"
+        "error: model vowls: there is no folder of this name, and the Hugging Face hub cannot be reached "
+        "(OSError); did you mean vowels?\n"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from primaldual.cli import main
-from tests.test_cli import TINY, run
+from tests.cli.helpers import TINY, run
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,48 @@ BAD = {
     "missing file": (["compare", "none.csv"], "none.csv does not exist"),
     "spec": (["compare", "BasicMotions", "-a", "softmax,foo(1"], "foo(1"),
     "scales": (["compare", "BasicMotions", "-a", "sh(1,2)"], "4 heads"),
-    "heads": (["compare", "BasicMotions", "--heads", "3"], "num_heads"),
-    "epochs": (["compare", "BasicMotions", "--epochs", "0"], "epochs"),
+    "heads": (["compare", "BasicMotions", "--heads", "3"], "--embed-dim must be a multiple of --heads"),
+    "epochs": (["compare", "BasicMotions", "--epochs", "0"], "--epochs must"),
     "seeds": (["compare", "BasicMotions", "--seeds", "0"], "--seeds"),
     "no data": (["compare"], "DATA"),
     "no such command": (["compere"], "compere"),
     "data dir": (["compare", "BasicMotions", "--data-dir", "nowhere"], "nowhere is not a folder"),
     "no model": (["evaluate", "nowhere", "BasicMotions"], "nowhere"),
     "split": (["evaluate", "MODEL", "BasicMotions", "--split", "dev"], "train, test, all"),
-    "channels": (["predict", "MODEL", "BasicMotions"], "has 6 channels"),
+    "other channels": (["predict", "MODEL", "BasicMotions"], "has 6 channels"),
     "ending": (["predict", "MODEL", "BasicMotions", "--out", "p.txt"], ".csv, .json"),
     "train over": (["train", "BasicMotions", "--out", "file"], "no saved classifier"),
     "equation": (["equation", "softmax+linear"], "two parts"),
+    "word": (["equation", "sofmax"], "did you mean softmax?"),
+    "words": (["compare", "BasicMotions", "-a", "bn,lineer"], "did you mean linear?"),
+    "explained word": (["explain", "widow(8)"], "did you mean window?"),
+    "certified word": (["certify", "-a", "softmx"], "did you mean softmax?"),
+    "table": (["certify", "linerud"], "did you mean linnerud?"),
+    "targets": (
+        ["certify", "linnerud", "--targets", "2"],
+        "--targets counts the last columns of a .csv file",
+    ),
+    "huge spec": (["certify", "-a", "random(1e999)"], "too large"),
+    "huge grid": (["explain", f"sh(grid=2x{'9' * 400})"], "no attention is that large"),
+    "no number": (["explain", "random(NaN)"], "holds NaN; numbers must be finite"),
+    "huge order": (["explain", "taylor(99999999999)"], "no attention is that large"),
+    "huge kernel": (["certify", "-a", f"conv({'9' * 400})"], "no attention is that large"),
+    "huge sizes": (["explain", "softmax", "--head-dim", "9" * 400], "--head-dim"),
+    "one head": (["certify", "-a", "sh"], "it is 'sh(1)'"),
+    "two specs": (["train", "BasicMotions", "--out", "m", "-a", "bn,sh"], "--attention must be one spec"),
+    "command": (["trainx"], "Did you mean 'train'"),
+    "option": (["compare", "BasicMotions", "--seed", "1"], "--seeds"),
+    "near file": (["compare", "./filex.csv"], "did you mean file.csv?"),
+    "near model": (["evaluate", "fil.csv", "BasicMotions"], "did you mean file.csv?"),
+    "no home": (["compare", "~nobody-of-that-name/x.csv"], "has no home folder"),
+    "no home of a model": (["evaluate", "~nobody-of-that-name/m", "BasicMotions"], "has no home folder"),
+    "columns": (
+        ["compare", "BasicMotions", "--case", "id"],
+        "--case: only a .csv file has columns to name; BasicMotions is none",
+    ),
+    "channels": (["predict", "MODEL", "file.csv", "--channels", ", "], "--channels must name columns"),
+    "no split": (["train", "BasicMotions", "--out", "m", "--no-split"], "--no-split is for a file"),
+    "json ending": (["predict", "MODEL", "BasicMotions", "--json", "--out", "p.csv"], "--json writes .json"),
 }
 
 
@@ -52,13 +82,14 @@ def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing(capsys, model, tmp
     words, message = BAD[name]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file.csv").write_text("case,time,x\na,0,1\n")
     code, out, err = run(capsys, *[model if word == "MODEL" else word for word in words])
     assert code == 2
     assert message in err
     assert err.startswith("error: ")
     assert len(err.strip().splitlines()) == 1
     assert out == ""
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] in (["file", "file.csv"], ["file.csv", "file"])
 
 
 def test_an_output_folder_that_is_a_file_is_refused_at_once(capsys, source, tmp_path):
