@@ -16,6 +16,7 @@ from primaldual.primal.question import TRANSFORM, Question
 from primaldual.primal.row_pairs import BLOCK_NUMBERS, RowPairs
 from primaldual.primal.sources import KeyValueSource, pick
 from primaldual.primal.training_sets import Kind
+from primaldual.primal.transforms import Transform
 
 
 class PerQuery(Form):
@@ -32,7 +33,14 @@ class PerQuery(Form):
         if question.empty:
             return "needs a query and a key"
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
-        return kind if isinstance(kind, str) else None
+        if isinstance(kind, str):
+            return kind
+        own = type(choices.transform).per_query is not Transform.per_query
+        if not (own or heads.scale > 1 or _few_features(choices, question.head_dim)):
+            return (
+                "gains nothing where pairs are positions, and neither kernel nor transform has a faster form"
+            )
+        return None
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         pairs, queries, count = (
@@ -96,10 +104,14 @@ def _alike(choices: Choices, heads: HeadSet, kind: Kind) -> bool:
     return heads.scale == 1 and choices.transform.shared_refusal(kind) is None
 
 
+def _few_features(choices: Choices, head_dim: int) -> bool:
+    count = choices.feature_map.feature_count(head_dim)
+    return count is not None and count <= 4 * head_dim
+
+
 def _weights(choices: Choices, query: Tensor, keys: Tensor, shares: Shares) -> Tensor:
     """Kappa / h by features where they are few: (batch, heads, R, Nt)."""
-    count = choices.feature_map.feature_count(query.shape[-1])
-    if count is None or count > 4 * query.shape[-1]:
+    if not _few_features(choices, query.shape[-1]):
         return normalized_kernel(choices, query, keys, shares.valid, shares.log_weight)
     query_features, key_features = choices.feature_map.features(query), choices.feature_map.features(keys)
     assert query_features is not None
