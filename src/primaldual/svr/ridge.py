@@ -22,6 +22,9 @@ PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(-10, 7))
 LEAST_DOUBT = 1e-9
 """Lower bound of 1 - H_jj: a case that determines its own fit has no left-out prediction in finite precision."""
 
+ROUNDING = 1e-12
+"""Share of the kernel below which its deviation is rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class RidgeChoice:
@@ -85,9 +88,10 @@ def choose_ridge(
         True
     """
     kernel, _, targets = _kernel(problem, keys, targets)
-    eigenvalues, vectors = torch.linalg.eigh(_centred(kernel))
+    centred = _centred(kernel)
+    unit = _unit(kernel, centred)
+    eigenvalues, vectors = torch.linalg.eigh(centred)
     eigenvalues = eigenvalues.clamp(min=0)
-    unit = _unit(eigenvalues.mean())
     deviations = targets - targets.mean(0)
     rotated, squares = vectors.T @ deviations, vectors.square()
     choices = []
@@ -128,7 +132,7 @@ def solve_ridge(problem: PrimalProblem | str, keys: Tensor, targets: Tensor, pen
     kernel, normalizer, targets = _kernel(problem, keys, targets)
     means = kernel.mean(0)
     centred = _centred(kernel)
-    unit = _unit(centred.diagonal().mean())
+    unit = _unit(kernel, centred)
     centred.diagonal().add_(penalty * unit)
     beta = torch.cholesky_solve(targets - targets.mean(0), torch.linalg.cholesky(centred))
     return RidgeSolution(beta / normalizer.unsqueeze(1), targets.mean(0) - means @ beta)
@@ -151,6 +155,7 @@ def _centred(kernel: Tensor) -> Tensor:
     return kernel - means - means.unsqueeze(1) + means.mean()
 
 
-def _unit(deviation: Tensor) -> float:
-    """The unit of the kernel; 1 where keys that are all the same have none."""
-    return float(deviation) if float(deviation) > 0 else 1.0
+def _unit(kernel: Tensor, centred: Tensor) -> float:
+    """Mean diagonal of the centred kernel; that of the kernel itself where keys that are all the same leave rounding."""
+    whole, deviation = (float(matrix.diagonal().mean()) for matrix in (kernel, centred))
+    return deviation if deviation > ROUNDING * whole else whole
