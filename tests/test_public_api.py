@@ -5,7 +5,8 @@ import inspect
 import primaldual
 
 NAMES = {
-    "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionSVR", "BatchNormalization", "Chain",
+    "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionRidgeClassifier",
+    "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Chain",
     "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Identity",
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures",
     "Subset", "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Window", "derive", "preset",

@@ -34,7 +34,13 @@ if TYPE_CHECKING:
     from primaldual.compression.compress import compress
     from primaldual.compression.pruning import prune_heads
     from primaldual.compression.uptraining import uptrain
-    from primaldual.estimators import AttentionClassifier, AttentionRegressor, AttentionSVR
+    from primaldual.estimators import (
+        AttentionClassifier,
+        AttentionRegressor,
+        AttentionRidgeClassifier,
+        AttentionRidgeRegressor,
+        AttentionSVR,
+    )
     from primaldual.integrations.conversion import Conversion, convert, revert
     from primaldual.models import TimeSeriesTransformer
 
@@ -43,6 +49,8 @@ __version__ = "0.1.0"
 _LAZY = {
     "AttentionClassifier": "primaldual.estimators",
     "AttentionRegressor": "primaldual.estimators",
+    "AttentionRidgeClassifier": "primaldual.estimators",
+    "AttentionRidgeRegressor": "primaldual.estimators",
     "AttentionSVR": "primaldual.estimators",
     "Conversion": "primaldual.integrations.conversion",
     "TimeSeriesTransformer": "primaldual.models",
@@ -61,6 +69,8 @@ __all__ = [
     "AnchoredHeads",
     "AttentionClassifier",
     "AttentionRegressor",
+    "AttentionRidgeClassifier",
+    "AttentionRidgeRegressor",
     "AttentionSVR",
     "BatchNormalization",
     "Chain",

@@ -1,32 +1,22 @@
 """What the classifier and the regressor share: data in, one trained transformer, outputs out."""
 
 import dataclasses
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from aeon.base import BaseCollectionEstimator
 from torch import Tensor
 
-from primaldual.errors import ArgumentError, ShapeError
-from primaldual.estimators import folders
-from primaldual.estimators.aeon_warnings import without_variance_warnings
-from primaldual.estimators.checks import check_series
-from primaldual.estimators.description import apply_description, parameters_from
-from primaldual.estimators.networks import (
-    Outputs,
-    apply_network,
-    build_network,
-    device_of,
-    restore_network,
-)
+from primaldual.errors import ArgumentError
+from primaldual.estimators.networks import build_network, device_of, restore_network
 from primaldual.estimators.preparation import Series, SeriesPreparation
 from primaldual.estimators.seeds import seed_from
+from primaldual.estimators.series_estimator import SeriesEstimator
 from primaldual.estimators.splitting import check_fraction, split_off_validation
 from primaldual.models import TimeSeriesTransformer
+from primaldual.primal.presets import faithful_spec
 from primaldual.training import Callback, Examples, Objective, ProgressBar, Record, TrainingSettings, train
 from primaldual.training.randomness import derive_seed
 
@@ -44,70 +34,15 @@ _TRAINING_PARAMETERS = tuple(
 )
 
 
-class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has no types
-    """Mixin of `AttentionClassifier` and `AttentionRegressor`; they add labels and aeon's base class."""
+class AttentionEstimator(SeriesEstimator):
+    """Mixin of `AttentionClassifier` and `AttentionRegressor`: one transformer, trained."""
 
-    _tags = {  # noqa: RUF012 - aeon reads a plain dict
-        "X_inner_type": ["np-list", "numpy3D"],
-        "algorithm_type": "deeplearning",
-        "capability:multivariate": True,
-        "capability:unequal_length": True,
-        "capability:missing_values": True,
-    }
+    _tags = {"algorithm_type": "deeplearning"}  # noqa: RUF012 - aeon reads a plain dict
+    _reports = ("history_", "best_epoch_")
 
     model_: TimeSeriesTransformer
     history_: list[Record]
     best_epoch_: int
-
-    def prepare(self, X: Any) -> tuple[Tensor, Tensor]:
-        """Series exactly as the model gets them: ``model_(values, padding_mask)``.
-
-        Args:
-            X: series, as for ``predict``.
-
-        Returns:
-            values (cases, time points, channels), float32, and padding mask (cases, time points), True at
-            padding, on the model's device.
-
-        Raises:
-            NotFittedError: before ``fit``.
-            ShapeError: another number of channels than in ``fit``.
-        """
-        self._check_is_fitted()
-        series = self._preprocess_collection(X, store_metadata=False)
-        self._check_shape(series)
-        return self._model_inputs(series)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator as a folder of safetensors and JSON; whole or not at all.
-
-        Callbacks are not saved. An earlier saved estimator at the same place is replaced; any other folder or
-        file is left alone.
-
-        Raises:
-            NotFittedError: before ``fit``.
-            CheckpointError: something else is there, or the place cannot be written.
-        """
-        self._check_is_fitted()
-        folders.write(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read an estimator that `save` wrote.
-
-        Raises:
-            CheckpointError: the folder is missing, corrupt or holds something else.
-        """
-        estimator: Self = folders.read(cls, path)
-        return estimator
-
-    @classmethod
-    def _from_description(cls, described: Mapping[str, Any], weights: dict[str, Tensor]) -> Self:
-        estimator = cls(**parameters_from(described))
-        apply_description(estimator, described)
-        estimator.model_ = restore_network(estimator._model_settings, weights)
-        estimator.is_fitted = True
-        return estimator
 
     def _fit_network(
         self,
@@ -137,7 +72,7 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
 
         callbacks = [*(self.callbacks or ()), *([ProgressBar()] if self.verbose else ())]
         state = train(
-            build_network(self._model_settings, derive_seed(seed, 2)),
+            build_network(self._model_settings, derive_seed(seed, 2), TimeSeriesTransformer),
             objective,
             settings,
             examples(in_training),
@@ -145,7 +80,9 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
             callbacks,
             self.checkpoint_dir,
         )
-        self.model_ = restore_network(self._model_settings, state.best_weights).to(device_of(state.model))
+        self.model_ = restore_network(self._model_settings, state.best_weights, TimeSeriesTransformer).to(
+            device_of(state.model)
+        )
         self.history_ = state.history
         self.best_epoch_ = state.best_epoch
 
@@ -155,44 +92,5 @@ class AttentionEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon 
             raise ArgumentError(f"callbacks must hold Callback objects; got {self.callbacks!r}")
         return TrainingSettings(**self._given(_TRAINING_PARAMETERS), seed=seed)
 
-    def _given(self, names: Sequence[str]) -> dict[str, Any]:
-        """Parameters by name; a grid search over a NumPy array gives NumPy numbers, torch wants Python's."""
-        values = {name: getattr(self, name) for name in names}
-        return {
-            name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()
-        }
-
-    def _model_inputs(self, series: Sequence[Series]) -> tuple[Tensor, Tensor]:
-        values, padding = self._preparation.apply(series)
-        device = device_of(self.model_)
-        return values.to(device), padding.to(device)
-
-    def _outputs(self, series: Sequence[Series]) -> Outputs:
-        return apply_network(self.model_, *self._model_inputs(series), progress=bool(self.verbose))
-
-    def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
-        check_series(X)
-        with without_variance_warnings():
-            return super()._preprocess_collection(X, store_metadata)
-
-    def _check_shape(self, X: Sequence[Series]) -> None:
-        expected, given = self._model_settings["channels"], X[0].shape[0]
-        if given != expected:
-            raise ShapeError(f"X must have {expected} channels, as in fit; got {given}")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The state with the weights as NumPy arrays, which joblib, skops and the like understand."""
-        state = dict(super().__getstate__())
-        if "model_" in state:
-            weights = state.pop("model_").state_dict()
-            state["_weights"] = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the model again from its settings and weights."""
-        state = dict(state)
-        weights = state.pop("_weights", None)
-        super().__setstate__(state)
-        if weights is not None:
-            arrays = {name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}
-            self.model_ = restore_network(self._model_settings, arrays)
+    def _specs(self) -> dict[str, Any]:
+        return {"attention": faithful_spec(self.attention)}

@@ -9,19 +9,17 @@ import numpy.typing as npt
 import torch
 from aeon.classification import BaseClassifier
 
-from primaldual.errors import DataError
 from primaldual.estimators.aeon_check_parameters import tiny_parameter_sets
 from primaldual.estimators.base import AttentionEstimator
-from primaldual.estimators.checks import check_case_count, check_labels
-from primaldual.estimators.description import labels_from_json, labels_to_json
 from primaldual.estimators.networks import Outputs
 from primaldual.estimators.preparation import Series
 from primaldual.estimators.splitting import class_weights
+from primaldual.estimators.targets import LabelTargets
 from primaldual.primal.problem import PrimalProblem
 from primaldual.training import Callback, Classification
 
 
-class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[misc] # aeon has no types
+class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # type: ignore[misc] # aeon has no types
     """Classifies time series with a `TimeSeriesTransformer`; any attention of this library.
 
     Series may have several channels, different lengths and missing values (NaN). Channels are standardised by
@@ -155,29 +153,6 @@ class AttentionClassifier(AttentionEstimator, BaseClassifier):  # type: ignore[m
 
     def _predict_proba(self, X: Sequence[Series]) -> Outputs:
         return torch.from_numpy(self._outputs(X)).softmax(1).numpy()
-
-    def _check_y(
-        self, y: Any, n_cases: int, update_classes: bool = True, allow_single_class: bool = False
-    ) -> npt.NDArray[np.generic]:
-        labels = check_labels(y)
-        check_case_count(n_cases, len(labels))
-        classes = np.unique(labels)
-        if len(classes) < 2 and not allow_single_class:
-            raise DataError(f"y must hold at least two classes; every label is {classes[0]!r}")
-        if update_classes:
-            self._remember_classes(classes)
-        return labels
-
-    def _describe_targets(self) -> dict[str, Any]:
-        return labels_to_json(self.classes_)
-
-    def _apply_targets(self, described: Mapping[str, Any]) -> None:
-        self._remember_classes(labels_from_json(described))
-
-    def _remember_classes(self, classes: npt.NDArray[np.generic]) -> None:
-        self.classes_ = classes
-        self.n_classes_ = len(classes)
-        self._class_dictionary = {label: place for place, label in enumerate(classes)}
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:

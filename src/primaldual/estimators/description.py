@@ -18,7 +18,6 @@ def describe(estimator: Any) -> dict[str, Any]:
     Raises:
         CheckpointError: the attention has parts that its spec does not name.
     """
-    spec = faithful_spec(estimator.attention)
     parameters = {
         name: _plain(value)
         for name, value in estimator.get_params(deep=False).items()
@@ -26,7 +25,7 @@ def describe(estimator: Any) -> dict[str, Any]:
     }
     preparation, settings = estimator._preparation, estimator._model_settings
     return {
-        "parameters": {**parameters, "attention": spec},
+        "parameters": parameters | estimator._specs(),
         "model": {**settings, "attention": faithful_spec(settings["attention"])},
         "preparation": {
             "mean": preparation.mean.tolist(),
@@ -35,8 +34,7 @@ def describe(estimator: Any) -> dict[str, Any]:
         },
         "series": {name: _plain(value) for name, value in estimator.metadata_.items()},
         "targets": estimator._describe_targets(),
-        "history": estimator.history_,
-        "best_epoch": estimator.best_epoch_,
+        **{name.removesuffix("_"): getattr(estimator, name) for name in estimator._reports},
     }
 
 
@@ -49,8 +47,8 @@ def apply_description(estimator: Any, described: Mapping[str, Any]) -> None:
     estimator._model_settings = dict(described["model"])
     estimator.metadata_ = dict(described["series"])
     estimator._apply_targets(described["targets"])
-    estimator.history_ = described["history"]
-    estimator.best_epoch_ = described["best_epoch"]
+    for name in estimator._reports:
+        setattr(estimator, name, described[name.removesuffix("_")])
 
 
 def parameters_from(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,6 +56,8 @@ def parameters_from(described: Mapping[str, Any]) -> dict[str, Any]:
     parameters = dict(described["parameters"])
     if isinstance(parameters.get("class_weight"), list):
         parameters["class_weight"] = dict(parameters["class_weight"])
+    if "attentions" in parameters:
+        parameters["attentions"] = tuple(parameters["attentions"])
     return parameters
 
 

@@ -1,13 +1,13 @@
 """The network of an estimator: built, restored, applied."""
 
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from primaldual.models import TimeSeriesTransformer
 from primaldual.training import Examples
 from primaldual.training.examples import sorted_batches
 from primaldual.training.progress import with_progress
@@ -16,29 +16,31 @@ from primaldual.training.randomness import private_torch_randomness
 PREDICTION_BATCH = 256
 """Series per forward pass in prediction."""
 
+Network = TypeVar("Network", bound=torch.nn.Module)
+
 Outputs = npt.NDArray[np.float64]
 
 
-def build_network(settings: dict[str, Any], seed: int) -> TimeSeriesTransformer:
+def build_network(settings: dict[str, Any], seed: int, kind: type[Network]) -> Network:
     """A network with random weights that follow from the seed alone."""
     with private_torch_randomness(seed):
-        return TimeSeriesTransformer(**settings)
+        return kind(**settings)
 
 
-def restore_network(settings: dict[str, Any], weights: dict[str, Tensor]) -> TimeSeriesTransformer:
+def restore_network(settings: dict[str, Any], weights: dict[str, Tensor], kind: type[Network]) -> Network:
     """A network with given weights, ready to predict."""
-    model = build_network(settings, seed=0)
+    model = build_network(settings, 0, kind)
     model.load_state_dict(weights)
     return model.eval()
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
-    """Where the parameters are."""
-    return next(model.parameters()).device
+    """Where the weights are."""
+    return next(chain(model.parameters(), model.buffers())).device
 
 
 @torch.no_grad()
-def apply_network(model: TimeSeriesTransformer, values: Tensor, padding: Tensor, progress: bool) -> Outputs:
+def apply_network(model: torch.nn.Module, values: Tensor, padding: Tensor, progress: bool) -> Outputs:
     """Outputs for all series, batch by batch, short series with short ones."""
     unused = torch.zeros(len(values), device=values.device)
     examples = Examples(values, padding, unused, unused)

@@ -1,7 +1,7 @@
 """A time series regressor for aeon and scikit-learn."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,14 +11,14 @@ from aeon.regression import BaseRegressor
 
 from primaldual.estimators.aeon_check_parameters import tiny_parameter_sets
 from primaldual.estimators.base import AttentionEstimator
-from primaldual.estimators.checks import check_case_count, check_targets
 from primaldual.estimators.networks import Outputs
 from primaldual.estimators.preparation import Series
+from primaldual.estimators.targets import NumberTargets
 from primaldual.primal.problem import PrimalProblem
 from primaldual.training import Callback, Regression
 
 
-class AttentionRegressor(AttentionEstimator, BaseRegressor):  # type: ignore[misc] # aeon has no types
+class AttentionRegressor(AttentionEstimator, NumberTargets, BaseRegressor):  # type: ignore[misc] # aeon has no types
     """Predicts a number from a time series with a `TimeSeriesTransformer`; any attention of this library.
 
     The target is standardised by the training part and the squared error is minimised; everything else is as
@@ -93,9 +93,7 @@ class AttentionRegressor(AttentionEstimator, BaseRegressor):  # type: ignore[mis
         super().__init__()
 
     def _fit(self, X: Sequence[Series], y: npt.NDArray[np.float64]) -> Self:
-        self._target_mean = float(y.mean())
-        self._target_deviation = float(y.std()) or 1.0
-        targets = torch.from_numpy((y - self._target_mean) / self._target_deviation).float()
+        targets = torch.from_numpy(self._standardise(y)).float()
         groups = np.zeros(len(y), dtype=np.int64)
         objective = Regression(self._target_deviation)
         self._fit_network(X, targets, groups, torch.ones(len(y)), 1, objective)
@@ -103,18 +101,6 @@ class AttentionRegressor(AttentionEstimator, BaseRegressor):  # type: ignore[mis
 
     def _predict(self, X: Sequence[Series]) -> Outputs:
         return self._outputs(X)[:, 0] * self._target_deviation + self._target_mean
-
-    def _check_y(self, y: Any, n_cases: int) -> npt.NDArray[np.float64]:
-        targets = check_targets(y)
-        check_case_count(n_cases, len(targets))
-        return targets
-
-    def _describe_targets(self) -> dict[str, Any]:
-        return {"mean": self._target_mean, "deviation": self._target_deviation}
-
-    def _apply_targets(self, described: Mapping[str, Any]) -> None:
-        self._target_mean = float(described["mean"])
-        self._target_deviation = float(described["deviation"])
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:

@@ -1,6 +1,18 @@
 """Whole networks around the library's attention."""
 
+from primaldual.models.case_attention import CaseAttention
 from primaldual.models.heads import HEADS, FlattenHead, Head, MeanHead
+from primaldual.models.random_convolutions import RandomConvolutions
+from primaldual.models.series_features import SeriesFeatures
 from primaldual.models.time_series import TimeSeriesTransformer
 
-__all__ = ["HEADS", "FlattenHead", "Head", "MeanHead", "TimeSeriesTransformer"]
+__all__ = [
+    "HEADS",
+    "CaseAttention",
+    "FlattenHead",
+    "Head",
+    "MeanHead",
+    "RandomConvolutions",
+    "SeriesFeatures",
+    "TimeSeriesTransformer",
+]
