@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from torch.testing import assert_close
+from tests.primal.forms.against_definition import check
 
 from primaldual import preset
 from primaldual.errors import SlowAttentionWarning
@@ -13,6 +13,7 @@ from primaldual.primal.forms import choice
 
 SPECS = [
     "bn+sh(1,2,3,4)",
+    "bn(running=true)+sh(1,2,3,4,prefix=2)",
     "bn(beta=0.6,gain=0.3)+sh(2,3,2,4)",
     "bn(learnable=true,scale=none)+sh(2,3,2,4,grid=3x4,prefix=1)",
     "anchored(1,2,3,4,kept=0.5)+bn",
@@ -32,27 +33,7 @@ SPECS = [
 @pytest.mark.parametrize("spec", SPECS)
 def test_equals_definition(monkeypatch, spec, queries):
     monkeypatch.setattr(row_pairs, "BLOCK_NUMBERS", 2000)  # a few rows at a time
-    torch.manual_seed(0)
-    problem = preset(spec).bind(4, 6).double()
-    with torch.no_grad():
-        for parameter in problem.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    sizes = [(2, 4, queries, 6), (2, 2, 13, 6), (2, 2, 13, 5)]
-    inputs = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]
-    leaves = [*inputs, *problem.parameters()]
-    for mask in (None, torch.rand(2, 1, queries, 13) > 0.3, torch.rand(1, 4, queries, 13) > 0.3):
-        for is_causal in (False, True):
-            out, wanted = (compute(*inputs, mask, is_causal) for compute in (problem.attend, problem.dense))
-            assert_close(out, wanted)
-            grads = [
-                torch.autograd.grad(part.sin().sum(), leaves, allow_unused=True) for part in (out, wanted)
-            ]
-            for found, expected in zip(*grads, strict=True):
-                scale = 1.0 if expected is None else max(1.0, expected.abs().max().item())
-                assert_close(found, expected, rtol=1e-6, atol=1e-9 * scale)
-            if mask is not None:
-                served = problem.explain(sizes[0], sizes[1], mask, is_causal)
-                assert "per query" in served.forms
+    check(spec, queries, "per query")
 
 
 def test_a_long_call_says_what_is_slow_about_it(monkeypatch):

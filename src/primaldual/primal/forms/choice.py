@@ -11,6 +11,7 @@ from primaldual.errors import SlowAttentionWarning
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
 from primaldual.primal.checks import check_mixing
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.dense import Dense
@@ -69,13 +70,14 @@ def run(
         query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
     )  # fmt: skip
     chosen = choose(choices, sets, question)
+    call = Call(choices, query, source, attendable, dropout_p)
     outputs: list[Tensor] = []
     order: list[HeadSet] = []
     if question.mode == EAGER and question.elements > MANY_NUMBERS:
         _warn(choices, sets, chosen, question)
     for form in dict.fromkeys(chosen):
         served = [alike for alike, other in zip(sets, chosen, strict=True) if other is form]
-        outputs += form.run(choices, served, query, source, attendable, dropout_p)
+        outputs += form.run(call, served)
         order += served
     if len(outputs) == 1:
         return outputs[0]

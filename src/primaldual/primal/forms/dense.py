@@ -8,15 +8,15 @@ from torch.nn.functional import dropout
 
 from primaldual.kernels.dense import weighted_sum
 from primaldual.kernels.heads import for_query_heads
-from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.definition import weights_of_heads
 from primaldual.primal.forms.form import Cost, Form, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
-from primaldual.primal.sources import KeyValueSource, pick, selection
+from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
 
 DENSE_ELEMENTS = 2**24
@@ -45,47 +45,25 @@ class Dense(Form):
         operations += steps * transform_operations(choices, heads, question)
         return Cost(count * operations, count * numbers)
 
-    def run(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        dropout_p: float,
-    ) -> list[Tensor]:
-        outputs = []
-        for heads in sets:
-            pairs = source.take(heads.members)  # projected as autocast says
-            with own_precision(query.device):
-                outputs.append(_attend(choices, heads, query, pairs, attendable, dropout_p))
-        return outputs
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        choices, members = call.choices, heads.members
+        pairs = call.source.take(members)  # projected as autocast says
+        query = call.queries(heads)
+        key, value = (for_query_heads(part, len(members)) for part in pairs)
+        attendable = call.attendable.select(selection(members))
+        pattern = choices.subset.allowed(query.shape[2], key.shape[2], query.device)
+        if pattern is not None:
+            attendable = restrict(attendable, pattern)
+        allowed = attendable.matrix(query.shape[2], key.shape[2], query.device)
 
+        def rows_of(part: Tensor, allowed: Tensor) -> Tensor:
+            weights, values, _ = weights_of_heads(choices, part, key, value, allowed, heads)
+            return weighted_sum(dropout(weights, call.dropout_p) if call.dropout_p else weights, values)
 
-def _attend(
-    choices: Choices,
-    heads: HeadSet,
-    query: Tensor,
-    pairs: tuple[Tensor, Tensor],
-    attendable: Attendable,
-    dropout_p: float,
-) -> Tensor:
-    members = heads.members
-    query = pick(query, members)
-    key, value = (for_query_heads(part, len(members)) for part in pairs)
-    attendable = attendable.select(selection(members))
-    pattern = choices.subset.allowed(query.shape[2], key.shape[2], query.device)
-    if pattern is not None:
-        attendable = restrict(attendable, pattern)
-    allowed = attendable.matrix(query.shape[2], key.shape[2], query.device)
-
-    def rows_of(part: Tensor, allowed: Tensor) -> Tensor:
-        weights, values, _ = weights_of_heads(choices, part, key, value, allowed, heads)
-        return weighted_sum(dropout(weights, dropout_p) if dropout_p else weights, values)
-
-    if in_graph() or query.numel() == 0 or key.numel() == 0:
-        return rows_of(query, allowed)
-    rows = max(1, DENSE_ELEMENTS // key.numel())
-    parts = query.split(rows, 2)
-    patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)
-    return torch.cat([rows_of(part, pattern) for part, pattern in zip(parts, patterns, strict=True)], 2)
+        with own_precision(query.device):
+            if in_graph() or query.numel() == 0 or key.numel() == 0:
+                return rows_of(query, allowed)
+            rows = max(1, DENSE_ELEMENTS // key.numel())
+            parts = query.split(rows, 2)
+            patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)
+            return torch.cat([rows_of(*both) for both in zip(parts, patterns, strict=True)], 2)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from primaldual.kernels.linear import linear_attention
-from primaldual.kernels.masks import Attendable
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import Cost, Form, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import GRAPH, TRANSFORM, Question
-from primaldual.primal.sources import KeyValueSource, pick
 from primaldual.primal.training_sets import OWN
 
 FEW_FEATURES = 1024
@@ -59,36 +58,23 @@ class Factored(Form):
         operations += transform_operations(choices, heads, question)
         return Cost(count * operations, count * features * (rows + question.value_dim))
 
-    def run(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        dropout_p: float,
-    ) -> list[Tensor]:
-        outputs = []
-        for heads in sets:
-            training = choices.subset.training_set(source, attendable, heads, query.shape[2])
-            picked = query if len(heads.members) == query.shape[1] else pick(query, heads.members)
-            with own_precision(query.device):
-                changed, training = choices.transform.shared(picked, training, heads)
-                query_features = choices.feature_map.features(changed)
-                key_features = choices.feature_map.features(training.key.to(query.dtype))
-                assert query_features is not None
-                assert key_features is not None
-                if training.log_weight is not None:
-                    weight = training.log_weight.transpose(-2, -1).exp()
-                    key_features = key_features * weight.to(key_features.dtype)
-                outputs.append(
-                    linear_attention(
-                        query_features,
-                        key_features,
-                        training.value,
-                        key_mask=training.attendable.keys,
-                        is_causal=training.attendable.is_causal,
-                        normalize=bool(choices.normalizer.factored),
-                    )
-                )
-        return outputs
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        feature_map, query = call.choices.feature_map, call.queries(heads)
+        training = call.training_set(heads)
+        with own_precision(query.device):
+            changed, training = call.choices.transform.shared(query, training, heads)
+            query_features = feature_map.features(changed)
+            key_features = feature_map.features(training.key.to(query.dtype))
+            assert query_features is not None
+            assert key_features is not None
+            if training.log_weight is not None:
+                weight = training.log_weight.transpose(-2, -1).exp()
+                key_features = key_features * weight.to(key_features.dtype)
+            return linear_attention(
+                query_features,
+                key_features,
+                training.value,
+                key_mask=training.attendable.keys,
+                is_causal=training.attendable.is_causal,
+                normalize=bool(call.choices.normalizer.factored),
+            )

@@ -7,11 +7,10 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from primaldual.kernels.masks import Attendable
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import TRANSFORM, Question
-from primaldual.primal.sources import KeyValueSource
 from primaldual.primal.training_sets import OWN
 
 
@@ -51,26 +50,18 @@ class Form(ABC):
         del choices, heads, question
         return None
 
-    @abstractmethod
-    def run(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        dropout_p: float,
-    ) -> list[Tensor]:
+    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
         """The output of every set of heads, or one output of all heads of a form that is joint.
 
         Args:
-            choices: the parts.
+            call: parts and tensors.
             sets: heads that pool alike, which the form serves.
-            query: (batch, heads, Nq, D) of all heads, mixed where T mixes queries.
-            source: keys and values.
-            attendable: the masks.
-            dropout_p: probability of dropping a weight.
         """
+        return [self.attend(call, heads) for heads in sets]
+
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        """The output (batch, heads, Nq, Dv) of one set of heads."""
+        raise NotImplementedError
 
 
 def softmax_refusal(choices: Choices, question: Question) -> str | None:

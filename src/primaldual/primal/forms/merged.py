@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from primaldual.kernels.flash import flash_enabled
-from primaldual.kernels.masks import Attendable, keep_attendable
+from primaldual.kernels.masks import keep_attendable
 from primaldual.kernels.merged import merged_attention, near_scores
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import Cost, Form, pairs_scored, softmax_refusal, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
-from primaldual.primal.sources import KeyValueSource, pick
 from primaldual.primal.training_sets import PREFIX, Kind
 
 
@@ -45,25 +45,13 @@ class Merged(Form):
         operations += copies * transform_operations(choices, heads, question)
         return Cost(count * operations, count * copies * question.key_length * question.head_dim)
 
-    def run(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        dropout_p: float,
-    ) -> list[Tensor]:
-        scale = choices.softmax_scale(query.shape[-1])
-        assert scale is not None
-        outputs = []
-        for heads in sets:
-            training = choices.subset.training_set(source, attendable, heads, query.shape[2])
-            picked, mask = pick(query, heads.members), training.attendable.keys
-            with own_precision(query.device):
-                training = training.for_query_heads(len(heads.members))
-                training = training.with_keys(keep_attendable(training.key, mask))
-                settled = choices.transform.shared(picked, training, heads)[1].key.to(query.dtype)
-                near = near_scores(picked, choices.transform.unsettled(training, heads), scale)
-                outputs.append(merged_attention(picked, settled, training.value, mask, scale, near))
-        return outputs
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        query, transform = call.queries(heads), call.choices.transform
+        training = call.training_set(heads)
+        mask = training.attendable.keys
+        with own_precision(query.device):
+            training = training.for_query_heads(len(heads.members))
+            training = training.with_keys(keep_attendable(training.key, mask))
+            settled = transform.shared(query, training, heads)[1].key.to(query.dtype)
+            near = near_scores(query, transform.unsettled(training, heads), call.scale)
+            return merged_attention(query, settled, training.value, mask, call.scale, near)

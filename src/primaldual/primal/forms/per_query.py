@@ -5,16 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from primaldual.kernels.masks import Attendable
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.row_pools import Pools, Shares
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.definition import normalized_kernel
 from primaldual.primal.forms.form import Cost, Form, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import TRANSFORM, Question
 from primaldual.primal.row_pairs import BLOCK_NUMBERS, RowPairs
-from primaldual.primal.sources import KeyValueSource, pick
 from primaldual.primal.training_sets import Kind
 from primaldual.primal.transforms import Transform
 
@@ -67,36 +66,22 @@ class PerQuery(Form):
             f"forms one score: {reason}"
         )
 
-    def run(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        dropout_p: float,
-    ) -> list[Tensor]:
-        outputs = []
-        for heads in sets:
-            pairs = choices.subset.row_pairs(source, attendable, heads, query.shape[2])
-            with own_precision(query.device):
-                outputs.append(_attend(choices, heads, pick(query, heads.members), pairs, dropout_p))
-        return outputs
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        choices, pairs, query = call.choices, call.row_pairs(heads), call.queries(heads)
 
+        def attend(rows: Tensor, allowed: Tensor, pools: Pools | None, pairs: RowPairs) -> Tensor:
+            shares = pairs.shares(allowed, pools)
+            keys = pairs.key.unsqueeze(2) if pools is None else pools.means(shares.share, pairs.key)
+            changed, keys = choices.transform.per_query(rows, keys, shares.valid, heads)
+            weights = _weights(choices, changed, keys, shares)
+            if call.dropout_p:
+                weights = dropout(weights, call.dropout_p)
+            if pools is not None:
+                weights = pools.spread(weights) * shares.share
+            return weights @ pairs.value
 
-def _attend(choices: Choices, heads: HeadSet, query: Tensor, pairs: RowPairs, dropout_p: float) -> Tensor:
-    def attend(rows: Tensor, allowed: Tensor, pools: Pools | None, pairs: RowPairs) -> Tensor:
-        shares = pairs.shares(allowed, pools)
-        keys = pairs.key.unsqueeze(2) if pools is None else pools.means(shares.share, pairs.key)
-        changed, keys = choices.transform.per_query(rows, keys, shares.valid, heads)
-        weights = _weights(choices, changed, keys, shares)
-        if dropout_p:
-            weights = dropout(weights, dropout_p)
-        if pools is not None:
-            weights = pools.spread(weights) * shares.share
-        return weights @ pairs.value
-
-    return pairs.by_blocks(attend, query, 1 if _alike(choices, heads, pairs.kind) else query.shape[3])
+        with own_precision(query.device):
+            return pairs.by_blocks(attend, query, 1 if _alike(choices, heads, pairs.kind) else query.shape[3])
 
 
 def _alike(choices: Choices, heads: HeadSet, kind: Kind) -> bool:

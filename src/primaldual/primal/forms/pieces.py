@@ -10,10 +10,10 @@ from torch import Tensor
 
 from primaldual.kernels import pieces
 from primaldual.kernels.flash import SoftmaxCall, flash_enabled
-from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pieces import Piece, Span, attend_in_pieces, cut
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import row_blocks
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
@@ -25,7 +25,7 @@ from primaldual.primal.forms.form import (
 )
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
-from primaldual.primal.sources import KeyValueSource, TensorSource
+from primaldual.primal.sources import TensorSource
 from primaldual.primal.training_sets import TrainingSet
 
 
@@ -64,21 +64,13 @@ class Pieces(Form):
         operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
         return Cost(count * operations, 2 * heads.pairs(question.key_length) * question.head_dim)
 
-    def run(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        dropout_p: float,
-    ) -> list[Tensor]:
-        work = _Work(choices, sets, query, source, attendable)
-        parameters: list[Tensor] = list(choices.transform.parameters())
-        parameters += [buffer for buffer in choices.transform.buffers() if buffer.requires_grad]
+    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
+        work, query, transform = _Work(call, sets), call.query, call.choices.transform
+        parameters: list[Tensor] = list(transform.parameters())
+        parameters += [buffer for buffer in transform.buffers() if buffer.requires_grad]
         alone = len(sets) == 1 and work.by_rows
         # What a transform holds may change before the backward: by a step, by eval(), by functional_call.
-        repeatable = not parameters and not any(True for _ in choices.transform.buffers()) and not alone
+        repeatable = not parameters and not any(True for _ in transform.buffers()) and not alone
         with own_precision(query.device):
             return [attend_in_pieces(work.prepare, work.pieces, query, work.pairs, parameters, repeatable)]
 
@@ -92,20 +84,16 @@ class _Work:
         pieces: what is done at a time.
     """
 
-    def __init__(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-    ) -> None:
-        scale = choices.softmax_scale(query.shape[-1])
-        assert scale is not None
-        self.choices, self.attendable, self.scale = choices, attendable, scale
-        batch, heads, length, head_dim = query.shape
+    def __init__(self, call: Call, sets: list[HeadSet]) -> None:
+        self.choices, self.attendable, self.scale, source = (
+            call.choices,
+            call.attendable,
+            call.scale,
+            call.source,
+        )
+        batch, heads, length, head_dim = call.query.shape
         self.set_of = {head: alike for alike in sets for head in alike.members}
-        self.by_rows = attendable.is_causal and choices.transform.uses_statistics
+        self.by_rows = self.attendable.is_causal and self.choices.transform.uses_statistics
         self.formed: list[TrainingSet] = []
         self.pairs = [] if source.tensors is None else [source.tensors]
         self.pieces: list[Piece] = []
@@ -115,7 +103,7 @@ class _Work:
         for group in sets:
             members = held = tuple(group.members)
             if source.tensors is None:
-                training = choices.subset.training_set(source, attendable, group, length)
+                training = call.training_set(group)
                 self.formed.append(training)
                 self.pairs.append((training.key, training.value))
             else:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from primaldual.kernels.masks import Attendable
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import Cost, Form, softmax_refusal
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
 from primaldual.primal.row_pairs import BLOCK_NUMBERS
-from primaldual.primal.sources import KeyValueSource, pick
 from primaldual.primal.training_sets import OWN, Kind
 
 
@@ -38,21 +37,8 @@ class Scores(Form):
             2 * matrix * (max(taps, question.head_dim) + question.value_dim), min(matrix, BLOCK_NUMBERS)
         )
 
-    def run(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        dropout_p: float,
-    ) -> list[Tensor]:
-        scale = choices.softmax_scale(query.shape[-1])
-        assert scale is not None
-        outputs = []
-        for heads in sets:
-            pairs = choices.subset.row_pairs(source, attendable, heads, query.shape[2])
-            with own_precision(query.device):
-                changed, pairs = choices.transform.into_scores(pick(query, heads.members), pairs, heads)
-                outputs.append(pairs.softmax(changed, scale, dropout_p))
-        return outputs
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        pairs, query = call.row_pairs(heads), call.queries(heads)
+        with own_precision(query.device):
+            changed, pairs = call.choices.transform.into_scores(query, pairs, heads)
+            return pairs.softmax(changed, call.scale, call.dropout_p)

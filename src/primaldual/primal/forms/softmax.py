@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from primaldual.kernels.masks import Attendable
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
@@ -18,7 +18,6 @@ from primaldual.primal.forms.form import (
 )
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
-from primaldual.primal.sources import KeyValueSource, pick
 
 
 class Softmax(Form):
@@ -41,44 +40,23 @@ class Softmax(Form):
             numbers += question.query_length * pairs
         return Cost(count * operations, count * numbers)
 
-    def run(
-        self,
-        choices: Choices,
-        sets: list[HeadSet],
-        query: Tensor,
-        source: KeyValueSource,
-        attendable: Attendable,
-        dropout_p: float,
-    ) -> list[Tensor]:
-        scale = choices.softmax_scale(query.shape[-1])
-        assert scale is not None
-        return [_attend(choices, heads, query, source, attendable, scale, dropout_p) for heads in sets]
-
-
-def _attend(
-    choices: Choices,
-    heads: HeadSet,
-    query: Tensor,
-    source: KeyValueSource,
-    attendable: Attendable,
-    scale: float,
-    dropout_p: float,
-) -> Tensor:
-    training = choices.subset.training_set(source, attendable, heads, query.shape[2])
-    query = query if len(heads.members) == query.shape[1] else pick(query, heads.members)
-    blocks = training.row_blocks() if choices.transform.uses_statistics else []
-    with own_precision(query.device):
-        if not blocks:
-            changed, training = choices.transform.into_query(query, training, heads)
-            return training.softmax(changed, scale, dropout_p).to(query.dtype)
-        parts = []
-        for block in reversed(blocks):
-            rows, seen = query[:, :, : block.stop], training.rows(block)
-            if not block.start:
-                rows, seen = rows.double(), seen.double()
-            changed, seen = choices.transform.into_query(rows, seen, heads)
-            parts.append(seen.softmax(changed, scale, dropout_p)[:, :, block.start :].to(query.dtype))
-        return torch.cat(parts, 2)
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        query, transform = call.queries(heads), call.choices.transform
+        training = call.training_set(heads)
+        blocks = training.row_blocks() if transform.uses_statistics else []
+        with own_precision(query.device):
+            if not blocks:
+                changed, training = transform.into_query(query, training, heads)
+                return training.softmax(changed, call.scale, call.dropout_p).to(query.dtype)
+            parts = []
+            for block in reversed(blocks):
+                rows, seen = query[:, :, : block.stop], training.rows(block)
+                if not block.start:
+                    rows, seen = rows.double(), seen.double()
+                changed, seen = transform.into_query(rows, seen, heads)
+                out = seen.softmax(changed, call.scale, call.dropout_p)
+                parts.append(out[:, :, block.start :].to(query.dtype))
+            return torch.cat(parts, 2)
 
 
 class Band(Softmax):

@@ -1,0 +1,51 @@
+"""One call of an attention: its parts and its tensors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from primaldual.kernels.masks import Attendable
+from primaldual.primal.choices import Choices
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.row_pairs import RowPairs
+from primaldual.primal.sources import KeyValueSource, pick
+from primaldual.primal.training_sets import TrainingSet
+
+
+class Call(NamedTuple):
+    """What a form computes an attention from.
+
+    Attributes:
+        choices: the parts.
+        query: (batch, heads, Nq, D) of all heads, mixed where T mixes queries.
+        source: keys and values.
+        attendable: the masks.
+        dropout_p: probability of dropping a weight.
+    """
+
+    choices: Choices
+    query: Tensor
+    source: KeyValueSource
+    attendable: Attendable
+    dropout_p: float
+
+    @property
+    def scale(self) -> float:
+        """The factor on the scores of a softmax attention."""
+        scale = self.choices.softmax_scale(self.query.shape[-1])
+        assert scale is not None
+        return scale
+
+    def queries(self, heads: HeadSet) -> Tensor:
+        """The queries of some heads."""
+        return self.query if len(heads.members) == self.query.shape[1] else pick(self.query, heads.members)
+
+    def training_set(self, heads: HeadSet) -> TrainingSet:
+        """The training pairs of some heads."""
+        return self.choices.subset.training_set(self.source, self.attendable, heads, self.query.shape[2])
+
+    def row_pairs(self, heads: HeadSet) -> RowPairs:
+        """The same as every query forms them."""
+        return self.choices.subset.row_pairs(self.source, self.attendable, heads, self.query.shape[2])
