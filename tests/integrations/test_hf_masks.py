@@ -54,7 +54,19 @@ def test_what_was_sorted_is_remembered_until_the_mask_changes() -> None:
     assert found is not first
     assert found.keys is not None
     with torch.inference_mode():
-        assert sort_mask(mask & mask, True, 4, 4).keys is not None
+        other = mask & mask
+        assert sort_mask(other, True, 4, 4).keys is not None
+        other[0, ..., 3] = True
+        assert sort_mask(other, True, 4, 4).keys is None
+
+
+def test_changes_that_a_tensor_does_not_count_are_seen() -> None:
+    mask = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    assert sort_mask(mask, True, 4, 4).keys is None
+    mask.data[0, ..., 3] = False
+    assert sort_mask(mask, True, 4, 4).keys is not None
+    mask.numpy()[0, ..., 3] = True
+    assert sort_mask(mask, True, 4, 4).keys is None
 
 
 def test_without_a_mask_the_layer_says_it() -> None:

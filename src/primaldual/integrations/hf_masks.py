@@ -117,16 +117,18 @@ def sort_mask(
         if attend.shape[-2] == 1:
             return SortedMask(key_length, keys=attend)
         return SortedMask(key_length, pairs=attend)
-    state = (0 if mask.is_inference() else mask._version, query_length, key_length)
+    sizes = query_length, key_length
     remembered = getattr(whole, "_primaldual", None)
-    if remembered is None or remembered[0] != state:
+    # Versions of tensors miss what inference mode, .data and shared memory change, so contents are compared.
+    if remembered is None or remembered[0] != sizes or not torch.equal(remembered[1], mask):
         # One mask goes to every layer; what is remembered lives as long as it, and holds no view of it.
         own = from_torch_mask(mask, name) if mask.dtype != torch.bool else None
         found = _sorted(mask if own is None else own, query_length, key_length)
-        remembered = state, found if own is not None else replace(found, pairs=None), found.pairs is not None
+        kept = found if own is not None else replace(found, pairs=None)
+        remembered = sizes, mask.clone(), kept, found.pairs is not None
         whole._primaldual = remembered  # type: ignore[attr-defined] # a tensor takes any attribute
-    found = remembered[1]
-    if remembered[2] and found.pairs is None:
+    found = remembered[2]
+    if remembered[3] and found.pairs is None:
         return replace(found, pairs=mask)
     return found
 
