@@ -14,6 +14,9 @@ PAPER = (
 )
 SDPA = "PyTorch's SDPA"
 DEFINITION = "the definition, in chunks of queries"
+SCORES = "products of queries and keys, then means and filters of these scores"
+PER_QUERY = "the keys of a few queries at a time"
+MERGED = "merged with the few keys that the query cuts off"
 
 
 @dataclass(frozen=True)
@@ -97,22 +100,25 @@ POOLED_COSTS = (
     Cost(
         "the same share of O(N² D)",
         "O(N²/r) for pooled heads: scores are formed",
-        "complete windows and the mean of the own one so far, one softmax; on a grid the definition",
+        "complete windows and the mean of the own one so far, one softmax; on a grid as under a mask by query",
     ),
     Cost(
-        "O(N³ D/r) for pooled heads",
-        "pools of its own for each query of a chunk",
-        f"{DEFINITION}: the pools differ by query; heads of scale 1 by SDPA",
+        "O(N² D)",
+        "scores of a block of queries",
+        f"{SCORES}, for pools that differ by query; heads of scale 1 by SDPA",
     ),
 )
 CONV_COSTS = (
     Cost("O(N D) for the filter, then as softmax", "as softmax", f"one depthwise convolution, {SDPA}"),
     Cost(
-        "O(N² D) for filters and scores",
-        "filtered keys of its own for each query of a chunk",
-        f"{DEFINITION}: a centred filter ends at the query; `causal=true` has the cost of softmax instead",
+        "as softmax, + O(N D) for each tap beside the middle one",
+        "O(N D)",
+        f"SDPA's kernel on filtered keys, {MERGED}; `causal=true` cuts off none",
     ),
-    Cost("O(N² D) for filters and scores", "as in the row above", DEFINITION),
+    Cost("O(N² D) for each tap", "scores of a block of queries", SCORES),
+)
+NORMALIZED_CONV_COST = Cost(
+    "O(N² D) for filters, statistics and scores", "filtered keys of their own for a few queries", PER_QUERY
 )
 
 PRESETS = (
@@ -142,7 +148,7 @@ PRESETS = (
         (
             Cost("O(N D²)", "O(N D)", "Φ(k)ᵀ v first"),
             Cost("O(N D²)", "O(N D): a state of D² numbers for every 64 positions", "chunks of 64 positions"),
-            Cost("O(N² D)", "scores of a chunk", DEFINITION),
+            Cost("O(N² D)", "scores of a block of queries", f"{PER_QUERY}, by features"),
         ),
         (
             (
@@ -309,8 +315,8 @@ PRESETS = (
                 "O(N D)",
                 f"pooled by scattering, then {SDPA} with a bias",
             ),
-            Cost("O(N² (N/r) D)", "chunks", DEFINITION),
-            Cost("O(N² (N/r) D)", "chunks", DEFINITION),
+            Cost("O(N² D), and a sort of every row", "scores of a block of queries", SCORES),
+            Cost("O(N² D), and a sort of every row", "scores of a block of queries", SCORES),
         ),
         (
             ("`softmax` with all scales 1.", same("anchored(1,1,1,1,kept=0.5)", "softmax")),
@@ -333,7 +339,7 @@ PRESETS = (
                 f"pooled, then another query, {SDPA} for each scale",
             ),
             Cost("as sh, + running sums, O(N D)", "O(N²/r) for pooled heads", "as sh, statistics row by row"),
-            POOLED_COSTS[2],
+            Cost("O(N² D)", "pools of their own for a few queries", f"{PER_QUERY}; heads of scale 1 by SDPA"),
         ),
         (
             ("`bn` with all scales 1.", same("bn+sh(1,1,1,1)", "bn")),
@@ -371,11 +377,7 @@ PRESETS = (
         "Softmax attention against keys convolved over a grid, a square unless `grid=RxC` says otherwise.",
         (
             CONV_COSTS[0],
-            Cost(
-                CONV_COSTS[1].time,
-                CONV_COSTS[1].memory,
-                f"{DEFINITION}: the filter sees no key after the query",
-            ),
+            CONV_COSTS[2],
             CONV_COSTS[2],
         ),
         (
@@ -402,8 +404,8 @@ PRESETS = (
                 "as softmax",
                 f"one depthwise convolution, another query, {SDPA}",
             ),
-            CONV_COSTS[1],
-            CONV_COSTS[2],
+            NORMALIZED_CONV_COST,
+            NORMALIZED_CONV_COST,
         ),
         (
             ("`bn` at the start.", same("conv(3)+bn", "bn")),

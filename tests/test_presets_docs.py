@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from docs.build import ROOT, files
-from docs.preset_facts import DEFINITION, PRESETS
+from docs.preset_facts import DEFINITION, MERGED, PER_QUERY, PRESETS, SCORES
 from docs.preset_pages import page, page_name, shown_spec
 
 from primaldual import PARTS, Transform, preset
@@ -116,7 +116,9 @@ def test_the_form_is_the_one_that_the_page_names(facts, case):
     mask = torch.ones(64, 64, dtype=torch.bool)
     options = [{}, {"is_causal": True}, {"mask": mask}][case]
     forms = preset(facts.spec).explain((1, 4, 64, 4), **options).forms
-    assert ("dense" in forms) == (DEFINITION in facts.costs[case].how)
+    named = {"dense": DEFINITION, "scores": SCORES, "per query": PER_QUERY, "merged": MERGED}
+    for form, words in named.items():
+        assert (form in forms) == (words in facts.costs[case].how)
 
 
 @EVERY

@@ -58,8 +58,8 @@ def test_class_weights():
     [
         ("fair", "class_weight must be None, 'balanced' or a mapping; got 'fair'"),
         ({"c": 1.0}, "class_weight names 'c'; the labels are a, b"),
-        ({"a": 0.0}, "class_weight must hold positive numbers; got 0.0 for 'a'"),
-        ({"a": "much"}, "class_weight must hold positive numbers; got 'much' for 'a'"),
+        ({"a": 0.0}, "class_weight must hold finite positive numbers; got 0.0 for 'a'"),
+        ({"a": "much"}, "class_weight must hold finite positive numbers; got 'much' for 'a'"),
     ],
 )
 def test_bad_class_weights_are_named(given_weight, message):

@@ -71,7 +71,7 @@ BAD = {
     "length": (["--lengths", "0"], "lengths must be 1 or more; got 0"),
     "word": (["--lengths", "long"], "lengths must be whole numbers"),
     "memory": (["--lengths", "100000000"], "lengths must be at most"),
-    "format": (["--dtype", "fp16"], "dtypes must be fp32 or bf16; got fp16"),
+    "format": (["--dtype", "fp16"], "--dtype must be fp32 or bf16; got fp16"),
     "section": (["-s", "speed"], "section must be one of"),
     "both": (["--quick", "--lengths", "64"], "--quick has its own sizes; got it together with --lengths"),
     "threads": (["--threads", "0"], "--threads"),

@@ -68,7 +68,6 @@ def test_a_write_that_was_cut_off_is_ignored(tmp_path):
     half_written.mkdir()
     (half_written / "model.safetensors").write_bytes(b"half")
     assert without_seconds(toy_run((), tmp_path).history) == without_seconds(toy_run().history)
-    assert not half_written.exists()
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "best.safetensors", "optimizer.bin", "progress.json"])

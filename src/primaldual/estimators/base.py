@@ -53,6 +53,8 @@ class AttentionEstimator(SeriesEstimator):
         outputs: int,
         objective: Objective,
     ) -> None:
+        if self.checkpoint_dir is not None:
+            faithful_spec(self.attention)  # what has no spec has no name that a run could be found by
         seed = seed_from(self.random_state)
         fraction = check_fraction(self.validation_fraction)
         settings = self._settings(derive_seed(seed, 0))

@@ -37,11 +37,21 @@ def check_series(X: object) -> None:
             _check_list(X)
 
 
+def with_gaps(X: object) -> object:
+    """Masked arrays, alone or in a list, as arrays with NaN where they are masked; all else as it is."""
+    if isinstance(X, np.ma.MaskedArray):
+        return np.ma.filled(X.astype(np.float64), np.nan)
+    if isinstance(X, list):
+        return [with_gaps(series) if isinstance(series, np.ma.MaskedArray) else series for series in X]
+    return X
+
+
 def check_labels(y: object) -> Array:
     """Labels as a 1-D array.
 
     Raises:
-        DataError: labels that are missing (NaN or None), of several types, fractional, or none at all.
+        DataError: labels that are missing (NaN or None), of several types or one that cannot be saved, fractional, or
+            none at all.
         ShapeError: labels that are not 1-D.
     """
     labels = _one_dimensional(y)
@@ -54,6 +64,10 @@ def check_labels(y: object) -> Array:
     if labels.dtype == object and len({type(label) for label in labels}) > 1:
         kinds = ", ".join(sorted({type(label).__name__ for label in labels}))
         raise DataError(f"y must hold labels of one type; got {kinds}")
+    if labels.dtype == object and not isinstance(labels[0], str | bytes | int | float | np.generic):
+        raise DataError(
+            f"y must hold strings, bytes, whole numbers or NumPy dates; got {type(labels[0]).__name__} (give str(label))"
+        )
     if labels.dtype.kind == "f" and not np.equal(np.mod(labels, 1), 0).all():
         raise DataError(
             "y must hold class labels: strings or whole numbers; got fractions (use AttentionRegressor)"

@@ -68,12 +68,22 @@ def labels_to_json(labels: npt.NDArray[np.generic]) -> dict[str, Any]:
         >>> labels_from_json(labels_to_json(np.array(["a", "b"])))
         array(['a', 'b'], dtype='<U1')
     """
-    return {"dtype": labels.dtype.str, "values": labels.tolist()}
+    values = labels.astype(np.int64).tolist() if labels.dtype.kind in "mM" else labels.tolist()
+    if labels.dtype.kind == "S":
+        values = [value.decode("latin-1") for value in values]
+    return {"dtype": labels.dtype.str, "values": values}
 
 
 def labels_from_json(described: Mapping[str, Any]) -> npt.NDArray[np.generic]:
     """The opposite of `labels_to_json`."""
-    return np.array(described["values"], dtype=np.dtype(described["dtype"]))
+    values, dtype = described["values"], np.dtype(described["dtype"])
+    if dtype.kind == "S":
+        values = [value.encode("latin-1") for value in values]
+    return (
+        np.array(values, dtype=np.int64).astype(dtype)
+        if dtype.kind in "mM"
+        else np.array(values, dtype=dtype)
+    )
 
 
 def _plain(value: object) -> Any:

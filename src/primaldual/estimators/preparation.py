@@ -10,15 +10,18 @@ from torch import Tensor
 
 Series = npt.NDArray[np.float64]
 
+FARTHEST = 1e4
+"""Deviations from the mean beyond which a value says no more, and float32 would overflow on the way."""
+
 
 @dataclass(frozen=True)
 class SeriesPreparation:
     """Per-channel standardisation learnt from the training part, gap filling and padding.
 
-    x' = (x - mean) / deviation by channel. A missing value is interpolated linearly between its neighbours in
-    time, or repeats the nearest one at the ends; a channel missing from a whole series is set to the training
-    mean. A series longer than the longest of the training part is cut to its first ``length`` time points,
-    as there are no trained positions beyond.
+    x' = (x - mean) / deviation by channel, at most FARTHEST away from 0. A missing value is interpolated linearly
+    between its neighbours in time, or repeats the nearest one at the ends; a channel missing from a whole series is
+    set to the training mean. A series longer than the longest of the training part is cut to its first ``length``
+    time points, as there are no trained positions beyond.
 
     Args:
         mean: one per channel.
@@ -44,8 +47,12 @@ class SeriesPreparation:
         joined = np.concatenate([np.asarray(one, dtype=np.float64) for one in series], axis=1)
         known = ~np.isnan(joined)
         count = np.maximum(known.sum(1), 1)
+        # By a power of two, which rounds nothing, so that no sum of squares leaves the range of float64.
+        size = np.exp2(np.frexp(np.abs(np.where(known, joined, 0.0)).max(1))[1] - 1.0)
+        joined = joined / size[:, None]
         mean = np.where(known, joined, 0.0).sum(1) / count
         deviation = np.sqrt(np.square(np.where(known, joined - mean[:, None], 0.0)).sum(1) / count)
+        mean, deviation = mean * size, deviation * size
         constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-30)
         return cls(mean, np.where(constant, 1.0, deviation), max(one.shape[1] for one in series))
 
@@ -60,7 +67,7 @@ class SeriesPreparation:
         values = np.zeros((len(series), int(lengths.max()), len(self.mean)), dtype=np.float32)
         for place, one in enumerate(series):
             scaled = (one[:, : self.length] - self.mean[:, None]) / self.deviation[:, None]
-            values[place, : lengths[place]] = _fill_gaps(scaled).T
+            values[place, : lengths[place]] = _fill_gaps(scaled.clip(-FARTHEST, FARTHEST)).T
         padding = np.arange(values.shape[1]) >= lengths[:, None]
         return torch.from_numpy(values), torch.from_numpy(padding)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from primaldual.errors import ShapeError
 from primaldual.estimators import folders
 from primaldual.estimators.aeon_warnings import without_variance_warnings
-from primaldual.estimators.checks import check_series
+from primaldual.estimators.checks import check_series, with_gaps
 from primaldual.estimators.description import apply_description, parameters_from
 from primaldual.estimators.networks import Outputs, apply_network, device_of, restore_network
 from primaldual.estimators.preparation import Series, SeriesPreparation
@@ -103,6 +103,7 @@ class SeriesEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has
         return apply_network(self.model_, *self._model_inputs(series), progress=bool(self.verbose))
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
+        X = with_gaps(X)
         check_series(X)
         with without_variance_warnings():
             return super()._preprocess_collection(X, store_metadata)

@@ -67,7 +67,7 @@ def class_weights(
             from label to weight; labels that it leaves out have weight 1.
 
     Raises:
-        ArgumentError: another word, a label that does not occur, or a weight that is not positive.
+        ArgumentError: another word, a label that does not occur, or a weight that is not finite and positive.
 
     Example:
         >>> class_weights(np.array([0, 0, 0, 1]), np.array(["a", "b"]), "balanced").round(2)
@@ -83,8 +83,10 @@ def class_weights(
                 raise ArgumentError(
                     f"class_weight names {label!r}; the labels are {', '.join(map(str, position))}"
                 )
-            if not isinstance(weight, int | float | np.number) or not weight > 0:
-                raise ArgumentError(f"class_weight must hold positive numbers; got {weight!r} for {label!r}")
+            if not isinstance(weight, int | float | np.number) or not 0 < weight < np.inf:
+                raise ArgumentError(
+                    f"class_weight must hold finite positive numbers; got {weight!r} for {label!r}"
+                )
             weights[position[label]] = weight
         return weights
     if class_weight == "balanced":

@@ -39,7 +39,9 @@ class EmbeddedImage:
         self.prefix = prefix
         self.size = size
         self.seen = SeenGrids.of(embedding, axes)
-        self.handles = [module.register_forward_pre_hook(self.seen.follow) for module in around]
+        # Some checkpoints run a module's forward again without its hooks; its children then meet the tokens first.
+        watched = {id(module): module for outer in around for module in (outer, *outer.children())}
+        self.handles = [module.register_forward_pre_hook(self.seen.follow) for module in watched.values()]
         if around:
             self.handles.append(embedding.register_forward_hook(self.seen.see))
 

@@ -113,6 +113,10 @@ class MultiheadAttention(nn.Module):
         )
         self.reset_parameters()
 
+    def extra_repr(self) -> str:
+        shared = "" if self.kv_heads == self.num_heads else f", kv_heads={self.kv_heads}"
+        return f"{self.embed_dim}, num_heads={self.num_heads}{shared}, head_dim={self.head_dim}, dropout={self.dropout}"
+
     def reset_parameters(self) -> None:
         """Draw the weights as torch.nn.MultiheadAttention does: Xavier, biases 0."""
         fan_in = self.embed_dim + (self.num_heads + 2 * self.kv_heads) * self.head_dim

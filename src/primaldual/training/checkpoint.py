@@ -3,11 +3,14 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -35,8 +38,8 @@ def run_fingerprint(
         (16, False)
     """
     digest = hashlib.sha256(f"{model}{objective}{settings}".encode())
-    for name, parameter in model.named_parameters():
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.cpu().numpy().tobytes())
     for examples in data:
         for tensor in astuple(examples) if examples is not None else ():
             if tensor is not None:
@@ -68,10 +71,8 @@ class RunCheckpoints:
 
     def save(self, state: TrainingState) -> None:
         """Write the state after an epoch to a temporary name, rename it, drop the older ones."""
-        writing = self.folder / _WRITING
-        if self.accelerator.is_main_process:
-            shutil.rmtree(writing, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
+        named = [f"{_WRITING}-{secrets.token_hex(8)}"]  # its own, for the same run may be under way elsewhere
+        writing = self.folder / broadcast_object_list(named)[0]
         self.accelerator.save_state(str(writing))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
@@ -84,9 +85,10 @@ class RunCheckpoints:
                 "stopped": state.stopped,
             }
             (writing / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
-            os.replace(writing, self.folder / f"epoch-{state.epoch:06d}")
-            for folder in older:
-                shutil.rmtree(folder)
+            with suppress(OSError):  # the same epoch of the same run is there already
+                os.replace(writing, self.folder / f"epoch-{state.epoch:06d}")
+            for folder in (*older, writing):
+                shutil.rmtree(folder, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
     def resume(self, state: TrainingState) -> None:

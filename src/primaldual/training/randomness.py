@@ -1,17 +1,21 @@
 """Randomness that is ours alone: the caller's generators are as before when we are done."""
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+_ALONE = threading.RLock()
 
 
 @contextmanager
 def private_torch_randomness(seed: int) -> Iterator[None]:
     """Draw from a seeded torch generator inside; the caller's generators go on where they were.
 
-    Dropout takes no generator of its own, so the global one is set and put back.
+    Dropout takes no generator of its own, so the global one is set and put back, by one thread at a time. Inside,
+    gradients are on and new tensors are float32, whatever the caller has set.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -20,9 +24,14 @@ def private_torch_randomness(seed: int) -> Iterator[None]:
         >>> torch.equal(before, torch.get_rng_state())
         True
     """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _ALONE, torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad():
+        dtype = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.definition import normalized_kernel
 from primaldual.primal.forms.form import Cost, Form, transform_operations
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.question import TRANSFORM, Question
+from primaldual.primal.question import EAGER, Question
 from primaldual.primal.row_pairs import BLOCK_NUMBERS, RowPairs
 from primaldual.primal.training_sets import Kind
 from primaldual.primal.transforms import Transform
@@ -27,8 +27,10 @@ class PerQuery(Form):
     name = "per query"
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
-        if question.mode == TRANSFORM:
-            return "has no rules for torch.func and forward-mode differentiation"
+        if question.mode != EAGER:
+            return "runs outside of graphs and of transforms of functions"
+        if not (choices.normalizer.cancels_query_factors or _few_features(choices, question.head_dim)):
+            return "keeps too few digits of kernels that nothing normalises"
         if question.empty:
             return "needs a query and a key"
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
@@ -68,6 +70,9 @@ class PerQuery(Form):
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         choices, pairs, query = call.choices, call.row_pairs(heads), call.queries(heads)
+        dtype = query.dtype
+        if choices.transform.uses_statistics:  # no vector is near the keys of every query, see row_blocks
+            query, pairs = query.double(), pairs.double()
 
         def attend(rows: Tensor, allowed: Tensor, pools: Pools | None, pairs: RowPairs) -> Tensor:
             shares = pairs.shares(allowed, pools)
@@ -81,7 +86,8 @@ class PerQuery(Form):
             return weights @ pairs.value
 
         with own_precision(query.device):
-            return pairs.by_blocks(attend, query, 1 if _alike(choices, heads, pairs.kind) else query.shape[3])
+            width = 1 if _alike(choices, heads, pairs.kind) else query.shape[3]
+            return pairs.by_blocks(attend, query, width).to(dtype)
 
 
 def _alike(choices: Choices, heads: HeadSet, kind: Kind) -> bool:

@@ -9,7 +9,7 @@ from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import Cost, Form, softmax_refusal
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.question import Question
+from primaldual.primal.question import GRAPH, Question
 from primaldual.primal.row_pairs import BLOCK_NUMBERS
 from primaldual.primal.training_sets import OWN, Kind
 
@@ -23,6 +23,8 @@ class Scores(Form):
     name = "scores"
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if question.mode == GRAPH:
+            return "runs outside of graphs"
         if refused := softmax_refusal(choices, question):
             return refused
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
