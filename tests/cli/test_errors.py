@@ -109,7 +109,7 @@ def test_ctrl_c_keeps_finished_runs_and_names_the_way_on(source, tmp_path):
         "-a",
         "softmax",
         "--seeds",
-        "4000",
+        "400",
         *TINY,
     ]
     process = subprocess.Popen(
