@@ -9,8 +9,8 @@ from torch.testing import assert_close
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.pooling import pool
 from primaldual.kernels.row_pools import (
-    Indexed,
-    Windows,
+    ConsecutivePools,
+    IndexedPools,
     anchored_shares,
     arranged,
     arrangement,
@@ -21,7 +21,7 @@ from primaldual.kernels.weighted_pooling import anchored_pool
 
 
 def test_windows_by_hand():
-    pools, terms = Windows(prefix=1, size=2), torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0])
+    pools, terms = ConsecutivePools(prefix=1, size=2), torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0])
     assert pools.number(5) == 3
     assert pools.sums(terms).tolist() == [5, 3, 7]
     assert pools.largest(terms).tolist() == [5, 2, 4]
@@ -29,7 +29,10 @@ def test_windows_by_hand():
 
 
 def test_indexed_by_hand():
-    pools, terms = Indexed(torch.tensor([2, 0, 2, 0]).view(1, 1, 1, 4), 3), torch.tensor([1.0, 2.0, 3.0, 4.0])
+    pools, terms = (
+        IndexedPools(torch.tensor([2, 0, 2, 0]).view(1, 1, 1, 4), 3),
+        torch.tensor([1.0, 2.0, 3.0, 4.0]),
+    )
     terms = terms.view(1, 1, 1, 4)
     assert pools.sums(terms).flatten().tolist() == [6, 0, 4]
     assert pools.largest(terms).flatten().tolist()[::2] == [4, 3]
@@ -39,7 +42,7 @@ def test_indexed_by_hand():
 def test_patches_of_an_image_become_consecutive():
     """A class token and an image of 2 x 3: patches of 2 x 2 hold positions 1 2 4 5 and 3 6."""
     windows, order = arrangement(Layout((2, 3), prefix=1), 7, 2, torch.device("cpu"))
-    assert windows == Windows(1, 4)
+    assert windows == ConsecutivePools(1, 4)
     assert order.tolist() == [0, 1, 2, 4, 5, 3, 6, 7, 7]
     assert arranged(torch.arange(1, 8), order, 0).tolist() == [1, 2, 3, 5, 6, 4, 7, 0, 0]
 
@@ -62,7 +65,7 @@ def test_means_are_those_of_one_pool_for_all_queries(layout, length, scale, seed
     shares = equal_shares(windows, mask, torch.float64, weighted=False)
     assert_close(windows.means(shares.share, tensor).squeeze(2), wanted)
     assert torch.equal(shares.valid, valid)
-    indexed = Indexed(windows.spread(torch.arange(valid.shape[-1]).view(1, 1, 1, -1)), valid.shape[-1])
+    indexed = IndexedPools(windows.spread(torch.arange(valid.shape[-1]).view(1, 1, 1, -1)), valid.shape[-1])
     assert_close(indexed.means(shares.share, tensor).squeeze(2), wanted)
     assert_close(equal_shares(indexed, mask, torch.float64, weighted=False).share, shares.share)
 
@@ -74,8 +77,8 @@ def test_anchored_shares_are_those_of_anchored_pools(size):
     scores = size * torch.randn(2, 3, 8, 1).double()
     mask = torch.rand(2, 1, 1, 8) > 0.5
     wanted = anchored_pool(key, value, scores, 4, mask, Layout())
-    shares = anchored_shares(Windows(0, 4), mask, scores.mT)
-    assert_close(Windows(0, 4).means(shares.share, key).squeeze(2), wanted[0])
+    shares = anchored_shares(ConsecutivePools(0, 4), mask, scores.mT)
+    assert_close(ConsecutivePools(0, 4).means(shares.share, key).squeeze(2), wanted[0])
     assert torch.equal(shares.valid.all(1, keepdim=True), wanted[3])
     assert_close(shares.log_weight.masked_fill(~shares.valid, 0.0), wanted[2].masked_fill(~wanted[3], 0.0))
 

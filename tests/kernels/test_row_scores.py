@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from primaldual.kernels.layout import Layout
-from primaldual.kernels.row_pools import Shares, Windows, equal_shares
+from primaldual.kernels.row_pools import ConsecutivePools, Shares, equal_shares
 from primaldual.kernels.row_scores import Filter, row_attention
 
 
@@ -17,9 +17,9 @@ def column(*numbers):
 def test_means_by_hand():
     """One query, log 2, may attend the second of keys 1, 1 and both of 0, 0: weights 2 : 1, values 4 and (1 + 3) / 2."""
     allowed = torch.tensor([False, True, True, True]).view(1, 1, 1, 4)
-    shares = equal_shares(Windows(0, 2), allowed, torch.float64, weighted=False)
+    shares = equal_shares(ConsecutivePools(0, 2), allowed, torch.float64, weighted=False)
     out = row_attention(
-        column(math.log(2)), column(9, 1, 0, 0), column(9, 4, 1, 3), shares, Windows(0, 2), None, 0.0
+        column(math.log(2)), column(9, 1, 0, 0), column(9, 4, 1, 3), shares, ConsecutivePools(0, 2), None, 0.0
     )
     assert_close(out, column((2 * 4 + 1 * 2) / 3))
 
@@ -38,7 +38,7 @@ def test_taps_by_hand():
 def test_a_row_without_keys_is_zero_with_finite_gradients():
     inputs = [torch.randn(1, 1, 4, 2, requires_grad=True) for _ in range(3)]
     allowed = torch.tensor([False, True]).repeat_interleave(8).view(1, 1, 4, 4)
-    shares = equal_shares(Windows(0, 2), allowed, torch.float32, weighted=True)
-    out = row_attention(*inputs, shares, Windows(0, 2), None, 0.0)
+    shares = equal_shares(ConsecutivePools(0, 2), allowed, torch.float32, weighted=True)
+    out = row_attention(*inputs, shares, ConsecutivePools(0, 2), None, 0.0)
     assert out[:, :, :2].eq(0).all()
     assert all(part.isfinite().all() for part in torch.autograd.grad(out.sum(), inputs))

@@ -36,11 +36,11 @@ class Pools(Protocol):
         """The pools of some queries."""
 
 
-class Windows(NamedTuple):
+class ConsecutivePools(NamedTuple):
     """``prefix`` lone positions, then windows of ``size`` consecutive ones.
 
     Example:
-        >>> Windows(1, 2).sums(torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0])).tolist()
+        >>> ConsecutivePools(1, 2).sums(torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0])).tolist()
         [5.0, 3.0, 7.0]
     """
 
@@ -68,7 +68,7 @@ class Windows(NamedTuple):
         lone = share[..., : self.prefix].unsqueeze(-1) * tensor[..., : self.prefix, :].unsqueeze(2)
         return torch.cat([lone, body], 3)
 
-    def rows(self, block: slice) -> "Windows":
+    def rows(self, block: slice) -> "ConsecutivePools":
         del block
         return self
 
@@ -79,7 +79,7 @@ class Windows(NamedTuple):
         return torch.cat([front[..., : self.prefix], body], -1) if self.prefix else body
 
 
-class Indexed(NamedTuple):
+class IndexedPools(NamedTuple):
     """Pools by number, for each query.
 
     Attributes:
@@ -112,8 +112,8 @@ class Indexed(NamedTuple):
         sums = terms.new_zeros(index.shape[0] * self.pools, width)  # by rows: numbers take ten times as long
         return sums.index_add(0, pools.flatten(), terms.reshape(-1, width)).view(*leading, self.pools, width)
 
-    def rows(self, block: slice) -> "Indexed":
-        return self if self.pool.shape[2] == 1 else Indexed(self.pool[:, :, block], self.pools)
+    def rows(self, block: slice) -> "IndexedPools":
+        return self if self.pool.shape[2] == 1 else IndexedPools(self.pool[:, :, block], self.pools)
 
     def _like(self, terms: Tensor) -> Tensor:
         return self.pool.expand(*terms.shape[:-1], -1)
@@ -176,7 +176,7 @@ def excluding(valid: Tensor, dtype: torch.dtype) -> Tensor:
 
 def arrangement(
     layout: Layout, length: int, scale: int, device: torch.device
-) -> tuple[Windows, Tensor | None]:
+) -> tuple[ConsecutivePools, Tensor | None]:
     """Consecutive windows, and the order in which positions form them: ``length`` stands for a filler, None = as they are.
 
     Args:
@@ -186,7 +186,7 @@ def arrangement(
         device: of the order.
     """
     size, front = scale if layout.grid is None else scale * scale, min(layout.prefix, length)
-    windows = Windows(front, size)
+    windows = ConsecutivePools(front, size)
     if layout.grid is None and (length - front) % scale == 0:
         return windows, None
     pool = window_index(length, scale, layout, device)

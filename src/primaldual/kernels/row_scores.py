@@ -49,15 +49,20 @@ def row_attention(
     scores = (
         _pooled(query, key, shares, pools) if taps is None else _filtered(query, key, shares, pools, taps)
     )
-    if shares.log_weight is not None:
-        scores = scores + shares.log_weight
-    weights = (scores + excluding(shares.valid, scores.dtype)).softmax(-1)
-    weights = weights * shares.valid.any(-1, keepdim=True)
+    weights = softmax_of_pairs(scores, shares)
     if dropout_p:
         weights = dropout(weights, dropout_p)
     if pools is not None:
         weights = pools.spread(weights) * shares.share
     return weights @ value
+
+
+def softmax_of_pairs(scores: Tensor, shares: Shares) -> Tensor:
+    """Softmax of scores (batch, heads, R, Nt) over the pairs that a query has, each by its weight; 0 where it has none."""
+    if shares.log_weight is not None:
+        scores = scores + shares.log_weight
+    weights = (scores + excluding(shares.valid, scores.dtype)).softmax(-1)
+    return weights * shares.valid.any(-1, keepdim=True)
 
 
 def _pooled(query: Tensor, key: Tensor, shares: Shares, pools: Pools | None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.layout import ceil_div
-from primaldual.kernels.row_pools import Indexed
+from primaldual.kernels.row_pools import IndexedPools
 
 
 def salient_pool(
@@ -62,7 +62,7 @@ def salient_pool(
     return mean(key), mean(value), bias.unsqueeze(2), present.unsqueeze(2)
 
 
-def salient_pools(scores: Tensor, allowed: Tensor, scale: int, share: float) -> Indexed:
+def salient_pools(scores: Tensor, allowed: Tensor, scale: int, share: float) -> IndexedPools:
     """The pools of :func:`salient_pool` that every query forms of what it may attend; the last one holds the rest.
 
     Args:
@@ -75,7 +75,7 @@ def salient_pools(scores: Tensor, allowed: Tensor, scale: int, share: float) -> 
     allowed = allowed.expand(*flat.shape[:2], *allowed.shape[2:])
     pairs = ceil_div(flat.shape[-1], scale)
     pool = _pair_of(flat.expand_as(allowed), allowed, scale, share)
-    return Indexed(torch.where(allowed, pool, pairs), pairs + 1)
+    return IndexedPools(torch.where(allowed, pool, pairs), pairs + 1)
 
 
 def _pair_of(scores: Tensor, member: Tensor, scale: int, share: float) -> Tensor:

@@ -12,7 +12,7 @@ from primaldual.errors import ArgumentError
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pooling import window_index
-from primaldual.kernels.row_pools import Indexed, arrangement
+from primaldual.kernels.row_pools import IndexedPools, arrangement
 from primaldual.kernels.weighted_pooling import log_counts
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.depthwise import flag
@@ -163,7 +163,7 @@ class PooledHeads(Subset):
         pools, order = arrangement(self.layout, source.length, heads.scale, pairs.key.device)
         return replace(pairs, pools=pools).in_order(order)
 
-    def _by_query(self, allowed: Tensor, scale: int) -> Indexed:
+    def _by_query(self, allowed: Tensor, scale: int) -> IndexedPools:
         """Windows, but for the last ``suffix`` positions of every query, which are pools by themselves."""
         length, front = allowed.shape[-1], Layout(self.grid, self.prefix)
         windows = front.windows(length, scale)
@@ -172,7 +172,7 @@ class PooledHeads(Subset):
         from_end = body.flip(-1).cumsum(-1).flip(-1)
         index = window_index(length, scale, front, allowed.device)
         index = torch.where(body & (from_end <= self.suffix), windows + self.suffix - from_end, index)
-        return Indexed(index, windows + self.suffix)
+        return IndexedPools(index, windows + self.suffix)
 
     def formula(self, style: str) -> list[str]:
         scales = ", ".join(map(str, self.scales)) or "1, …, 2, …, 4"

@@ -7,6 +7,7 @@ from torch.nn.functional import dropout
 
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.row_pools import Pools, Shares
+from primaldual.kernels.row_scores import softmax_of_pairs
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.definition import normalized_kernel
@@ -101,18 +102,24 @@ def _few_features(choices: Choices, head_dim: int) -> bool:
 
 
 def _weights(choices: Choices, query: Tensor, keys: Tensor, shares: Shares) -> Tensor:
-    """Kappa / h by features where they are few: (batch, heads, R, Nt)."""
+    """Kappa / h, (batch, heads, R, Nt): a softmax, products of few features, or else by the definition."""
+    feature_map, scale = choices.feature_map, choices.softmax_scale(query.shape[-1])
+    if scale is not None:
+        return softmax_of_pairs(_products(query * scale, keys), shares)
     if not _few_features(choices, query.shape[-1]):
         return normalized_kernel(choices, query, keys, shares.valid, shares.log_weight)
-    query_features, key_features = choices.feature_map.features(query), choices.feature_map.features(keys)
+    query_features, key_features = feature_map.features(query), feature_map.features(keys)
     assert query_features is not None
     assert key_features is not None
-    if keys.shape[2] == 1:
-        matrix = query_features @ key_features.squeeze(2).transpose(-2, -1)
-    else:
-        matrix = (key_features @ query_features.unsqueeze(-1)).squeeze(-1)
-    matrix = matrix * shares.valid
+    matrix = _products(query_features, key_features) * shares.valid
     if shares.log_weight is not None:
         matrix = matrix * shares.log_weight.exp()
     denominator = choices.normalizer.denominator(matrix)
     return matrix / (denominator + (denominator == 0))
+
+
+def _products(query: Tensor, keys: Tensor) -> Tensor:
+    """q . k of every query, (batch, heads, R, F), and its keys, (batch, heads, R or 1, Nt, F)."""
+    if keys.shape[2] == 1:
+        return query @ keys.squeeze(2).transpose(-2, -1)
+    return (keys @ query.unsqueeze(-1)).squeeze(-1)
