@@ -64,3 +64,11 @@ def test_the_given_series_stay_as_they_were():
     series = np.array([[0.0, GAP, 2.0]])
     SeriesPreparation.learn([series]).apply([series])
     assert np.isnan(series[0, 1])
+
+
+def test_huge_values_neither_overflow_nor_hide_the_rest():
+    preparation = SeriesPreparation.learn([np.array([[1e200, 3e200]])])
+    assert (preparation.mean / 1e200).tolist() == [2.0]
+    assert (preparation.deviation / 1e200).tolist() == [1.0]
+    values, _ = SeriesPreparation(np.zeros(1), np.ones(1), 10).apply([np.array([[1e300, -1e300, 5.0]])])
+    assert values.flatten().tolist() == [1e4, -1e4, 5.0]
