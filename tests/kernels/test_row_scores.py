@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.row_pools import ConsecutivePools, Shares, equal_shares
-from primaldual.kernels.row_scores import Filter, row_attention
+from primaldual.kernels.row_scores import Filter, FormedPairs, row_attention
 
 
 def column(*numbers):
@@ -19,7 +19,9 @@ def test_means_by_hand():
     allowed = torch.tensor([False, True, True, True]).view(1, 1, 1, 4)
     shares = equal_shares(ConsecutivePools(0, 2), allowed, torch.float64, weighted=False)
     out = row_attention(
-        column(math.log(2)), column(9, 1, 0, 0), column(9, 4, 1, 3), shares, ConsecutivePools(0, 2), None, 0.0
+        column(math.log(2)),
+        FormedPairs(column(9, 1, 0, 0), column(9, 4, 1, 3), shares, ConsecutivePools(0, 2)),
+        0.0,
     )
     assert_close(out, column((2 * 4 + 1 * 2) / 3))
 
@@ -29,7 +31,9 @@ def test_taps_by_hand():
     allowed = torch.tensor([[True, True, False]]).view(1, 1, 1, 3)
     taps = Filter(torch.tensor([10.0, 1.0, 100.0]).double().view(1, 1, 1, 3), Layout(), left_padded=False)
     out = row_attention(
-        column(0.01), column(1, 2, 4), column(1, 0, 0), Shares(allowed, allowed, None), None, taps, 0.0
+        column(0.01),
+        FormedPairs(column(1, 2, 4), column(1, 0, 0), Shares(allowed, allowed, None), taps=taps),
+        0.0,
     )
     first, second = math.exp(2.01), math.exp(0.12)
     assert_close(out, column(first / (first + second)))
@@ -39,6 +43,6 @@ def test_a_row_without_keys_is_zero_with_finite_gradients():
     inputs = [torch.randn(1, 1, 4, 2, requires_grad=True) for _ in range(3)]
     allowed = torch.tensor([False, True]).repeat_interleave(8).view(1, 1, 4, 4)
     shares = equal_shares(ConsecutivePools(0, 2), allowed, torch.float32, weighted=True)
-    out = row_attention(*inputs, shares, ConsecutivePools(0, 2), None, 0.0)
+    out = row_attention(inputs[0], FormedPairs(*inputs[1:], shares, ConsecutivePools(0, 2)), 0.0)
     assert out[:, :, :2].eq(0).all()
     assert all(part.isfinite().all() for part in torch.autograd.grad(out.sum(), inputs))

@@ -1,66 +1,96 @@
 """Softmax attention inside every block of a band."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.bands import Band
-from primaldual.kernels.flash import flash_backward, flash_forward
-from primaldual.kernels.precision import differentiated_once
+from primaldual.kernels.flash import Outcome, flash_backward, flash_forward
 
 
-def flash_band(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float) -> Tensor:
-    """:func:`plain_band` without dropout on the CPU: slabs are views, and never stored for backward."""
-    rows = band.rows(key), band.rows(value)
-    out: Tensor = _FlashBand.apply(band.blocks(query), *rows, seen, band, scale)
-    return band.unblock(out, query.shape[0], query.shape[2])
+@dataclass(frozen=True)
+class BandCall:
+    """Softmax inside every block of a band, on the CPU: slabs are views, formed again in the backward.
 
+    Attributes:
+        key: (batch, heads, N, D), as many positions as queries.
+        value: (batch, heads, N, D).
+        band: the geometry.
+        scale: factor on the scores.
+        key_mask: bool (batch or 1, heads or 1, 1, N), or None.
+    """
 
-class _FlashBand(torch.autograd.Function):
-    """Flash attention inside every block; slabs are rebuilt in backward, never stored."""
+    key: Tensor
+    value: Tensor
+    band: Band
+    scale: float
+    key_mask: Tensor | None = None
 
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, seen: Tensor, band: Band, scale: float
-    ) -> Tensor:
-        keys, values = band.slabs(key), band.slabs(value)
-        bias = _Bias(band, seen, query.dtype)
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.key, self.value
+
+    def forward(self, query: Tensor) -> Outcome:
+        band, queries = self.band, self.band.blocks(query)
+        keys, values = (band.slabs(band.rows(tensor)) for tensor in self.tensors)
+        bias = self._bias(query.dtype)
         parts = [
-            flash_forward(query[group], keys[group], values[group], bias[group], False, scale)
-            for group in band.groups(query.shape[0], bias.elements)
+            flash_forward(queries[group], keys[group], values[group], bias[group], False, self.scale)
+            for group in band.groups(queries.shape[0], bias.elements)
         ]
         out, logsumexp = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-        ctx.save_for_backward(query, key, value, seen, out, logsumexp)
-        ctx.band, ctx.scale = band, scale
-        return out
+        batch, length = query.shape[0], query.shape[2]
+        return band.unblock(out, batch, length), band.unblock(logsumexp.unsqueeze(-1), batch, length).squeeze(
+            -1
+        )
 
-    @staticmethod
-    @differentiated_once
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, seen, out, logsumexp = ctx.saved_tensors
-        band: Band = ctx.band
-        keys, values = band.slabs(key), band.slabs(value)
-        bias = _Bias(band, seen, query.dtype)
-        wide = torch.promote_types(key.dtype, torch.float32)
-        grad_key, grad_value = (torch.zeros_like(rows, dtype=wide) for rows in (key, value))
+    def total(self, logsumexp: Tensor) -> Tensor:
+        if self.key_mask is None:
+            return logsumexp
+        seen = self.band.unblock(
+            (self.band.allowed(logsumexp.device) & self._seen()).any(-1, keepdim=True),
+            logsumexp.shape[0],
+            logsumexp.shape[2],
+        )
+        return logsumexp.masked_fill(~seen.squeeze(-1), -torch.inf)
+
+    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
+        band, wide = self.band, torch.promote_types(query.dtype, torch.float32)
+        queries, outs, upstream = (band.blocks(tensor) for tensor in (query, outcome[0], gradient))
+        sums = band.blocks(outcome[1].unsqueeze(-1)).squeeze(-1)
+        rows = [band.rows(tensor) for tensor in self.tensors]
+        keys, values = map(band.slabs, rows)
+        bias = self._bias(query.dtype)
+        grad_key, grad_value = (torch.zeros_like(each, dtype=wide) for each in rows)
         grad_queries = []
-        for group in band.groups(query.shape[0], max(bias.elements, keys[:1].numel())):
+        for group in band.groups(queries.shape[0], max(bias.elements, keys[:1].numel())):
             grad_query, grad_keys, grad_values = flash_backward(
-                grad_out[group],
-                query[group],
+                upstream[group],
+                queries[group],
                 keys[group],
                 values[group],
-                (out[group], logsumexp[group]),
+                (outs[group], sums[group]),
                 bias[group],
                 False,
-                ctx.scale,
+                self.scale,
             )
             grad_queries.append(grad_query)
             band.add_slabs(grad_key, grad_keys, group)
             band.add_slabs(grad_value, grad_values, group)
-        return torch.cat(grad_queries), grad_key.to(key.dtype), grad_value.to(value.dtype), None, None, None
+        batch, length = query.shape[0], query.shape[2]
+        of_query = band.unblock(torch.cat(grad_queries), batch, length)
+        return of_query, *(
+            band.unrows(grad, tensor).to(tensor.dtype)
+            for grad, tensor in zip((grad_key, grad_value), self.tensors, strict=True)
+        )
+
+    def _seen(self) -> Tensor:
+        return self.band.seen(self.key, self.key_mask)
+
+    def _bias(self, dtype: torch.dtype) -> "_Bias":
+        return _Bias(self.band, self._seen(), dtype)
 
 
 class _Bias:

@@ -54,6 +54,13 @@ class Band:
         items = pad(tensor.transpose(1, 2), (0, 0, 0, 0, 0, self.count(length) * self.block - length))
         return pad(items.flatten(0, 1), (0, 0, 0, 0, self.lead, self.slab - self.lead - self.block))
 
+    def unrows(self, rows: Tensor, like: Tensor) -> Tensor:
+        """The inverse of :meth:`rows`, with the batch and length of ``like``."""
+        batch, length = like.shape[0], like.shape[2]
+        count = self.count(length) * self.block
+        inner = rows[self.lead : self.lead + batch * count]
+        return inner.unflatten(0, (batch, count))[:, :length].transpose(1, 2)
+
     def blocks(self, tensor: Tensor) -> Tensor:
         """(batch, heads, N, D) to (batch * blocks, heads, block, D), zero behind the end."""
         length = tensor.shape[2]

@@ -15,18 +15,11 @@ Gradients = tuple[Tensor, Tensor, Tensor]
 
 
 class SoftmaxCall(Protocol):
-    """A softmax attention that is ready to run: everything but the query.
-
-    Attributes:
-        key: (batch, heads, Nk, D).
-        value: (batch, heads, Nk, D).
-    """
+    """A softmax attention that is ready to run: everything but the query."""
 
     @property
-    def key(self) -> Tensor: ...
-
-    @property
-    def value(self) -> Tensor: ...
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it depends on beside the query: keys and values."""
 
     def forward(self, query: Tensor) -> Outcome:
         """The output (batch, heads, Nq, D), and log-sum-exps (batch, heads, Nq) that the backward needs."""
@@ -34,8 +27,28 @@ class SoftmaxCall(Protocol):
     def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
         """Log-sum-exps with which the first rows have no gradient, for outputs that nobody takes; in place."""
 
-    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
-        """Gradients of the query, of ``key`` and of ``value``."""
+    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
+        """Gradients of the query and of the tensors."""
+
+
+class MergeableCall(Protocol):
+    """A softmax attention to some of the pairs of a query.
+
+    With the output and the log-sum-exp of all pairs in ``outcome``, its backward gives what these pairs contribute.
+    """
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As of :class:`SoftmaxCall`."""
+
+    def forward(self, query: Tensor) -> Outcome:
+        """As of :class:`SoftmaxCall`."""
+
+    def total(self, logsumexp: Tensor) -> Tensor:
+        """What ``forward`` gives with minus infinity where a query has no pair."""
+
+    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
+        """As of :class:`SoftmaxCall`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,7 @@ class FlashCall:
         key: (batch, heads, Nk, D).
         value: (batch, heads, Nk, D).
         scale: factor on the scores.
-        key_mask: bool (batch or 1, heads or 1, 1, Nk), or None.
+        key_mask: bool (batch or 1, heads or 1, 1 or Nq, Nk), or None.
         is_causal: query i attends the keys 0..i, counted from the first ones of both.
         bias: (batch or 1, heads or 1, 1, Nk), added to the scores and not differentiated; or None.
     """
@@ -58,6 +71,10 @@ class FlashCall:
     is_causal: bool = False
     bias: Tensor | None = None
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.key, self.value
+
     def forward(self, query: Tensor) -> Outcome:
         bias = additive(self.key_mask, query, self.bias)
         return flash_forward(query, self.key, self.value, bias, self.is_causal, self.scale)
@@ -65,6 +82,15 @@ class FlashCall:
     def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
         logsumexp[..., :count] = torch.inf
         return logsumexp
+
+    def total(self, logsumexp: Tensor) -> Tensor:
+        if self.key_mask is None:
+            return logsumexp
+        if self.is_causal and self.key_mask.shape[2] == 1:
+            seen = self.key_mask[..., 0, : logsumexp.shape[2]].cumsum(-1) > 0
+        else:
+            seen = self.key_mask.any(-1)
+        return logsumexp.masked_fill(~seen, -torch.inf)
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> Gradients:
         bias = additive(self.key_mask, query, self.bias)
@@ -105,8 +131,9 @@ def flash_backward(
     ``outcome``, they are the gradients of that one.
     """
     tensors = (_unit_stride(tensor) for tensor in (gradient, query, key, value, outcome[0]))
+    logsumexp = outcome[1].transpose(1, 2).contiguous().transpose(1, 2)  # heads last, as the kernel writes them
     gradients: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        *tensors, outcome[1], 0.0, is_causal, attn_mask=bias, scale=scale
+        *tensors, logsumexp, 0.0, is_causal, attn_mask=bias, scale=scale
     )
     return gradients
 

@@ -238,7 +238,7 @@ class _InPieces(torch.autograd.Function):
                 part, logsumexp = ctx.sums[number]
                 upstream = piece.of_queries(gradient).to(changed.dtype)
                 found = torch.autograd.grad(
-                    (changed, call.key, call.value),
+                    (changed, *call.tensors),
                     (*leaves, *wanted),
                     call.backward(
                         upstream, changed, (piece.of_queries(out) if part is None else part, logsumexp)

@@ -36,6 +36,10 @@ class PooledPrefixCall:
     window: int
     key_mask: Tensor | None = None
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.key, self.value
+
     def forward(self, query: Tensor) -> Outcome:
         """The output and, beside it, the log-sum-exp over the complete windows alone, folded."""
         folded = _Folded.of(self, query)
@@ -138,9 +142,7 @@ class _Folded(NamedTuple):
         query, key, value, bias = self._far_inputs()
         if self.counts is not None:  # the kernel's own value for an empty row
             far_sum = far_sum.masked_fill(far_sum == -torch.inf, 0.0)
-        # Log-sum-exps lie as the kernel writes them: heads last.
-        logsumexp = far_sum.squeeze(-1).flatten(0, 1).transpose(1, 2).contiguous().transpose(1, 2)
-        outcome = out.to(query.dtype).flatten(0, 1), logsumexp
+        outcome = out.to(query.dtype).flatten(0, 1), far_sum.squeeze(-1).flatten(0, 1)
         grads = flash_backward(
             upstream.to(query.dtype).flatten(0, 1), query, key, value, outcome, bias, True, scale
         )

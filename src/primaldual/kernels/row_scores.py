@@ -1,5 +1,7 @@
 """Softmax over pairs that every query forms of the keys it may attend, from scores of the keys themselves."""
 
+from collections.abc import Iterable, Sequence
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
@@ -24,45 +26,122 @@ class Filter(NamedTuple):
     left_padded: bool
 
 
-def row_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    shares: Shares,
-    pools: Pools | None,
-    taps: Filter | None,
-    dropout_p: float,
-) -> Tensor:
+class FormedPairs(NamedTuple):
+    """Pairs that some queries form of keys and values, as operations on scores and weights.
+
+    Attributes:
+        key: (batch, heads, N, D).
+        value: (batch, heads, N, Dv).
+        shares: what each position counts in its pair, and which pairs there are.
+        pools: which pair it belongs to; None = each is one by itself.
+        taps: a filter T over the pairs; None = T(k) = k.
+    """
+
+    key: Tensor
+    value: Tensor
+    shares: Shares
+    pools: Pools | None = None
+    taps: Filter | None = None
+
+    @property
+    def valid(self) -> Tensor:
+        """Bool (batch or 1, heads or 1, R, Nt): the pairs that a query has."""
+        return self.shares.valid
+
+    @property
+    def log_weight(self) -> Tensor | None:
+        """What is added to the scores of pairs, (batch or 1, heads or 1, R, Nt)."""
+        return self.shares.log_weight
+
+    def scores(self, query: Tensor) -> Tensor:
+        """q . T(k)_t: (batch, heads, R, Nt); no tensor is larger than (batch, heads, R, N)."""
+        form = _pooled if self.taps is None else partial(_filtered, taps=self.taps)
+        return form(query, self.key, self.shares, self.pools)
+
+    def keys(self) -> Tensor:
+        """The pairs' keys before any filter: (batch, heads, R or 1, Nt, D)."""
+        return (
+            self.key.unsqueeze(2) if self.pools is None else self.pools.means(self.shares.share, self.key)
+        )
+
+    def weighted_values(self, weights: Tensor) -> Tensor:
+        """sum_t w_t v_t: (batch, heads, R, Dv)."""
+        if self.pools is not None:
+            weights = self.pools.spread(weights) * self.shares.share
+        return weights @ self.value
+
+
+class JoinedPairs(NamedTuple):
+    """The pairs of several sets, one behind the other, as :class:`FormedPairs`.
+
+    Attributes:
+        sets: those of each.
+    """
+
+    sets: tuple[FormedPairs, ...]
+
+    @property
+    def valid(self) -> Tensor:
+        return joined([each.valid for each in self.sets])
+
+    @property
+    def log_weight(self) -> Tensor | None:
+        if all(each.log_weight is None for each in self.sets):
+            return None
+        dtype = self.sets[0].key.dtype
+        return joined(
+            [
+                torch.zeros_like(each.valid, dtype=dtype) if each.log_weight is None else each.log_weight
+                for each in self.sets
+            ]
+        )
+
+    def scores(self, query: Tensor) -> Tensor:
+        return torch.cat([each.scores(query) for each in self.sets], -1)
+
+    def keys(self) -> Tensor:
+        return joined([each.keys() for each in self.sets], -2)
+
+    def weighted_values(self, weights: Tensor) -> Tensor:
+        parts = weights.split([each.valid.shape[-1] for each in self.sets], -1)
+        return sum_of(each.weighted_values(part) for each, part in zip(self.sets, parts, strict=True))
+
+
+def row_attention(query: Tensor, pairs: FormedPairs | JoinedPairs, dropout_p: float) -> Tensor:
     """sum_t softmax_t(q . T(k)_t + w_t) v_t, pairs t being means of keys and values: (batch, heads, R, Dv).
 
     Rows without a pair give 0. The matrices formed are (batch, heads, R, N).
 
     Args:
         query: (batch, heads, R, D), times the scale of the scores.
-        key: (batch, heads, N, D).
-        value: (batch, heads, N, Dv).
-        shares: what each position counts in its pair.
-        pools: which pair it belongs to; None = each is one by itself.
-        taps: the filter T; None = T(k) = k.
+        pairs: those of these queries.
         dropout_p: probability of dropping a weight.
     """
-    scores = (
-        _pooled(query, key, shares, pools) if taps is None else _filtered(query, key, shares, pools, taps)
-    )
-    weights = softmax_of_pairs(scores, shares)
-    if dropout_p:
-        weights = dropout(weights, dropout_p)
-    if pools is not None:
-        weights = pools.spread(weights) * shares.share
-    return weights @ value
+    weights = softmax_of_pairs(pairs.scores(query), pairs)
+    return pairs.weighted_values(dropout(weights, dropout_p) if dropout_p else weights)
 
 
-def softmax_of_pairs(scores: Tensor, shares: Shares) -> Tensor:
+def softmax_of_pairs(scores: Tensor, pairs: FormedPairs | JoinedPairs) -> Tensor:
     """Softmax of scores (batch, heads, R, Nt) over the pairs that a query has, each by its weight; 0 where it has none."""
-    if shares.log_weight is not None:
-        scores = scores + shares.log_weight
-    weights = (scores + excluding(shares.valid, scores.dtype)).softmax(-1)
-    return weights * shares.valid.any(-1, keepdim=True)
+    added, valid = pairs.log_weight, pairs.valid
+    if added is not None:
+        scores = scores + added
+    weights = (scores + excluding(valid, scores.dtype)).softmax(-1)
+    return weights * valid.any(-1, keepdim=True)
+
+
+def joined(parts: Sequence[Tensor], dim: int = -1) -> Tensor:
+    """Tensors one behind the other along a dimension, broadcast in the others."""
+    dim %= parts[0].dim()
+    leading = torch.broadcast_shapes(*(part.shape[:dim] + part.shape[dim + 1 :] for part in parts))
+    return torch.cat(
+        [part.expand(*leading[:dim], part.shape[dim], *leading[dim:]) for part in parts], dim
+    )
+
+
+def sum_of(terms: Iterable[Tensor]) -> Tensor:
+    """Their sum."""
+    return reduce(torch.add, terms)
 
 
 def _pooled(query: Tensor, key: Tensor, shares: Shares, pools: Pools | None) -> Tensor:

@@ -4,6 +4,7 @@ No variance is a difference of large numbers: keys are centred first. Where stat
 centre is a vector that the queries may see, see :func:`row_blocks`. Half-precision keys are accumulated in float32.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -207,6 +208,31 @@ def partial_window_statistics(
     running = torch.addcmul(former + shift, step, share)
     variance = torch.addcmul(deviation, step * step, share * count) / total.clamp(min=1)
     return KeyStatistics(unfolded(running), unfolded(variance), unfolded(total))
+
+
+def merged(parts: Sequence[KeyStatistics]) -> KeyStatistics:
+    """The statistics of keys of several sets together, from those of each; ``seen`` of each must be known.
+
+    Example:
+        >>> one = KeyStatistics(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(1))
+        >>> merged([one, KeyStatistics(torch.tensor(4.0), torch.tensor(0.0), torch.tensor(2))]).variance
+        tensor(2.)
+    """
+    counts = [_count(part) for part in parts]
+    total = sum(counts[1:], counts[0])
+    shares = [count / total.clamp(min=1) for count in counts]
+    mean = sum(share * part.mean for share, part in zip(shares, parts, strict=True))
+    variance = sum(
+        share * (part.variance + (part.mean - mean).square()) for share, part in zip(shares, parts, strict=True)
+    )
+    assert isinstance(mean, Tensor)
+    assert isinstance(variance, Tensor)
+    return KeyStatistics(mean, variance, total)
+
+
+def _count(part: KeyStatistics) -> Tensor:
+    assert part.seen is not None
+    return torch.as_tensor(part.seen, dtype=part.mean.dtype, device=part.mean.device)
 
 
 def _uncentre(running: Tensor, mean: Tensor, counts: Tensor) -> Tensor:

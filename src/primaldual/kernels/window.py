@@ -6,9 +6,10 @@ from torch.nn.functional import pad
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.band_moments import band_moments, plain_moments
-from primaldual.kernels.band_softmax import flash_band, plain_band
+from primaldual.kernels.band_softmax import BandCall, plain_band
 from primaldual.kernels.bands import Alignment, Band
 from primaldual.kernels.heads import attendable_only, check_heads
+from primaldual.kernels.merged import attention_of
 from primaldual.kernels.modes import in_graph
 
 
@@ -69,11 +70,10 @@ def window_attention(
     band = _band(radius, is_causal, query.shape[2])
     width = max(head_dim, value_dim)
     query, key, value = (_widen(tensor, width) for tensor in (query, key, value))
-    seen = band.seen(key, key_mask)
     if query.device.type == "cpu" and dropout_p == 0.0 and not in_graph():
-        out = flash_band(query, key, value, seen, band, scale)
+        out = attention_of(BandCall(key, value, band, scale, key_mask), query)
     else:
-        out = plain_band(query, key, value, seen, band, scale, dropout_p)
+        out = plain_band(query, key, value, band.seen(key, key_mask), band, scale, dropout_p)
     return out[:, :, align.query_padding :, :value_dim]
 
 
@@ -135,6 +135,31 @@ def window_statistics(
             for part in (mean, variance)
         )
     return mean[:, :, align.query_padding :], variance[:, :, align.query_padding :]
+
+
+def window_call(
+    key: Tensor, value: Tensor, radius: int, *, key_mask: Tensor | None, is_causal: bool, scale: float
+) -> BandCall:
+    """:func:`window_attention` of as many queries as keys, as wide as values, as a call that saves nothing itself."""
+    return BandCall(key, value, _band(radius, is_causal, key.shape[2]), scale, key_mask)
+
+
+def window_counts(
+    key_mask: Tensor | None, radius: int, *, query_length: int, key_length: int, is_causal: bool, device: torch.device
+) -> Tensor:
+    """Attendable keys in every query's window, (batch or 1, heads or 1, Nq, 1).
+
+    Example:
+        >>> window_counts(None, 1, query_length=2, key_length=3, is_causal=False, device=torch.device("cpu")).flatten()
+        tensor([3, 2])
+    """
+    if key_mask is None:
+        key_mask = torch.ones(1, 1, 1, key_length, dtype=torch.bool, device=device)
+    before = pad(key_mask.long().cumsum(-1), (1, 0))
+    position = torch.arange(query_length, device=device) + key_length - query_length
+    first = (position - radius).clamp(0, key_length)
+    last = (position + (1 if is_causal else radius + 1)).clamp(0, key_length)
+    return (before[..., last] - before[..., first]).transpose(-2, -1)
 
 
 def _check_radius(radius: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph
 from primaldual.kernels.row_pools import Pools, Shares, anchored_shares, arranged, equal_shares
-from primaldual.kernels.row_scores import Filter, row_attention
+from primaldual.kernels.row_scores import Filter, FormedPairs, JoinedPairs, row_attention
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.training_sets import OWN, Kind, TrainingSet
 
@@ -32,12 +32,14 @@ class RowPairs(TrainingSet):
         anchor: s_j of anchored pools, (batch, heads, 1, N); None = equal shares.
         weighted: log n is added to the score of a pool of n members.
         taps: a filter over the pairs; None = none.
+        omitted: bool (batch or 1, heads or 1, Nq, Nt), pairs that a query leaves out; None = none.
     """
 
     pools: Pools | None = field(default=None, kw_only=True)
     anchor: Tensor | None = field(default=None, kw_only=True)
     weighted: bool = field(default=False, kw_only=True)
     taps: Filter | None = field(default=None, kw_only=True)
+    omitted: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def kind(self) -> Kind:
@@ -71,49 +73,88 @@ class RowPairs(TrainingSet):
         )
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
-        def attend(rows: Tensor, allowed: Tensor, pools: Pools | None, pairs: Self) -> Tensor:
-            shares = pairs.shares(allowed, pools)
-            return row_attention(rows * scale, pairs.key, pairs.value, shares, pools, pairs.taps, dropout_p)
+        return softmax_by_rows(self, query, scale, dropout_p)
 
-        return self.by_blocks(attend, query, 1)
+    def to(self, dtype: torch.dtype) -> Self:
+        return replace(self, key=self.key.to(dtype), value=self.value.to(dtype))
 
-    def by_blocks(
-        self, attend: Callable[[Tensor, Tensor, Pools | None, Self], Tensor], query: Tensor, width: int
-    ) -> Tensor:
-        """What ``attend`` gives for some queries at a time, in float32 or wider, formed again in the backward.
+    def of_rows(self, rows: slice) -> Self:
+        """The pairs of some queries."""
+        if self.allowed.shape[2] == 1:
+            return self
+        return replace(
+            self,
+            attendable=Attendable(pairs=self.allowed[:, :, rows]),
+            pools=None if self.pools is None else self.pools.rows(rows),
+            omitted=None if self.omitted is None else self.omitted[:, :, rows],
+        )
 
-        Args:
-            attend: from queries, bool (.., R, N) what they may attend, their pools, and this set, to outputs.
-            query: (batch, heads, Nq, D).
-            width: numbers that are formed for each pair of query and key.
-        """
-        dtype, (batch, heads, length, _) = query.dtype, query.shape
-        wide = accumulation_dtype(dtype)
-        pairs, query = replace(self, key=self.key.to(wide), value=self.value.to(wide)), query.to(wide)
-        row = batch * heads * self.key.shape[2] * width
-        size = length if in_graph() else max(1, BLOCK_NUMBERS // max(1, row))
-        if size >= length:
-            return attend(query, self.allowed, self.pools, pairs).to(dtype)
-        parts = []
-        for start in range(0, length, size):
-            rows = slice(start, min(start + size, length))
-            mask = self.allowed[:, :, rows] if self.allowed.shape[2] > 1 else self.allowed
-            pools = None if self.pools is None else self.pools.rows(rows)
-            taken = query[:, :, rows], mask, pools, pairs
-            again = torch.is_grad_enabled()
-            part = checkpoint(attend, *taken, use_reentrant=False) if again else attend(*taken)
-            parts.append(part.to(dtype))
-        return torch.cat(parts, 2)
+    def formed(self) -> FormedPairs:
+        """The pairs as operations on scores and weights."""
+        shares = self._shares()
+        if self.omitted is not None:
+            shares = shares._replace(valid=shares.valid & ~self.omitted)
+        return FormedPairs(self.key, self.value, shares, self.pools, self.taps)
 
-    def shares(self, allowed: Tensor, pools: Pools | None) -> Shares:
-        """What each position counts in its pair, for some queries.
-
-        Args:
-            allowed: bool (batch or 1, heads or 1, R, N), what they may attend.
-            pools: theirs.
-        """
-        if pools is None:
-            return Shares(allowed, allowed, None)
+    def _shares(self) -> Shares:
+        """What each position counts in its pair."""
+        if self.pools is None:
+            return Shares(self.allowed, self.allowed, None)
         if self.anchor is not None:
-            return anchored_shares(pools, allowed, self.anchor.to(self.key.dtype))
-        return equal_shares(pools, allowed, self.key.dtype, self.weighted)
+            return anchored_shares(self.pools, self.allowed, self.anchor.to(self.key.dtype))
+        return equal_shares(self.pools, self.allowed, self.key.dtype, self.weighted)
+
+
+class RowSet(Protocol):
+    """Training pairs that every query forms of what it may attend."""
+
+    @property
+    def key(self) -> Tensor: ...
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """The same pairs in another type."""
+
+    def of_rows(self, rows: slice) -> Self:
+        """The pairs of some queries."""
+
+    def formed(self) -> FormedPairs | JoinedPairs:
+        """The pairs as operations on scores and weights."""
+
+
+def softmax_by_rows(pairs: RowSet, query: Tensor, scale: float, dropout_p: float) -> Tensor:
+    """The softmax attention of some queries at a time: (batch, heads, Nq, Dv)."""
+    return by_rows(
+        pairs, lambda rows, formed: row_attention(rows * scale, formed, dropout_p), query, 1
+    )
+
+
+def by_rows(
+    pairs: RowSet, attend: Callable[[Tensor, FormedPairs | JoinedPairs], Tensor], query: Tensor, width: int
+) -> Tensor:
+    """What ``attend`` gives for some queries at a time, in float32 or wider, formed again in the backward.
+
+    Args:
+        pairs: those of all queries.
+        attend: from queries and their pairs to outputs.
+        query: (batch, heads, Nq, D).
+        width: numbers that are formed for each pair of query and key.
+    """
+    dtype, (batch, heads, length, _) = query.dtype, query.shape
+    wide = accumulation_dtype(query.dtype)
+    pairs, query = pairs.to(wide), query.to(wide)
+    row = batch * heads * pairs.key.shape[2] * width
+    size = length if in_graph() else max(1, BLOCK_NUMBERS // max(1, row))
+    if size >= length:
+        return attend(query, pairs.formed()).to(dtype)
+
+    def form_and_attend(rows: Tensor, block: slice) -> Tensor:
+        return attend(rows, pairs.of_rows(block).formed())
+
+    parts = []
+    for start in range(0, length, size):
+        block = slice(start, min(start + size, length))
+        taken = query[:, :, block], block
+        again = torch.is_grad_enabled()
+        part = checkpoint(form_and_attend, *taken, use_reentrant=False) if again else form_and_attend(*taken)
+        parts.append(part.to(dtype))
+    return torch.cat(parts, 2)

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from primaldual.kernels import pooling, statistics
-from primaldual.kernels.flash import FlashCall, SoftmaxCall
+from primaldual.kernels.flash import FlashCall, MergeableCall, SoftmaxCall
 from primaldual.kernels.heads import for_query_heads
-from primaldual.kernels.masks import Attendable, keep_attendable
+from primaldual.kernels.masks import Attendable, band_mask, keep_attendable
 from primaldual.kernels.pooled_prefix import PooledPrefixCall
 from primaldual.kernels.softmax import pooled_prefix_attention, softmax_attention
 from primaldual.kernels.statistics import KeyStatistics
-from primaldual.kernels.window import window_attention, window_statistics
+from primaldual.kernels.window import window_attention, window_call, window_counts, window_statistics
 
 ALL, PREFIX, OWN = "all", "prefix", "own"
 
@@ -77,13 +77,25 @@ class TrainingSet:
         """The same as a call that saves nothing by itself, for as many queries as keys."""
         raise NotImplementedError
 
+    def mergeable_call(self, scale: float) -> MergeableCall:
+        """The same as one of several calls of one softmax, for as many queries as keys."""
+        raise NotImplementedError
+
+    def listed(self) -> MaskedPairs:
+        """The same pairs under a mask."""
+        raise NotImplementedError
+
     def with_keys(self, key: Tensor) -> Self:
         """The same set with other keys."""
         return replace(self, key=key)
 
+    def to(self, dtype: torch.dtype) -> Self:
+        """The same set in another type."""
+        return replace(self, key=self.key.to(dtype), value=self.value.to(dtype))
+
     def double(self) -> Self:
         """The same set in float64."""
-        return replace(self, key=self.key.double(), value=self.value.double())
+        return self.to(torch.float64)
 
     def row_blocks(self) -> list[slice]:
         """Blocks of queries that share a centre of keys without loss, the last first; none where all have one anyway."""
@@ -148,10 +160,20 @@ class MaskedPairs(TrainingSet):
             query, self.key.to(query.dtype), self.value, self.attendable, scale, dropout_p, self.log_weight
         )
 
-    def softmax_call(self, scale: float) -> SoftmaxCall:
+    def softmax_call(self, scale: float) -> FlashCall:
         key = self.key.to(self.value.dtype)
         keys, is_causal = self.attendable.keys, self.attendable.is_causal
         return FlashCall(key, self.value, scale, keys, is_causal, self.log_weight)
+
+    def mergeable_call(self, scale: float) -> FlashCall:
+        call = self.softmax_call(scale)
+        if self.attendable.pairs is None:
+            return call
+        allowed = self.attendable.matrix(self.query_length, self.key.shape[2], self.key.device)
+        return replace(call, key_mask=allowed, is_causal=False)
+
+    def listed(self) -> MaskedPairs:
+        return self
 
 
 @dataclass(frozen=True)
@@ -172,8 +194,31 @@ class Band(TrainingSet):
             key_mask=self.attendable.keys,
             is_causal=self.attendable.is_causal,
         )
+        seen = window_counts(
+            self.attendable.keys,
+            self.radius,
+            query_length=self.query_length,
+            key_length=self.key.shape[2],
+            is_causal=self.attendable.is_causal,
+            device=self.key.device,
+        )
         shifted = statistics.centre(self.key, self.attendable.keys)[1]
-        return self.with_keys(shifted), KeyStatistics(mean, variance)
+        return self.with_keys(shifted), KeyStatistics(mean, variance, seen)
+
+    def mergeable_call(self, scale: float) -> MergeableCall:
+        return window_call(
+            self.key.to(self.value.dtype),
+            self.value,
+            self.radius,
+            key_mask=self.attendable.keys,
+            is_causal=self.attendable.is_causal,
+            scale=scale,
+        )
+
+    def listed(self) -> MaskedPairs:
+        band = band_mask(self.query_length, self.key.shape[2], self.radius, self.key.device)
+        allowed = replace(self.attendable, pairs=band[None, None])
+        return MaskedPairs(self.key, self.value, self.query_length, allowed)
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
         return window_attention(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from primaldual.kernels.flash import flash_enabled
+from primaldual.kernels.flash import FlashCall, flash_enabled
 from primaldual.kernels.masks import keep_attendable
-from primaldual.kernels.merged import merged_attention, near_scores
+from primaldual.kernels.merged import EarlierKeys, MergedCall, RecentKeys, attention_of
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
@@ -53,5 +53,10 @@ class Merged(Form):
             training = training.for_query_heads(len(heads.members))
             training = training.with_keys(keep_attendable(training.key, mask))
             settled = transform.shared(query, training, heads)[1].key.to(query.dtype)
-            near = near_scores(query, transform.unsettled(training, heads), call.scale)
-            return merged_attention(query, settled, training.value, mask, call.scale, near)
+            recent = tuple(transform.unsettled(training, heads))
+            earlier = FlashCall(settled, training.value, call.scale, mask, is_causal=True)
+            calls = (
+                EarlierKeys(earlier, len(recent)),
+                RecentKeys(recent, training.value, call.scale, mask),
+            )
+            return attention_of(MergedCall(calls), query)

@@ -6,15 +6,14 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from primaldual.kernels.precision import own_precision
-from primaldual.kernels.row_pools import Pools, Shares
-from primaldual.kernels.row_scores import softmax_of_pairs
+from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, softmax_of_pairs
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.definition import normalized_kernel
 from primaldual.primal.forms.form import Cost, Form, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
-from primaldual.primal.row_pairs import BLOCK_NUMBERS, RowPairs
+from primaldual.primal.row_pairs import BLOCK_NUMBERS, by_rows
 from primaldual.primal.training_sets import Kind
 from primaldual.primal.transforms import Transform
 
@@ -75,20 +74,14 @@ class PerQuery(Form):
         if choices.transform.uses_statistics:  # no vector is near the keys of every query, see row_blocks
             query, pairs = query.double(), pairs.double()
 
-        def attend(rows: Tensor, allowed: Tensor, pools: Pools | None, pairs: RowPairs) -> Tensor:
-            shares = pairs.shares(allowed, pools)
-            keys = pairs.key.unsqueeze(2) if pools is None else pools.means(shares.share, pairs.key)
-            changed, keys = choices.transform.per_query(rows, keys, shares.valid, heads)
-            weights = _weights(choices, changed, keys, shares)
-            if call.dropout_p:
-                weights = dropout(weights, call.dropout_p)
-            if pools is not None:
-                weights = pools.spread(weights) * shares.share
-            return weights @ pairs.value
+        def attend(rows: Tensor, formed: FormedPairs | JoinedPairs) -> Tensor:
+            changed, keys = choices.transform.per_query(rows, formed.keys(), formed.valid, heads)
+            weights = _weights(choices, changed, keys, formed)
+            return formed.weighted_values(dropout(weights, call.dropout_p) if call.dropout_p else weights)
 
         with own_precision(query.device):
             width = 1 if _alike(choices, heads, pairs.kind) else query.shape[3]
-            return pairs.by_blocks(attend, query, width).to(dtype)
+            return by_rows(pairs, attend, query, width).to(dtype)
 
 
 def _alike(choices: Choices, heads: HeadSet, kind: Kind) -> bool:
@@ -101,19 +94,19 @@ def _few_features(choices: Choices, head_dim: int) -> bool:
     return count is not None and count <= 4 * head_dim
 
 
-def _weights(choices: Choices, query: Tensor, keys: Tensor, shares: Shares) -> Tensor:
+def _weights(choices: Choices, query: Tensor, keys: Tensor, pairs: FormedPairs | JoinedPairs) -> Tensor:
     """Kappa / h, (batch, heads, R, Nt): a softmax, products of few features, or else by the definition."""
     feature_map, scale = choices.feature_map, choices.softmax_scale(query.shape[-1])
     if scale is not None:
-        return softmax_of_pairs(_products(query * scale, keys), shares)
+        return softmax_of_pairs(_products(query * scale, keys), pairs)
     if not _few_features(choices, query.shape[-1]):
-        return normalized_kernel(choices, query, keys, shares.valid, shares.log_weight)
+        return normalized_kernel(choices, query, keys, pairs.valid, pairs.log_weight)
     query_features, key_features = feature_map.features(query), feature_map.features(keys)
     assert query_features is not None
     assert key_features is not None
-    matrix = _products(query_features, key_features) * shares.valid
-    if shares.log_weight is not None:
-        matrix = matrix * shares.log_weight.exp()
+    matrix = _products(query_features, key_features) * pairs.valid
+    if (added := pairs.log_weight) is not None:
+        matrix = matrix * added.exp()
     denominator = choices.normalizer.denominator(matrix)
     return matrix / (denominator + (denominator == 0))
 

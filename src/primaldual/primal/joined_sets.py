@@ -1,0 +1,110 @@
+"""Training pairs of several kinds beside one another, under one softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from primaldual.kernels import statistics
+from primaldual.kernels.masks import Attendable
+from primaldual.kernels.merged import MergedCall
+from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, joined
+from primaldual.kernels.softmax import softmax_attention
+from primaldual.kernels.statistics import KeyStatistics
+from primaldual.primal.row_pairs import RowPairs, softmax_by_rows
+from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
+
+
+@dataclass(frozen=True)
+class JoinedSet(TrainingSet):
+    """The pairs of several training sets: ``key`` and ``value`` hold those of each, one behind the other.
+
+    Attributes:
+        sets: each with its own masks.
+    """
+
+    sets: tuple[TrainingSet, ...] = ()
+
+    @classmethod
+    def of(cls, sets: Sequence[TrainingSet]) -> Self:
+        """The union of some sets, a pair counting as often as it is there."""
+        key, value = (joined([getattr(each, name) for each in sets], 2) for name in ("key", "value"))
+        parts = (
+            tensor.split([each.key.shape[2] for each in sets], 2) for tensor in (key, value)
+        )
+        own = [
+            replace(each, key=of_key, value=of_value)
+            for each, of_key, of_value in zip(sets, *parts, strict=True)
+        ]
+        return cls(key, value, sets[0].query_length, Attendable(), sets=tuple(own))
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(OWN, any(each.kind.pooled_late for each in self.sets))
+
+    def with_keys(self, key: Tensor) -> Self:
+        parts = key.split([each.key.shape[2] for each in self.sets], 2)
+        sets = (each.with_keys(part) for each, part in zip(self.sets, parts, strict=True))
+        return replace(self, key=key, sets=tuple(sets))
+
+    def to(self, dtype: torch.dtype) -> Self:
+        return self.of([each.to(dtype) for each in self.sets])
+
+    def for_query_heads(self, heads: int) -> Self:
+        if heads == self.key.shape[1]:
+            return self
+        return self.of([each.for_query_heads(heads) for each in self.sets])
+
+    def centred(self) -> tuple[Self, KeyStatistics]:
+        first = self.sets[0]
+        centre = statistics.centre(first.key, first.attendable.keys)[0].detach()
+        moved = self.with_keys(self.key.to(centre.dtype) - centre)
+        found = statistics.merged([each.centred()[1] for each in moved.sets])
+        return moved, found._replace(mean=found.mean + centre)
+
+    def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
+        if self.kind.pooled_late:
+            return softmax_by_rows(self, query, scale, dropout_p)
+        listed = self.listed()
+        return softmax_attention(
+            query, listed.key.to(query.dtype), listed.value, listed.attendable, scale, dropout_p, listed.log_weight
+        )
+
+    def listed(self) -> MaskedPairs:
+        sets = [each.listed() for each in self.sets]
+        masks, device = [], self.key.device
+        for each in sets:
+            masks.append(each.attendable.matrix(each.query_length, each.key.shape[2], device))
+        weight = None
+        if any(each.log_weight is not None for each in sets):
+            weight = joined(
+                [
+                    self.key.new_zeros(1, 1, 1, each.key.shape[2])
+                    if each.log_weight is None
+                    else each.log_weight.to(self.key.dtype)
+                    for each in sets
+                ]
+            )
+        allowed = joined(masks)
+        attendable = Attendable(keys=allowed) if allowed.shape[2] == 1 else Attendable(pairs=allowed)
+        return MaskedPairs(self.key, self.value, self.query_length, attendable, log_weight=weight)
+
+    def merged_call(self, scale: float) -> MergedCall:
+        """The softmax over all sets, each by its own kernel."""
+        return MergedCall(tuple(each.mergeable_call(scale) for each in self.sets))
+
+    def of_rows(self, rows: slice) -> Self:
+        """The pairs of some queries, where every set is formed by them."""
+        return replace(self, sets=tuple(each.of_rows(rows) for each in self._by_rows()))
+
+    def formed(self) -> JoinedPairs:
+        """The pairs as operations on scores and weights, likewise."""
+        sets: list[FormedPairs] = [each.formed() for each in self._by_rows()]
+        return JoinedPairs(tuple(sets))
+
+    def _by_rows(self) -> list[RowPairs]:
+        return [each for each in self.sets if isinstance(each, RowPairs)]
