@@ -40,6 +40,10 @@ COMBINATIONS = (
     "conv(3)+bn+window(3)",
     "linear+conv(3)",
     "linear+conv(3,causal=true)",
+    "window(2)|sh(3)",
+    "window(1)|sh(1,2,3,4)+bn",
+    "sh(2)|sh(3)|disjoint=true",
+    "linear+window(2)|sh(2)",
 )
 """Parts with one another."""
 

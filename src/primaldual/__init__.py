@@ -12,13 +12,14 @@ from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
-from primaldual.primal.normalizers import Constant, Normalizer, SumOfKernels
+from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import PARTS, preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import AllKeys, MaskedKeys, Subset, Window
 from primaldual.primal.transforms import Identity, Transform
+from primaldual.primal.unions import Union
 from primaldual.svr import (
     ImpliedRegression,
     SupportVectorExpansion,
@@ -90,12 +91,14 @@ __all__ = [
     "PooledHeads",
     "PrimalProblem",
     "RandomFeatures",
+    "Sink",
     "Subset",
     "SumOfKernels",
     "SupportVectorExpansion",
     "TimeSeriesTransformer",
     "Transform",
     "TruncatedTaylor",
+    "Union",
     "Window",
     "capture_attention",
     "compress",

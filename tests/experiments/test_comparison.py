@@ -87,7 +87,7 @@ def test_other_data_under_the_same_name_is_refused(source, tmp_path):
 BAD = {
     "scales": (
         {"attentions": ("softmax", "sh(1,2)")},
-        "scales must hold one integer for each of the 4 heads",
+        "scales must be one integer, or one for each of the 4 heads",
     ),
     "heads": ({"options": {"num_heads": 7}}, "embed_dim must be a multiple"),
     "epochs": ({"options": {"epochs": 0}}, "epochs must be"),

@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from primaldual.kernels.modes import in_graph
+
 Outcome = tuple[Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor]
 
@@ -24,31 +26,25 @@ class SoftmaxCall(Protocol):
     def forward(self, query: Tensor) -> Outcome:
         """The output (batch, heads, Nq, D), and log-sum-exps (batch, heads, Nq) that the backward needs."""
 
-    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
-        """Log-sum-exps with which the first rows have no gradient, for outputs that nobody takes; in place."""
-
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
         """Gradients of the query and of the tensors."""
 
 
-class MergeableCall(Protocol):
+class CutCall(SoftmaxCall, Protocol):
+    """One whose first queries may be there for the others' sake only."""
+
+    def without_rows(self, logsumexp: Tensor, count: int) -> Tensor:
+        """Log-sum-exps with which the first rows have no gradient; in place."""
+
+
+class MergeableCall(SoftmaxCall, Protocol):
     """A softmax attention to some of the pairs of a query.
 
     With the output and the log-sum-exp of all pairs in ``outcome``, its backward gives what these pairs contribute.
     """
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """As of :class:`SoftmaxCall`."""
-
-    def forward(self, query: Tensor) -> Outcome:
-        """As of :class:`SoftmaxCall`."""
-
     def total(self, logsumexp: Tensor) -> Tensor:
         """What ``forward`` gives with minus infinity where a query has no pair."""
-
-    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
-        """As of :class:`SoftmaxCall`."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +100,18 @@ def flash_enabled() -> bool:
     return torch.backends.cuda.flash_sdp_enabled()
 
 
+def runs_alone(query: Tensor, value: Tensor) -> bool:
+    """Whether the kernel may be called by itself: on the CPU, outside of graphs, for values as wide as queries."""
+    return (
+        query.device.type == "cpu"
+        and not in_graph()
+        and flash_enabled()
+        and query.shape[-1] == value.shape[-1]
+        and query.numel() > 0
+        and value.numel() > 0
+    )
+
+
 def flash_forward(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, is_causal: bool, scale: float
 ) -> Outcome:
@@ -131,7 +139,9 @@ def flash_backward(
     ``outcome``, they are the gradients of that one.
     """
     tensors = (_unit_stride(tensor) for tensor in (gradient, query, key, value, outcome[0]))
-    logsumexp = outcome[1].transpose(1, 2).contiguous().transpose(1, 2)  # heads last, as the kernel writes them
+    logsumexp = (
+        outcome[1].transpose(1, 2).contiguous().transpose(1, 2)
+    )  # heads last, as the kernel writes them
     gradients: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
         *tensors, logsumexp, 0.0, is_causal, attn_mask=bias, scale=scale
     )

@@ -5,7 +5,8 @@
 The backward of every set takes the output and the log-sum-exp of the whole, which makes it exact.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class MergedCall:
     """One softmax over the pairs of several calls.
 
     Attributes:
-        calls: each with its own pairs, for the same queries.
+        calls: each with its own pairs. The first is of all queries, the others of all or of the last ones.
     """
 
     calls: tuple[MergeableCall, ...]
@@ -34,67 +35,86 @@ class MergedCall:
     def forward(self, query: Tensor) -> Outcome:
         outcomes = [call.forward(query) for call in self.calls]
         sums = [call.total(outcome[1]) for call, outcome in zip(self.calls, outcomes, strict=True)]
-        total = torch.stack(sums).logsumexp(0)
-        safe = total.masked_fill(total == -torch.inf, 0.0)
-        out = torch.zeros_like(query, dtype=total.dtype)
-        for (part, _), each in zip(outcomes, sums, strict=True):
-            out.addcmul_(part.to(out.dtype), (each - safe).exp().unsqueeze(-1))
-        return out.to(query.dtype), safe
-
-    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
-        found = [call.backward(gradient, query, outcome) for call in self.calls]
-        of_query = found[0][0]
-        for grads in found[1:]:
-            of_query = of_query + grads[0]
-        return (of_query, *(grad for grads in found for grad in grads[1:]))
-
-
-@dataclass(frozen=True)
-class EarlierKeys:
-    """The keys ``lag`` positions and more before each query, by PyTorch's kernel; as many queries as keys.
-
-    Attributes:
-        whole: a causal call over all keys.
-        lag: 1 or more.
-    """
-
-    whole: FlashCall
-    lag: int
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.whole.tensors
-
-    def forward(self, query: Tensor) -> Outcome:
-        front = query.new_zeros(*query.shape[:2], min(self.lag, query.shape[2]), query.shape[3])
-        sums = query.new_full(front.shape[:3], -torch.inf, dtype=accumulation_dtype(query.dtype))
-        if query.shape[2] <= self.lag:
-            return front, sums
-        call = self._call()
-        out, logsumexp = call.forward(query[:, :, self.lag :])
-        return torch.cat([front, out], 2), torch.cat([sums, call.total(logsumexp)], 2)
+        total = sums[0]
+        for each in sums[1:]:
+            first = total.shape[-1] - each.shape[-1]
+            total = torch.cat([total[..., :first], torch.logaddexp(total[..., first:], each)], -1)
+        safe = _safe(total)
+        out = outcomes[0][0] * (sums[0] - safe).exp().unsqueeze(-1)
+        for (part, _), each in zip(outcomes[1:], sums[1:], strict=True):
+            first = total.shape[-1] - each.shape[-1]
+            share = (each - safe[..., first:]).exp().unsqueeze(-1)
+            out[:, :, first:].addcmul_(part.to(out.dtype), share)
+        return out.to(query.dtype), total
 
     def total(self, logsumexp: Tensor) -> Tensor:
         return logsumexp
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
-        later, end = slice(self.lag, None), slice(None, max(0, query.shape[2] - self.lag))
-        grads = [torch.zeros_like(tensor) for tensor in (query, *self.tensors)]
-        if query.shape[2] > self.lag:
-            of_later = outcome[0][:, :, later], outcome[1][:, :, later]
-            found = self._call().backward(gradient[:, :, later], query[:, :, later], of_later)
-            for grad, part, rows in zip(grads, found, (later, end, end), strict=True):
-                grad[:, :, rows] = part
-        return tuple(grads)
+        outcome = outcome[0], _safe(outcome[1])
+        found = [call.backward(gradient, query, outcome) for call in self.calls]
+        of_query = found[0][0]
+        for grads in found[1:]:
+            of_query[:, :, query.shape[2] - grads[0].shape[2] :] += grads[0]
+        return (of_query, *(grad for grads in found for grad in grads[1:]))
 
-    def _call(self) -> FlashCall:
-        end, mask = self.whole.key.shape[2] - self.lag, self.whole.key_mask
-        return replace(
-            self.whole,
-            key=self.whole.key[:, :, :end],
-            value=self.whole.value[:, :, :end],
-            key_mask=None if mask is None else mask[..., :end],
-        )
+
+@dataclass(frozen=True)
+class SinkCall:
+    """A softmax with one more pair, of value 0.
+
+    Attributes:
+        call: the other pairs.
+        logit: the pair's score, (batch or 1, heads, Nq or 1).
+    """
+
+    call: MergeableCall
+    logit: Tensor
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return *self.call.tensors, self.logit
+
+    def forward(self, query: Tensor) -> Outcome:
+        out, logsumexp = self.call.forward(query)
+        others = self.call.total(logsumexp)
+        total = torch.logaddexp(others, self.logit.to(others.dtype))
+        return (out * (others - total).exp().unsqueeze(-1)).to(out.dtype), total
+
+    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
+        out, total = outcome
+        grads = self.call.backward(gradient, query, outcome)
+        share = (self.logit.to(total.dtype) - total).exp()
+        of_logit = -share * (gradient.to(total.dtype) * out).sum(-1)
+        return *grads, of_logit.sum_to_size(self.logit.shape).to(self.logit.dtype)
+
+
+@dataclass(frozen=True)
+class EarlierKeys:
+    """The keys ``lag`` positions and more before each query, by PyTorch's kernel.
+
+    Attributes:
+        call: the causal attention of the queries from number ``lag`` on to all keys but the last ``lag``.
+        lag: 1 or more.
+    """
+
+    call: FlashCall
+    lag: int
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.call.tensors
+
+    def forward(self, query: Tensor) -> Outcome:
+        """The outcome of the queries from number ``lag`` on."""
+        return self.call.forward(query[:, :, self.lag :])
+
+    def total(self, logsumexp: Tensor) -> Tensor:
+        return self.call.total(logsumexp)
+
+    def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
+        of_later = outcome[0][:, :, self.lag :], outcome[1][:, :, self.lag :]
+        return self.call.backward(gradient[:, :, self.lag :], query[:, :, self.lag :], of_later)
 
 
 @dataclass(frozen=True)
@@ -120,8 +140,8 @@ class RecentKeys:
     def forward(self, query: Tensor) -> Outcome:
         scores = self._scores(query)
         total = scores.logsumexp(-1)
-        shares = (scores - total.masked_fill(total == -torch.inf, 0.0).unsqueeze(-1)).exp()
-        out = shares[..., :1] * self.value
+        shares = (scores - _safe(total).unsqueeze(-1)).exp()
+        out = shares[..., :1] * self.value if len(self.keys) > 1 else self.value.to(shares.dtype)
         for place in range(1, len(self.keys)):
             out.addcmul_(shares[..., place : place + 1], later(self.value, place).to(out.dtype))
         return out, total
@@ -132,16 +152,16 @@ class RecentKeys:
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
         scores, (out, total) = self._scores(query), outcome
         shares, upstream = (scores - total.unsqueeze(-1)).exp(), gradient.to(scores.dtype)
-        grad_query = torch.zeros_like(query, dtype=scores.dtype)
-        grad_value, grad_keys = torch.zeros_like(grad_query), []
+        shift = (out * upstream).sum(-1, keepdim=True)
+        of_query, of_value, of_keys = [], [], []
         for place, key in enumerate(self.keys):
-            share = shares[..., place : place + 1]
-            difference = later(self.value, place).to(scores.dtype) - out
-            slope = share * (difference * upstream).sum(-1, keepdim=True) * self.scale
-            grad_query.addcmul_(slope, later(key, place).to(scores.dtype))
-            grad_keys.append(sooner(slope * query, place).to(key.dtype))
-            grad_value += sooner(share * upstream, place)
-        return grad_query.to(query.dtype), *grad_keys, grad_value.to(self.value.dtype)
+            share, value = shares[..., place : place + 1], later(self.value, place)
+            slope = share * self.scale * ((value * upstream).sum(-1, keepdim=True) - shift)
+            of_query.append(later(key, place).to(scores.dtype) * slope)
+            of_keys.append(sooner(query * slope, place).to(key.dtype))
+            of_value.append(sooner(share * upstream, place))
+        grad_query, grad_value = (reduce(torch.Tensor.add_, parts) for parts in (of_query, of_value))
+        return grad_query.to(query.dtype), *of_keys, grad_value.to(self.value.dtype)
 
     def _scores(self, query: Tensor) -> Tensor:
         """scale q_i . k_(i - e), minus infinity where there is no such key: (batch, heads, N, m)."""
@@ -163,6 +183,11 @@ class RecentKeys:
         return torch.zeros_like(present, dtype=like.dtype).masked_fill_(~present, -torch.inf)
 
 
+def _safe(total: Tensor) -> Tensor:
+    """Log-sum-exps that may be subtracted from scores: 0 where there is no pair."""
+    return total.masked_fill(total == -torch.inf, 0.0)
+
+
 def later(rows: Tensor, count: int) -> Tensor:
     """Row i - count at row i, 0 before: (batch, heads, N, D)."""
     return pad(rows, (0, 0, count, 0))[:, :, : rows.shape[2]] if count else rows
@@ -173,7 +198,7 @@ def sooner(rows: Tensor, count: int) -> Tensor:
     return pad(rows[:, :, count:], (0, 0, 0, min(count, rows.shape[2]))) if count else rows
 
 
-def attention_of(call: SoftmaxCall | MergeableCall, query: Tensor) -> Tensor:
+def attention_of(call: SoftmaxCall, query: Tensor) -> Tensor:
     """The output of a call, (batch, heads, Nq, D); differentiable once, in the query and the call's tensors."""
     out: Tensor = _Attention.apply(call, query, *call.tensors)
     return out
@@ -181,7 +206,7 @@ def attention_of(call: SoftmaxCall | MergeableCall, query: Tensor) -> Tensor:
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: SoftmaxCall | MergeableCall, query: Tensor, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, call: SoftmaxCall, query: Tensor, *tensors: Tensor) -> Tensor:
         out, logsumexp = call.forward(query)
         ctx.call = call
         ctx.save_for_backward(query, out, logsumexp, *tensors)

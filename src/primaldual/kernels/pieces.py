@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from primaldual.kernels.flash import SoftmaxCall
+from primaldual.kernels.flash import CutCall
 from primaldual.kernels.precision import differentiated_once, own_precision
 
 PIECE_ELEMENTS = 2**19
@@ -62,7 +62,7 @@ class Piece(NamedTuple):
         return self.rows.start - self.begin
 
 
-Prepare = Callable[[Piece, Tensor, Tensor, Tensor], tuple[Tensor, SoftmaxCall]]
+Prepare = Callable[[Piece, Tensor, Tensor, Tensor], tuple[Tensor, CutCall]]
 """From a piece, its queries, keys and values: the changed queries, and the softmax over changed pairs."""
 
 

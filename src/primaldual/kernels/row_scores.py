@@ -60,9 +60,7 @@ class FormedPairs(NamedTuple):
 
     def keys(self) -> Tensor:
         """The pairs' keys before any filter: (batch, heads, R or 1, Nt, D)."""
-        return (
-            self.key.unsqueeze(2) if self.pools is None else self.pools.means(self.shares.share, self.key)
-        )
+        return self.key.unsqueeze(2) if self.pools is None else self.pools.means(self.shares.share, self.key)
 
     def weighted_values(self, weights: Tensor) -> Tensor:
         """sum_t w_t v_t: (batch, heads, R, Dv)."""
@@ -107,7 +105,9 @@ class JoinedPairs(NamedTuple):
         return sum_of(each.weighted_values(part) for each, part in zip(self.sets, parts, strict=True))
 
 
-def row_attention(query: Tensor, pairs: FormedPairs | JoinedPairs, dropout_p: float) -> Tensor:
+def row_attention(
+    query: Tensor, pairs: FormedPairs | JoinedPairs, dropout_p: float, sink: Tensor | None = None
+) -> Tensor:
     """sum_t softmax_t(q . T(k)_t + w_t) v_t, pairs t being means of keys and values: (batch, heads, R, Dv).
 
     Rows without a pair give 0. The matrices formed are (batch, heads, R, N).
@@ -116,17 +116,22 @@ def row_attention(query: Tensor, pairs: FormedPairs | JoinedPairs, dropout_p: fl
         query: (batch, heads, R, D), times the scale of the scores.
         pairs: those of these queries.
         dropout_p: probability of dropping a weight.
+        sink: score of one more pair, of value 0: (1, heads, 1); None = there is none.
     """
-    weights = softmax_of_pairs(pairs.scores(query), pairs)
+    weights = softmax_of_pairs(pairs.scores(query), pairs, sink)
     return pairs.weighted_values(dropout(weights, dropout_p) if dropout_p else weights)
 
 
-def softmax_of_pairs(scores: Tensor, pairs: FormedPairs | JoinedPairs) -> Tensor:
+def softmax_of_pairs(scores: Tensor, pairs: FormedPairs | JoinedPairs, sink: Tensor | None = None) -> Tensor:
     """Softmax of scores (batch, heads, R, Nt) over the pairs that a query has, each by its weight; 0 where it has none."""
     added, valid = pairs.log_weight, pairs.valid
     if added is not None:
         scores = scores + added
-    weights = (scores + excluding(valid, scores.dtype)).softmax(-1)
+    scores = scores + excluding(valid, scores.dtype)
+    if sink is not None:
+        scores = joined([scores, sink.to(scores.dtype).unsqueeze(-1)])
+        return scores.softmax(-1)[..., :-1]
+    weights = scores.softmax(-1)
     return weights * valid.any(-1, keepdim=True)
 
 
@@ -134,9 +139,7 @@ def joined(parts: Sequence[Tensor], dim: int = -1) -> Tensor:
     """Tensors one behind the other along a dimension, broadcast in the others."""
     dim %= parts[0].dim()
     leading = torch.broadcast_shapes(*(part.shape[:dim] + part.shape[dim + 1 :] for part in parts))
-    return torch.cat(
-        [part.expand(*leading[:dim], part.shape[dim], *leading[dim:]) for part in parts], dim
-    )
+    return torch.cat([part.expand(*leading[:dim], part.shape[dim], *leading[dim:]) for part in parts], dim)
 
 
 def sum_of(terms: Iterable[Tensor]) -> Tensor:

@@ -21,11 +21,13 @@ class KeyStatistics(NamedTuple):
         mean: (batch, heads, 1 or Nq, D); 0 over an empty set.
         variance: biased, of the same shape.
         seen: keys that each query sees, a number or broadcastable to (batch, heads, 1 or Nq, 1); None = unknown.
+        shift: the constant vector that was taken off the keys beside, (batch, heads, 1, D); None = unknown.
     """
 
     mean: Tensor
     variance: Tensor
     seen: Tensor | int | None = None
+    shift: Tensor | None = None
 
 
 GROWTH = 16
@@ -223,7 +225,8 @@ def merged(parts: Sequence[KeyStatistics]) -> KeyStatistics:
     shares = [count / total.clamp(min=1) for count in counts]
     mean = sum(share * part.mean for share, part in zip(shares, parts, strict=True))
     variance = sum(
-        share * (part.variance + (part.mean - mean).square()) for share, part in zip(shares, parts, strict=True)
+        share * (part.variance + (part.mean - mean).square())
+        for share, part in zip(shares, parts, strict=True)
     )
     assert isinstance(mean, Tensor)
     assert isinstance(variance, Tensor)

@@ -9,7 +9,7 @@ from primaldual.kernels.band_moments import band_moments, plain_moments
 from primaldual.kernels.band_softmax import BandCall, plain_band
 from primaldual.kernels.bands import Alignment, Band
 from primaldual.kernels.heads import attendable_only, check_heads
-from primaldual.kernels.merged import attention_of
+from primaldual.kernels.merged import SinkCall, attention_of
 from primaldual.kernels.modes import in_graph
 
 
@@ -23,6 +23,7 @@ def window_attention(
     is_causal: bool = False,
     scale: float | None = None,
     dropout_p: float = 0.0,
+    sink: Tensor | None = None,
 ) -> Tensor:
     """Softmax attention of every query to the keys within ``radius`` positions of it.
 
@@ -42,6 +43,7 @@ def window_attention(
         is_causal: also leave out the keys after the query.
         scale: factor s on the scores; 1 / sqrt(D) when None.
         dropout_p: probability of dropping a weight.
+        sink: score of one more pair, of value 0: (batch or 1, heads, Nq or 1), without dropout on the CPU alone.
 
     Returns:
         (batch, heads, Nq, Dv).
@@ -71,7 +73,10 @@ def window_attention(
     width = max(head_dim, value_dim)
     query, key, value = (_widen(tensor, width) for tensor in (query, key, value))
     if query.device.type == "cpu" and dropout_p == 0.0 and not in_graph():
-        out = attention_of(BandCall(key, value, band, scale, key_mask), query)
+        call = BandCall(key, value, band, scale, key_mask)
+        if sink is not None and sink.shape[2] > 1:
+            sink = align.queries(sink.unsqueeze(-1)).squeeze(-1)
+        out = attention_of(call if sink is None else SinkCall(call, sink), query)
     else:
         out = plain_band(query, key, value, band.seen(key, key_mask), band, scale, dropout_p)
     return out[:, :, align.query_padding :, :value_dim]
@@ -145,7 +150,13 @@ def window_call(
 
 
 def window_counts(
-    key_mask: Tensor | None, radius: int, *, query_length: int, key_length: int, is_causal: bool, device: torch.device
+    key_mask: Tensor | None,
+    radius: int,
+    *,
+    query_length: int,
+    key_length: int,
+    is_causal: bool,
+    device: torch.device,
 ) -> Tensor:
     """Attendable keys in every query's window, (batch or 1, heads or 1, Nq, 1).
 

@@ -88,8 +88,8 @@ def _fold(layer: MultiheadAttention, problem: PrimalProblem, place: int) -> None
     steps = problem.transform.steps()
     former, part, later = steps[:place], steps[place], steps[place + 1 :]
     found = part.affine(layer.num_heads)
-    only_weights = problem.feature_map.score_scale(layer.head_dim) is not None
-    if not later and only_weights and problem.normalizer.cancels_query_factors:
+    only_weights = problem.parts().softmax_scale(layer.head_dim) is not None
+    if not later and only_weights:
         for step in former:
             if not step.keeps_queries:
                 raise UnsupportedError(

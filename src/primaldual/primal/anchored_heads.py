@@ -143,13 +143,17 @@ class AnchoredHeads(PooledHeads):
     def row_pairs(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
     ) -> RowPairs:
-        if not self.kept or heads.scale == 1:
-            pairs = super().row_pairs(source, attendable, heads, query_length)
-            return pairs if heads.scale == 1 else pairs.anchored(self._scores(pairs.key, heads))
-        pairs = Subset.row_pairs(self, source, attendable, heads, query_length)
+        by_scores = bool(self.kept) and heads.scale > 1
+        subset = Subset if by_scores else PooledHeads
+        pairs = subset.row_pairs(self, source, attendable, heads, query_length)
+        assert isinstance(pairs, RowPairs)
+        if heads.scale == 1:
+            return pairs
         scores = self._scores(pairs.key, heads)
-        pools = salient_pools(scores, pairs.allowed, heads.scale, self.kept)
-        return replace(pairs, pools=pools).anchored(scores)
+        if by_scores:
+            pools = salient_pools(scores, pairs.allowed, heads.scale, self.kept)
+            pairs = replace(pairs, pools=pools)
+        return pairs.anchored(scores)
 
     def anchor_at(self, slopes: Tensor) -> None:
         if self.anchor is not None:

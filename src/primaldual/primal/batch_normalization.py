@@ -224,6 +224,26 @@ class BatchNormalization(Transform):
             return self._balanced(query, training, found.variance, dtype)
         return query, training
 
+    def scored_refusal(self, kind: Kind) -> str | None:
+        return self.query_refusal(kind)
+
+    def into_scored(
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
+    ) -> tuple[Tensor, TrainingSet, Tensor | None]:
+        """By :meth:`into_query`, T(q) . T(k) = q' . (k - c) + q' . (c - beta mu)."""
+        if self.shared_refusal(training.kind) is None:
+            return super().into_scored(query, training, heads)
+        if training.kind.seen == OWN:
+            query, training = query.double(), training.double()
+        moved, found = training.centred()
+        assert found.shift is not None
+        # T of a query's only key is 0 if beta is 1; its score is not else.
+        counted = found if self.beta == 1 and not self.learnable else found._replace(seen=None)
+        changed = self.normalized_query(query.to(moved.key.dtype), counted, heads, training.first)
+        shift, mean = (for_query_heads(part, query.shape[1]) for part in (found.shift, found.mean))
+        lacking = changed * (shift - self._beta(heads.members) * mean)
+        return changed, moved, lacking.sum(-1)
+
     def _fused(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         eps, beta = self.eps if self.scale == "inv_std" else None, self._beta(heads.members)
         keys = training.attendable.keys

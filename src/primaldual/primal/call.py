@@ -9,6 +9,7 @@ from torch import Tensor
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, pick
 from primaldual.primal.training_sets import TrainingSet
@@ -46,6 +47,6 @@ class Call(NamedTuple):
         """The training pairs of some heads."""
         return self.choices.subset.training_set(self.source, self.attendable, heads, self.query.shape[2])
 
-    def row_pairs(self, heads: HeadSet) -> RowPairs:
+    def row_pairs(self, heads: HeadSet) -> RowPairs | JoinedSet:
         """The same as every query forms them."""
         return self.choices.subset.row_pairs(self.source, self.attendable, heads, self.query.shape[2])

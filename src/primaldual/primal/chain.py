@@ -13,7 +13,6 @@ from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental, InTurn
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.training_sets import Kind, TrainingSet
 from primaldual.primal.transforms import Transform
 
@@ -128,12 +127,22 @@ class Chain(Transform):
             query, training = transform.shared(query, training, heads)
         return last.into_query(query, training, heads)
 
-    def into_scores(self, query: Tensor, pairs: RowPairs, heads: HeadSet) -> tuple[Tensor, RowPairs]:
+    def scored_refusal(self, kind: Kind) -> str | None:
+        *former, last = self._parts()
+        return _first_refusal(former, kind) or last.scored_refusal(kind)
+
+    def into_scored(
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
+    ) -> tuple[Tensor, TrainingSet, Tensor | None]:
         *former, last = self._parts()
         for transform in former:
-            query, changed = transform.shared(query, pairs, heads)
-            assert isinstance(changed, RowPairs)
-            pairs = changed
+            query, training = transform.shared(query, training, heads)
+        return last.into_scored(query, training, heads)
+
+    def into_scores(self, query: Tensor, pairs: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        *former, last = self._parts()
+        for transform in former:
+            query, pairs = transform.shared(query, pairs, heads)
         return last.into_scores(query, pairs, heads)
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:

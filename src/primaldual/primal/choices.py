@@ -35,4 +35,5 @@ class Choices(NamedTuple):
 
     def softmax_scale(self, head_dim: int) -> float | None:
         """The factor on the scores where the attention is a softmax of them, else None."""
-        return self.feature_map.score_scale(head_dim) if self.normalizer.cancels_query_factors else None
+        plain = self.normalizer.cancels_query_factors and not self.normalizer.sink
+        return self.feature_map.score_scale(head_dim) if plain else None

@@ -75,11 +75,11 @@ def weights_of_heads(
     changed, keys = choices.transform.dense(query, keys, valid, heads)
     if keys.shape[2] == valid.shape[2]:
         keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
-    return normalized_kernel(choices, changed, keys, valid, log_weight), values, shares
+    return normalized_kernel(choices, changed, keys, valid, log_weight, heads), values, shares
 
 
 def normalized_kernel(
-    choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None
+    choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None, heads: HeadSet
 ) -> Tensor:
     """Kappa / h over the keys of every query: (batch, heads, Nq, Nt).
 
@@ -89,16 +89,20 @@ def normalized_kernel(
         keys: (batch, heads, Nq or 1, Nt, D), transformed.
         valid: bool (batch or 1, heads or 1, Nq or 1, Nt), which of them the query has.
         log_weight: log of what each counts, likewise; None = 1 each.
+        heads: which heads these are.
     """
-    kernel_matrix = _kernel_matrix(choices, query, keys, valid, log_weight)
-    denominator = choices.normalizer.denominator(kernel_matrix)
-    return kernel_matrix / denominator.masked_fill(denominator == 0, 1.0)
+    matrix = _kernel_matrix(choices, query, keys, valid, log_weight, heads)
+    denominator = choices.normalizer.denominator(matrix)
+    weights = matrix / denominator.masked_fill(denominator == 0, 1.0)
+    return weights[..., :-1] if choices.normalizer.sink else weights
 
 
 def _kernel_matrix(
-    choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None
+    choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None, heads: HeadSet
 ) -> Tensor:
     """kappa(query_i, key_j) by weight, 0 where not valid; rows scaled against overflow where h cancels it.
+
+    A sink is one more column.
 
     Logarithms of kernels are float32 or wider: scores of half-precision inputs may leave the range of their type.
     """
@@ -107,10 +111,16 @@ def _kernel_matrix(
     log_kernel = kernel.log_kernel(*dense.per_query(query.to(wide), keys.to(wide)))
     if log_kernel is None:
         matrix = kernel.kernel(*dense.per_query(query, keys)).reshape(shape)
-        weighted = matrix if log_weight is None else matrix * log_weight.exp()
-        return torch.where(valid, weighted, 0.0)
+        weighted = torch.where(valid, matrix if log_weight is None else matrix * log_weight.exp(), 0.0)
+        if choices.normalizer.sink:
+            sink = choices.normalizer.sink_logits(heads.members, matrix).exp().unsqueeze(-1)
+            weighted = torch.cat([weighted, sink.expand(*shape[:3], 1)], -1)
+        return weighted
     scores = log_kernel.reshape(shape)
     scores = (scores if log_weight is None else scores + log_weight).masked_fill(~valid, -math.inf)
+    if choices.normalizer.sink:
+        sink = choices.normalizer.sink_logits(heads.members, scores).unsqueeze(-1)
+        scores = torch.cat([scores, sink.expand(*shape[:3], 1)], -1)
     if choices.normalizer.cancels_query_factors and scores.shape[-1]:
         largest = scores.detach().amax(-1, keepdim=True)
         scores = scores - torch.where(largest.isfinite(), largest, 0.0)

@@ -124,7 +124,17 @@ class DepthwiseConvolution(Transform):
     def scores_refusal(self, kind: Kind) -> None:
         del kind
 
-    def into_scores(self, query: Tensor, pairs: RowPairs, heads: HeadSet) -> tuple[Tensor, RowPairs]:
+    def scored_refusal(self, kind: Kind) -> str | None:
+        return None if kind.pooled_late else self.shared_refusal(kind)
+
+    def into_scored(
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
+    ) -> tuple[Tensor, TrainingSet, Tensor | None]:
+        form = self.into_scores if isinstance(training, RowPairs) else self.shared
+        return *form(query, training, heads), None
+
+    def into_scores(self, query: Tensor, pairs: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        assert isinstance(pairs, RowPairs)
         taps = Filter(self.filters(heads, query), self._layout(heads, pairs.count), self.causal)
         return query, replace(pairs, taps=taps)
 

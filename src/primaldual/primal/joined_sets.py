@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels import statistics
+from primaldual.kernels.flash import MergeableCall, runs_alone
 from primaldual.kernels.masks import Attendable
-from primaldual.kernels.merged import MergedCall
+from primaldual.kernels.merged import MergedCall, SinkCall, attention_of
 from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, joined
-from primaldual.kernels.softmax import softmax_attention
 from primaldual.kernels.statistics import KeyStatistics
 from primaldual.primal.row_pairs import RowPairs, softmax_by_rows
-from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
+from primaldual.primal.training_sets import OWN, Band, Kind, MaskedPairs, TrainingSet
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class JoinedSet(TrainingSet):
 
     Attributes:
         sets: each with its own masks.
+        keys_seen: of the positions, how many each query has in some pair, broadcastable to (batch, heads, Nq, 1).
     """
 
     sets: tuple[TrainingSet, ...] = ()
+    keys_seen: Tensor | None = None
 
     @classmethod
-    def of(cls, sets: Sequence[TrainingSet]) -> Self:
+    def of(cls, sets: Sequence[TrainingSet], keys_seen: Tensor | None = None) -> Self:
         """The union of some sets, a pair counting as often as it is there."""
         key, value = (joined([getattr(each, name) for each in sets], 2) for name in ("key", "value"))
-        parts = (
-            tensor.split([each.key.shape[2] for each in sets], 2) for tensor in (key, value)
-        )
+        parts = (tensor.split([each.key.shape[2] for each in sets], 2) for tensor in (key, value))
         own = [
             replace(each, key=of_key, value=of_value)
             for each, of_key, of_value in zip(sets, *parts, strict=True)
         ]
-        return cls(key, value, sets[0].query_length, Attendable(), sets=tuple(own))
+        return cls(key, value, sets[0].query_length, Attendable(), sets=tuple(own), keys_seen=keys_seen)
 
     @property
     def kind(self) -> Kind:
@@ -52,27 +52,38 @@ class JoinedSet(TrainingSet):
         return replace(self, key=key, sets=tuple(sets))
 
     def to(self, dtype: torch.dtype) -> Self:
-        return self.of([each.to(dtype) for each in self.sets])
+        return self.of([each.to(dtype) for each in self.sets], self.keys_seen)
 
     def for_query_heads(self, heads: int) -> Self:
         if heads == self.key.shape[1]:
             return self
-        return self.of([each.for_query_heads(heads) for each in self.sets])
+        return self.of([each.for_query_heads(heads) for each in self.sets], self.keys_seen)
 
     def centred(self) -> tuple[Self, KeyStatistics]:
         first = self.sets[0]
         centre = statistics.centre(first.key, first.attendable.keys)[0].detach()
         moved = self.with_keys(self.key.to(centre.dtype) - centre)
         found = statistics.merged([each.centred()[1] for each in moved.sets])
-        return moved, found._replace(mean=found.mean + centre)
+        seen = found.seen
+        if self.keys_seen is not None and seen is not None:  # pairs of one key alone are alike, however many
+            seen = torch.where(self.keys_seen > 1, seen, self.keys_seen)
+        return moved, KeyStatistics(found.mean + centre, found.variance, seen, centre)
 
-    def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
+    def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
         if self.kind.pooled_late:
-            return softmax_by_rows(self, query, scale, dropout_p)
-        listed = self.listed()
-        return softmax_attention(
-            query, listed.key.to(query.dtype), listed.value, listed.attendable, scale, dropout_p, listed.log_weight
-        )
+            return softmax_by_rows(self, query, scale, dropout_p, sink)
+        if dropout_p or not runs_alone(query, self.value) or not self._mergeable():
+            return self.listed().softmax(query, scale, dropout_p, sink)
+        moved = self.for_query_heads(query.shape[1])
+        call: MergeableCall = MergedCall(tuple(each.mergeable_call(scale) for each in moved.sets))
+        return attention_of(call if sink is None else SinkCall(call, sink), query)
+
+    def _mergeable(self) -> bool:
+        """Whether every set has a kernel of its own, and one of them gains by it."""
+        length = self.query_length
+        bands = [each for each in self.sets if isinstance(each, Band)]
+        rest = [each for each in self.sets if each.attendable.is_causal and not isinstance(each, Band)]
+        return bool(bands) and all(each.key.shape[2] == length for each in (*bands, *rest))
 
     def listed(self) -> MaskedPairs:
         sets = [each.listed() for each in self.sets]
@@ -92,10 +103,6 @@ class JoinedSet(TrainingSet):
         allowed = joined(masks)
         attendable = Attendable(keys=allowed) if allowed.shape[2] == 1 else Attendable(pairs=allowed)
         return MaskedPairs(self.key, self.value, self.query_length, attendable, log_weight=weight)
-
-    def merged_call(self, scale: float) -> MergedCall:
-        """The softmax over all sets, each by its own kernel."""
-        return MergedCall(tuple(each.mergeable_call(scale) for each in self.sets))
 
     def of_rows(self, rows: slice) -> Self:
         """The pairs of some queries, where every set is formed by them."""

@@ -33,7 +33,7 @@ class PooledHeads(Subset):
     With ``weighted`` a pair counts for its n members: log n is added to its logit. :class:`AnchoredHeads` does more.
 
     Args:
-        scales: r_h, one integer 1 or more per head; none = half of the heads 1, a quarter 2, a quarter 4.
+        scales: r_h, one integer 1 or more per head, or one for all; none = half of the heads 1, a quarter 2, a quarter 4.
         grid: (rows, columns) when positions are a row-major image: windows are r x r patches.
         prefix: tokens in front that stay unpooled (class token).
         suffix: last attendable tokens that stay unpooled (separator); under a causal mask, those before each query.
@@ -90,14 +90,16 @@ class PooledHeads(Subset):
 
     @property
     def fixed_heads(self) -> int | None:
-        return len(self.scales) or None
+        return len(self.scales) if len(self.scales) > 1 else None
 
     def head_scales(self, heads: int) -> tuple[int, ...]:
         if not self.scales:
             return tuple(1 if 2 * head < heads else 2 if 4 * head < 3 * heads else 4 for head in range(heads))
+        if len(self.scales) == 1:
+            return self.scales * heads
         if len(self.scales) != heads:
             raise ArgumentError(
-                f"scales must hold one integer for each of the {heads} heads; got {len(self.scales)}: {self.scales}"
+                f"scales must be one integer, or one for each of the {heads} heads; got {len(self.scales)}: {self.scales}"
             )
         return self.scales
 
@@ -155,6 +157,7 @@ class PooledHeads(Subset):
     ) -> RowPairs:
         self.layout.check(source.length)
         pairs = super().row_pairs(source, attendable, heads, query_length)
+        assert isinstance(pairs, RowPairs)
         if heads.scale == 1:
             return pairs
         pairs = replace(pairs, weighted=self.weighted)
@@ -187,6 +190,9 @@ class PooledHeads(Subset):
                 + rf"}},\quad r = ({scales})"
             ]
         return [f"head h is fitted on means of pairs over {window},  r = ({scales})"]
+
+    def consecutive_from(self, heads: HeadSet) -> int | None:
+        return self.prefix if heads.scale > 1 and self.grid is None and not self.suffix else None
 
     def windows(self, heads: HeadSet) -> Windows | None:
         plain = self.grid is None and not self.suffix and not self.weighted

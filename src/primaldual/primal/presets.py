@@ -9,19 +9,20 @@ from typing import Any, get_args, get_type_hints
 
 from torch.nn import Module
 
-from primaldual.errors import CheckpointError, SpecError
+from primaldual.errors import ArgumentError, CheckpointError, SpecError
 from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
-from primaldual.primal.normalizers import Constant
+from primaldual.primal.normalizers import Constant, Sink
 from primaldual.primal.parts import Part, written
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
-from primaldual.primal.subsets import Window
+from primaldual.primal.subsets import Subset, Window
 from primaldual.primal.transforms import Transform
+from primaldual.primal.unions import Union
 
 PARTS: dict[str, type[Part]] = {
     "softmax": Exponential,
@@ -29,6 +30,7 @@ PARTS: dict[str, type[Part]] = {
     "taylor": TruncatedTaylor,
     "random": RandomFeatures,
     "constant": Constant,
+    "sink": Sink,
     "bn": BatchNormalization,
     "conv": Convolution,
     "conv2d": Convolution2d,
@@ -50,6 +52,8 @@ def preset(spec: str | PrimalProblem) -> PrimalProblem:
         spec: parts joined by ``+``, each a name of :data:`PARTS` with optional arguments, positional or
             ``name=value``; values are numbers, words, true, false or sizes like ``8x8``. What no part
             says stays at softmax's choice. Transforms of several kinds follow one another, left first.
+            Subsets joined by ``|`` are a :class:`Union`, as in ``window(8)|sh(4)+bn``; a last ``disjoint=true``
+            is its argument.
             A PrimalProblem is returned as it is.
 
     Raises:
@@ -75,13 +79,13 @@ def read_parts(spec: str) -> dict[str, Any]:
     """
     chosen: dict[str, list[tuple[str, Part]]] = {}
     for text in split_parts(spec, "+"):
-        name, part = _read_part(text, spec)
-        former = chosen.setdefault(PARTS[name].choice, [])
+        part = _read_union(text, spec) if "|" in text else _read_part(text, spec)
+        former = chosen.setdefault(part.choice, [])
         for other, rival in former:
             if not isinstance(part, Transform) or type(part) is type(rival):
                 kind = " of each kind" if isinstance(part, Transform) else ""
                 raise SpecError(
-                    f"spec {spec!r} has two parts for the {PARTS[name].choice}: {other!r} and {text.strip()!r}; "
+                    f"spec {spec!r} has two parts for the {part.choice}: {other!r} and {text.strip()!r}; "
                     f"accepted is one{kind}"
                 )
         former.append((text.strip(), part))
@@ -186,7 +190,28 @@ def split_parts(text: str, separator: str) -> list[str]:
     return pieces
 
 
-def _read_part(text: str, spec: str) -> tuple[str, Part]:
+def _read_union(text: str, spec: str) -> Union:
+    text = text.strip()
+    if text.startswith("(") and text.endswith(")"):
+        text = text[1:-1]
+    words, options = split_parts(text, "|"), dict[str, Any]()
+    if option := re.fullmatch(r"\s*disjoint\s*=\s*(\w+)\s*", words[-1]):
+        options["disjoint"] = _read_value(option.group(1), spec)
+        words.pop()
+    parts = [_read_part(word, spec) for word in words]
+    for word, part in zip(words, parts, strict=True):
+        if not isinstance(part, Subset):
+            accepted = ", ".join(name for name, kind in PARTS.items() if issubclass(kind, Subset))
+            raise SpecError(
+                f"spec {spec!r} has {word.strip()!r} in a union, which is no subset; accepted are {accepted}"
+            )
+    try:
+        return Union(*(part for part in parts if isinstance(part, Subset)), **options)
+    except ArgumentError as error:
+        raise SpecError(f"spec {spec!r}: {error}") from None
+
+
+def _read_part(text: str, spec: str) -> Part:
     match = _PART.fullmatch(text)
     if match is None:
         raise SpecError(
@@ -208,7 +233,7 @@ def _read_part(text: str, spec: str) -> tuple[str, Part]:
     build: Callable[..., Part] = PARTS[name]
     try:
         inspect.signature(build).bind(*positional, **named)
-        return name, build(*positional, **named)
+        return build(*positional, **named)
     except (TypeError, ValueError) as error:
         raise SpecError(f"spec {spec!r}: {name}: {error}; accepted is {signature(name)}") from None
 

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.masks import Attendable
 from primaldual.primal import definition
 from primaldual.primal.attention import Attention
@@ -44,6 +44,10 @@ class PrimalProblem(Attention):
         transform: T; default :class:`Identity`.
         subset: the training pairs of each query and head; default :class:`AllKeys`.
 
+    Raises:
+        ArgumentError: a part that is not what its name says.
+        UnsupportedError: a convolution over a union, whose pairs have no order.
+
     Reference: Nguyen et al., "A Primal-Dual Framework for Transformers and Neural Networks", ICLR 2023.
 
     Example:
@@ -66,6 +70,10 @@ class PrimalProblem(Attention):
         self.normalizer = _part("normalizer", normalizer, SumOfKernels, Normalizer)
         self.transform = _part("transform", transform, Identity, Transform)
         self.subset = _part("subset", subset, AllKeys, Subset)
+        if self.transform.neighbours and not self.subset.ordered:
+            raise UnsupportedError(
+                f"{self.transform.spec()} takes pairs for neighbours in a row; those of {self.subset.spec()} are none"
+            )
 
     def parts(self) -> Choices:
         """The four parts, in the order of a spec: feature map, normaliser, transform, subset."""

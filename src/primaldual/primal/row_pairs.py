@@ -72,21 +72,19 @@ class RowPairs(TrainingSet):
             attendable=Attendable(pairs=arranged(self.allowed, order, -1)),
         )
 
-    def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
-        return softmax_by_rows(self, query, scale, dropout_p)
+    def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
+        return softmax_by_rows(self, query, scale, dropout_p, sink)
 
     def to(self, dtype: torch.dtype) -> Self:
         return replace(self, key=self.key.to(dtype), value=self.value.to(dtype))
 
     def of_rows(self, rows: slice) -> Self:
         """The pairs of some queries."""
-        if self.allowed.shape[2] == 1:
-            return self
         return replace(
             self,
-            attendable=Attendable(pairs=self.allowed[:, :, rows]),
+            attendable=Attendable(pairs=_rows(self.allowed, rows)),
             pools=None if self.pools is None else self.pools.rows(rows),
-            omitted=None if self.omitted is None else self.omitted[:, :, rows],
+            omitted=None if self.omitted is None else _rows(self.omitted, rows),
         )
 
     def formed(self) -> FormedPairs:
@@ -105,6 +103,10 @@ class RowPairs(TrainingSet):
         return equal_shares(self.pools, self.allowed, self.key.dtype, self.weighted)
 
 
+def _rows(mask: Tensor, rows: slice) -> Tensor:
+    return mask if mask.shape[2] == 1 else mask[:, :, rows]
+
+
 class RowSet(Protocol):
     """Training pairs that every query forms of what it may attend."""
 
@@ -121,11 +123,11 @@ class RowSet(Protocol):
         """The pairs as operations on scores and weights."""
 
 
-def softmax_by_rows(pairs: RowSet, query: Tensor, scale: float, dropout_p: float) -> Tensor:
-    """The softmax attention of some queries at a time: (batch, heads, Nq, Dv)."""
-    return by_rows(
-        pairs, lambda rows, formed: row_attention(rows * scale, formed, dropout_p), query, 1
-    )
+def softmax_by_rows(
+    pairs: RowSet, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None
+) -> Tensor:
+    """The softmax attention of some queries at a time: (batch, heads, Nq, Dv); a sink is the same for all of them."""
+    return by_rows(pairs, lambda rows, formed: row_attention(rows * scale, formed, dropout_p, sink), query, 1)
 
 
 def by_rows(

@@ -64,6 +64,7 @@ class RememberedSource:
         self.tensors = source.tensors
         self._taken: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         self._pooled: dict[tuple[int, ...], tuple[Tensor, Tensor, Tensor | None]] = {}
+        """By scale, and then the heads."""
 
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         members = tuple(heads)
@@ -73,12 +74,12 @@ class RememberedSource:
 
     def pooled(self, heads: HeadSet, key_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         members = tuple(heads.members)
-        if members not in self._pooled:
+        if (place := (heads.scale, *members)) not in self._pooled:
             source = self.source
             if members in self._taken:
                 source = TensorSource(*self._taken[members], len(members))
-            self._pooled[members] = source.pooled(heads, key_mask)
-        return self._pooled[members]
+            self._pooled[place] = source.pooled(heads, key_mask)
+        return self._pooled[place]
 
 
 class SourceOfHeads:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,10 +15,13 @@ from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable, band_mask
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.parts import Part
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.training_sets import ALL, OWN, PREFIX, Band, Kind, MaskedPairs, TrainingSet
+
+Scale = TypeVar("Scale", bound=Hashable)
 
 
 class DensePairs(NamedTuple):
@@ -51,6 +54,8 @@ class Subset(Part):
 
     choice = "subset"
     layout: Layout = SEQUENCE
+    ordered: bool = True
+    """Pairs lie in the order of positions, so that each has neighbours."""
     repeatable: bool = False
     """Pairs follow from keys and values by means alone, so that they may be formed for some sequences and heads at a
     time, and again in the backward."""
@@ -131,7 +136,7 @@ class Subset(Part):
 
     def row_pairs(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
-    ) -> RowPairs:
+    ) -> RowPairs | JoinedSet:
         """The pairs of some heads as every query forms them of what it may attend, whatever their kind."""
         key, value = (for_query_heads(part, len(heads.members)) for part in source.take(heads.members))
         attendable = attendable.select(selection(heads.members))
@@ -145,6 +150,7 @@ class Subset(Part):
         "shift_equivariant": ("allowed", "membership", "dense_pairs"),
         "windows": ("allowed", "membership", "dense_pairs"),
         "reach": ("allowed", "membership", "dense_pairs"),
+        "consecutive_from": ("allowed", "membership", "dense_pairs"),
         "training_kind": ("membership", "dense_pairs"),
         "training_set": ("allowed", "membership", "dense_pairs"),
     }
@@ -178,6 +184,15 @@ class Subset(Part):
     def reach(self) -> int | None:
         """How many keys before its own a query sees at most, chosen by their distance alone; None = any."""
         return None
+
+    def consecutive_from(self, heads: HeadSet) -> int | None:
+        """The position from which on consecutive windows are pooled, those before being pairs by themselves; or None."""
+        del heads
+        return None
+
+    def with_heads(self, heads: HeadSet) -> list[tuple[Subset, HeadSet]]:
+        """The subsets whose pairs these are together, each with the heads as it knows them; of most, it alone."""
+        return [(self, heads)]
 
     def windows(self, heads: HeadSet) -> Windows | None:
         """The consecutive windows whose means are the training pairs of some heads; None = they are not that."""
@@ -298,7 +313,7 @@ class MaskedKeys(Subset):
         )
 
 
-def group_heads(scales: Sequence[int]) -> list[tuple[int, list[int]]]:
+def group_heads(scales: Sequence[Scale]) -> list[tuple[Scale, list[int]]]:
     """Heads by scale, in order of first appearance.
 
     Example:
@@ -307,7 +322,7 @@ def group_heads(scales: Sequence[int]) -> list[tuple[int, list[int]]]:
     """
     if scales and scales.count(scales[0]) == len(scales):
         return [(scales[0], list(range(len(scales))))]
-    groups: dict[int, list[int]] = {}
+    groups: dict[Scale, list[int]] = {}
     for head, scale in enumerate(scales):
         groups.setdefault(scale, []).append(head)
     return list(groups.items())

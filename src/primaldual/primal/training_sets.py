@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from primaldual.kernels import pooling, statistics
-from primaldual.kernels.flash import FlashCall, MergeableCall, SoftmaxCall
+from primaldual.kernels.flash import CutCall, FlashCall, MergeableCall, runs_alone
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable, band_mask, keep_attendable
 from primaldual.kernels.pooled_prefix import PooledPrefixCall
-from primaldual.kernels.softmax import pooled_prefix_attention, softmax_attention
+from primaldual.kernels.softmax import attention_with_sink, pooled_prefix_attention, softmax_attention
 from primaldual.kernels.statistics import KeyStatistics
 from primaldual.kernels.window import window_attention, window_call, window_counts, window_statistics
 
@@ -69,11 +69,18 @@ class TrainingSet:
         """The set with one constant vector taken off all keys, in float32 or wider, and the statistics of the keys."""
         raise NotImplementedError
 
-    def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
-        """sum_j softmax_j(scale q . k_j) v_j: (batch, heads, Nq, Dv)."""
+    def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
+        """sum_j softmax_j(scale q . k_j) v_j: (batch, heads, Nq, Dv).
+
+        Args:
+            query: (batch, heads, Nq, D).
+            scale: factor on the scores.
+            dropout_p: probability of dropping a weight.
+            sink: score of one more pair, of value 0: (batch or 1, heads, Nq or 1); None = there is none.
+        """
         raise NotImplementedError
 
-    def softmax_call(self, scale: float) -> SoftmaxCall:
+    def softmax_call(self, scale: float) -> CutCall:
         """The same as a call that saves nothing by itself, for as many queries as keys."""
         raise NotImplementedError
 
@@ -145,20 +152,21 @@ class MaskedPairs(TrainingSet):
             offset = length - self.query_length
             centre = statistics.seen_centre(self.key, keys, max(self.first + offset, 1))
             shifted = keep_attendable(self.key - centre, keys)
-            return self.with_keys(shifted), _last_rows(
-                statistics.prefix_statistics(centre, shifted, keys), self.query_length
-            )
+            found = _last_rows(statistics.prefix_statistics(centre, shifted, keys), self.query_length)
+            return self.with_keys(shifted), found._replace(shift=centre)
         mean, shifted = statistics.centre(self.key, keys)
-        moved = self.with_keys(shifted)
         if self.kind.seen == ALL:
-            return moved, statistics.shared_statistics(mean, shifted, keys)
-        allowed = self.attendable.matrix(self.query_length, length, self.key.device)
-        return moved, statistics.pairwise_statistics(mean, shifted, allowed)
+            found = statistics.shared_statistics(mean, shifted, keys)
+        else:
+            allowed = self.attendable.matrix(self.query_length, length, self.key.device)
+            found = statistics.pairwise_statistics(mean, shifted, allowed)
+        return self.with_keys(shifted), found._replace(shift=mean.detach())
 
-    def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
-        return softmax_attention(
-            query, self.key.to(query.dtype), self.value, self.attendable, scale, dropout_p, self.log_weight
-        )
+    def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
+        pairs = query, self.key.to(query.dtype), self.value.to(query.dtype), self.attendable, scale
+        if sink is not None:
+            return attention_with_sink(*pairs, sink, dropout_p, self.log_weight)
+        return softmax_attention(*pairs, dropout_p, self.log_weight)
 
     def softmax_call(self, scale: float) -> FlashCall:
         key = self.key.to(self.value.dtype)
@@ -202,8 +210,8 @@ class Band(TrainingSet):
             is_causal=self.attendable.is_causal,
             device=self.key.device,
         )
-        shifted = statistics.centre(self.key, self.attendable.keys)[1]
-        return self.with_keys(shifted), KeyStatistics(mean, variance, seen)
+        shift, shifted = statistics.centre(self.key, self.attendable.keys)
+        return self.with_keys(shifted), KeyStatistics(mean, variance, seen, shift.detach())
 
     def mergeable_call(self, scale: float) -> MergeableCall:
         return window_call(
@@ -220,7 +228,9 @@ class Band(TrainingSet):
         allowed = replace(self.attendable, pairs=band[None, None])
         return MaskedPairs(self.key, self.value, self.query_length, allowed)
 
-    def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
+    def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
+        if sink is not None and not (dropout_p == 0 and runs_alone(query, self.value)):
+            return self.listed().softmax(query, scale, dropout_p, sink)
         return window_attention(
             query,
             self.key.to(query.dtype),
@@ -230,6 +240,7 @@ class Band(TrainingSet):
             is_causal=self.attendable.is_causal,
             scale=scale,
             dropout_p=dropout_p,
+            sink=sink,
         )
 
 
@@ -250,9 +261,9 @@ class PooledPrefix(TrainingSet):
         pools, kept = self._pools(shifted)
         partial, present = pooling.prefix_means(shifted, self.scale, keys)
         found = statistics.partial_window_statistics(centre, pools, kept, partial, present, self.scale)
-        return self.with_keys(shifted), _last_rows(found, self.query_length)
+        return self.with_keys(shifted), _last_rows(found, self.query_length)._replace(shift=centre)
 
-    def softmax(self, query: Tensor, scale: float, dropout_p: float) -> Tensor:
+    def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
         keys, key = self.attendable.keys, self.key.to(query.dtype)
         key_pools, kept = self._pools(key)
         value_pools, _ = self._pools(self.value)
@@ -270,9 +281,10 @@ class PooledPrefix(TrainingSet):
             positions // self.scale,
             scale,
             dropout_p,
+            sink,
         )
 
-    def softmax_call(self, scale: float) -> SoftmaxCall:
+    def softmax_call(self, scale: float) -> CutCall:
         keys = self.attendable.keys
         key, value = keep_attendable(self.key, keys), keep_attendable(self.value, keys)
         return PooledPrefixCall(key.to(value.dtype), value, scale, self.scale, keys)
@@ -291,4 +303,4 @@ def _last(rows: Tensor, count: int) -> Tensor:
 
 
 def _last_rows(found: KeyStatistics, count: int) -> KeyStatistics:
-    return KeyStatistics(*(_last(part, count) for part in found if isinstance(part, Tensor)))
+    return KeyStatistics(*(_last(part, count) for part in found[:3] if isinstance(part, Tensor)))

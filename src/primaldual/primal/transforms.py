@@ -12,7 +12,6 @@ from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
-from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.training_sets import Kind, TrainingSet
 
 
@@ -118,6 +117,16 @@ class Transform(Part):
         """Queries and keys whose products are T(x) . T(k) up to a constant in k, which softmax ignores."""
         return self.shared(query, training, heads)
 
+    def scored_refusal(self, kind: Kind) -> str | None:
+        """Why the scores T(x) . T(k) themselves are not known, None where :meth:`into_scored` gives them."""
+        return self.shared_refusal(kind)
+
+    def into_scored(
+        self, query: Tensor, training: TrainingSet, heads: HeadSet
+    ) -> tuple[Tensor, TrainingSet, Tensor | None]:
+        """As :meth:`into_query`, with the constant that the products lack: (batch, heads, Nq), None = 0."""
+        return *self.shared(query, training, heads), None
+
     @property
     def unsettled_keys(self) -> int | None:
         """How many of the last keys up to a query T changes otherwise than for later queries; None = any of them.
@@ -138,11 +147,9 @@ class Transform(Part):
         """
         return self.query_refusal(kind)
 
-    def into_scores(self, query: Tensor, pairs: RowPairs, heads: HeadSet) -> tuple[Tensor, RowPairs]:
+    def into_scores(self, query: Tensor, pairs: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         """Queries and pairs whose scores are T(x) . T(k) up to a constant in k."""
-        query, changed = self.into_query(query, pairs, heads)
-        assert isinstance(changed, RowPairs)
-        return query, changed
+        return self.into_query(query, pairs, heads)
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
         """The definition of what queries take from one another.
@@ -166,6 +173,7 @@ class Transform(Part):
         "shift_equivariant": ("dense", "dense_queries"),
         "shared_refusal": ("dense",),
         "query_refusal": ("dense",),
+        "scored_refusal": ("dense",),
         "scores_refusal": ("dense",),
         "per_query": ("dense",),
         "unsettled_keys": ("dense",),

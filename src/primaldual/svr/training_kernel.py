@@ -116,6 +116,11 @@ def training_kernels(
             f"the subset {problem.subset.spec()!r} fits every query on keys of its own, so there is no single regression "
             "to solve; accepted are subsets that serve all queries. Solve one query's keys without it"
         )
+    if problem.normalizer.sink:
+        raise UnsupportedError(
+            f"{problem.normalizer.spec()} has a pair without a training value in h, which the regression does not have; "
+            "accepted are problems without a sink"
+        )
     for group in problem.subset.head_sets(heads):
         picked = keys[:, group.members]
         pairs = group.pairs(length)

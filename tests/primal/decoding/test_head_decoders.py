@@ -40,7 +40,7 @@ def test_fixed_numbers_of_positions_are_refused(problem):
 
 
 def test_scales_must_match_the_heads():
-    with pytest.raises(ArgumentError, match="scales must hold one integer"):
+    with pytest.raises(ArgumentError, match="scales must be one integer, or one for each"):
         preset("sh(1,2)").init_state(1, HEADS, 6)
 
 

@@ -72,7 +72,7 @@ def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> Hea
     if windows is None:
         return None
     score_scale = feature_map.score_scale(sizes.head_dim)
-    softmax = score_scale is not None and normalizer.cancels_query_factors
+    softmax = score_scale is not None and normalizer.cancels_query_factors and not normalizer.sink
     incremental = transform.incremental(heads, not softmax)
     if incremental is None:
         return None

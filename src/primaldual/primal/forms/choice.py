@@ -21,13 +21,24 @@ from primaldual.primal.forms.merged import Merged
 from primaldual.primal.forms.per_query import PerQuery
 from primaldual.primal.forms.pieces import Pieces
 from primaldual.primal.forms.scores import Scores
+from primaldual.primal.forms.sink import WithSink
 from primaldual.primal.forms.softmax import Band, Softmax
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource
 from primaldual.primal.subsets import restrict
 
-FORMS: tuple[Form, ...] = (Pieces(), Band(), Softmax(), Factored(), Merged(), Scores(), PerQuery(), Dense())
+FORMS: tuple[Form, ...] = (
+    Pieces(),
+    Band(),
+    Softmax(),
+    WithSink(),
+    Factored(),
+    Merged(),
+    Scores(),
+    PerQuery(),
+    Dense(),
+)
 """The forms, the preferred ones first; the last refuses nothing."""
 
 

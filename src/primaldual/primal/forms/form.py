@@ -11,6 +11,7 @@ from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import TRANSFORM, Question
+from primaldual.primal.subsets import Subset
 from primaldual.primal.training_sets import OWN
 
 
@@ -87,7 +88,11 @@ def shared_pairs_refusal(choices: Choices, heads: HeadSet, question: Question) -
 
 def pairs_scored(choices: Choices, heads: HeadSet, question: Question) -> int:
     """Pairs of query and training key that get a score, in one head of one sequence."""
-    pairs, queries, reach = heads.pairs(question.key_length), question.query_length, choices.subset.reach
+    return sum(_scored(subset, own, question) for subset, own in choices.subset.with_heads(heads))
+
+
+def _scored(subset: Subset, heads: HeadSet, question: Question) -> int:
+    pairs, queries, reach = heads.pairs(question.key_length), question.query_length, subset.reach
     offset = question.key_length - queries
     if reach is None and not question.is_causal:
         return queries * pairs

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from primaldual.kernels.flash import FlashCall, flash_enabled
+from primaldual.kernels.flash import FlashCall, MergeableCall, flash_enabled
 from primaldual.kernels.masks import keep_attendable
 from primaldual.kernels.merged import EarlierKeys, MergedCall, RecentKeys, attention_of
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, pairs_scored, softmax_refusal, transform_operations
+from primaldual.primal.forms.form import (
+    Cost,
+    Form,
+    pairs_scored,
+    softmax_refusal,
+    transform_operations,
+)
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
 from primaldual.primal.training_sets import PREFIX, Kind
@@ -52,11 +58,11 @@ class Merged(Form):
         with own_precision(query.device):
             training = training.for_query_heads(len(heads.members))
             training = training.with_keys(keep_attendable(training.key, mask))
-            settled = transform.shared(query, training, heads)[1].key.to(query.dtype)
             recent = tuple(transform.unsettled(training, heads))
-            earlier = FlashCall(settled, training.value, call.scale, mask, is_causal=True)
-            calls = (
-                EarlierKeys(earlier, len(recent)),
-                RecentKeys(recent, training.value, call.scale, mask),
-            )
-            return attention_of(MergedCall(calls), query)
+            calls: list[MergeableCall] = [RecentKeys(recent, training.value, call.scale, mask)]
+            if (end := training.key.shape[2] - len(recent)) > 0:
+                settled = transform.shared(query, training, heads)[1].key.to(query.dtype)[:, :, :end]
+                mask = None if mask is None else mask[..., :end]
+                earlier = FlashCall(settled, training.value[:, :, :end], call.scale, mask, is_causal=True)
+                calls.append(EarlierKeys(earlier, len(recent)))
+            return attention_of(MergedCall(tuple(calls)), query)

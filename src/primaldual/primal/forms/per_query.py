@@ -76,7 +76,7 @@ class PerQuery(Form):
 
         def attend(rows: Tensor, formed: FormedPairs | JoinedPairs) -> Tensor:
             changed, keys = choices.transform.per_query(rows, formed.keys(), formed.valid, heads)
-            weights = _weights(choices, changed, keys, formed)
+            weights = _weights(choices, changed, keys, formed, heads)
             return formed.weighted_values(dropout(weights, call.dropout_p) if call.dropout_p else weights)
 
         with own_precision(query.device):
@@ -94,20 +94,26 @@ def _few_features(choices: Choices, head_dim: int) -> bool:
     return count is not None and count <= 4 * head_dim
 
 
-def _weights(choices: Choices, query: Tensor, keys: Tensor, pairs: FormedPairs | JoinedPairs) -> Tensor:
+def _weights(
+    choices: Choices, query: Tensor, keys: Tensor, pairs: FormedPairs | JoinedPairs, heads: HeadSet
+) -> Tensor:
     """Kappa / h, (batch, heads, R, Nt): a softmax, products of few features, or else by the definition."""
-    feature_map, scale = choices.feature_map, choices.softmax_scale(query.shape[-1])
+    feature_map, normalizer = choices.feature_map, choices.normalizer
+    scale = feature_map.score_scale(query.shape[-1]) if normalizer.cancels_query_factors else None
+    sink = normalizer.sink_logits(heads.members, query) if normalizer.sink else None
     if scale is not None:
-        return softmax_of_pairs(_products(query * scale, keys), pairs)
+        return softmax_of_pairs(_products(query * scale, keys), pairs, sink)
     if not _few_features(choices, query.shape[-1]):
-        return normalized_kernel(choices, query, keys, pairs.valid, pairs.log_weight)
+        return normalized_kernel(choices, query, keys, pairs.valid, pairs.log_weight, heads)
     query_features, key_features = feature_map.features(query), feature_map.features(keys)
     assert query_features is not None
     assert key_features is not None
     matrix = _products(query_features, key_features) * pairs.valid
     if (added := pairs.log_weight) is not None:
         matrix = matrix * added.exp()
-    denominator = choices.normalizer.denominator(matrix)
+    denominator = normalizer.denominator(matrix)
+    if sink is not None:
+        denominator = denominator + sink.exp().unsqueeze(-1)
     return matrix / (denominator + (denominator == 0))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels import pieces
-from primaldual.kernels.flash import SoftmaxCall, flash_enabled
+from primaldual.kernels.flash import CutCall, flash_enabled
 from primaldual.kernels.pieces import Piece, Span, attend_in_pieces, cut
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import row_blocks
@@ -127,7 +127,7 @@ class _Work:
             spans.append(Span(sequence, sequence + 1, begin, rows))
         return tuple(spans)
 
-    def prepare(self, piece: Piece, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, SoftmaxCall]:
+    def prepare(self, piece: Piece, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, CutCall]:
         first, count = piece.heads.start, piece.heads.stop - piece.heads.start
         group = self.set_of[first]
         heads = group

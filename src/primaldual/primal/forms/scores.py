@@ -42,5 +42,5 @@ class Scores(Form):
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         pairs, query = call.row_pairs(heads), call.queries(heads)
         with own_precision(query.device):
-            changed, pairs = call.choices.transform.into_scores(query, pairs, heads)
-            return pairs.softmax(changed, call.scale, call.dropout_p)
+            changed, training = call.choices.transform.into_scores(query, pairs, heads)
+            return training.softmax(changed, call.scale, call.dropout_p)

@@ -1,0 +1,70 @@
+"""Softmax with a sink: one more pair of value 0, whose score is compared with the scores themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from primaldual.kernels.precision import own_precision
+from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.primal.call import Call
+from primaldual.primal.choices import Choices
+from primaldual.primal.forms.form import Cost, Form, pairs_scored, transform_operations
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import GRAPH, TRANSFORM, Question
+from primaldual.primal.training_sets import OWN, Kind
+
+
+class WithSink(Form):
+    """sum_j exp(c q . k_j) v_j / (sum_j exp(c q . k_j) + e^s), with scores that lack no constant."""
+
+    name = "sink"
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if not choices.normalizer.sink:
+            return "needs a sink"
+        if choices.feature_map.score_scale(question.head_dim) is None:
+            return "needs the exponential kernel"
+        if question.empty:
+            return "needs a query and a key"
+        if question.mode == TRANSFORM:
+            return "has no rules for torch.func and forward-mode differentiation"
+        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
+        if isinstance(kind, str):
+            return kind
+        refused = choices.transform.scored_refusal(kind)
+        if not (refused or kind.pooled_late):
+            return None
+        if question.mode == GRAPH:
+            return "forms pairs query by query outside of graphs"
+        return refused and choices.transform.scored_refusal(Kind(OWN, pooled_late=True))
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
+        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
+        return Cost(count * operations, count * 2 * heads.pairs(question.key_length) * question.head_dim)
+
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        query, (choices, dropout_p) = call.queries(heads), (call.choices, call.dropout_p)
+        scale = choices.feature_map.score_scale(query.shape[-1])
+        assert scale is not None
+        masks = call.attendable
+        kind = choices.subset.training_kind(heads, masks.pairs is not None, masks.is_causal)
+        assert isinstance(kind, Kind)
+        by_rows = kind == (OWN, True) or choices.transform.scored_refusal(kind) is not None
+        training = call.row_pairs(heads) if by_rows else call.training_set(heads)
+        blocks = training.row_blocks() if choices.transform.uses_statistics else []
+        parts = []
+        with own_precision(query.device):
+            for block in reversed(blocks or [slice(0, query.shape[2])]):
+                rows, seen = query[:, :, : block.stop], training.rows(block) if blocks else training
+                if blocks and not block.start:
+                    rows, seen = rows.double(), seen.double()
+                changed, seen, lacking = choices.transform.into_scored(rows, seen, heads)
+                wide = changed.new_empty(0, dtype=accumulation_dtype(changed.dtype))
+                logit = choices.normalizer.sink_logits(heads.members, wide)
+                if lacking is not None:
+                    logit = logit - scale * lacking
+                out = seen.softmax(changed, scale, dropout_p, logit)
+                parts.append(out[:, :, block.start :].to(query.dtype))
+            return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
