@@ -8,7 +8,7 @@ from pathlib import Path
 
 from docs.preset_pages import page_name, shown_spec
 
-from primaldual import PARTS, Chain, MaskedKeys, PrimalProblem
+from primaldual import PARTS, Chain, MaskedKeys, PrimalProblem, Union
 from primaldual.primal.parts import Part
 from primaldual.primal.presets import cost, preset, signature, summary
 
@@ -19,7 +19,11 @@ CHOICES = {
     "transform": "transform T",
     "subset": "subset",
 }
-BY_CLASS: dict[type[Part], str] = {Chain: "`conv(3)+bn`", MaskedKeys: "(by class)"}
+BY_CLASS: dict[type[Part], str] = {
+    Chain: "`conv(3)+bn`",
+    MaskedKeys: "(by class)",
+    Union: "`window(8)\\|sh(4)`",
+}
 """Parts that no word names alone, with what stands for a word."""
 
 
@@ -29,7 +33,9 @@ def attentions() -> str:
         f"| [`{shown_spec(word)}`](docs/presets/{page_name(word)}) | {_cell(summary(word))} | {_cell(cost(word))} |"
         for word in PARTS
     ]
-    words = "any combination of parts; transforms follow one another, left first"
+    words = "any combination of parts; transforms follow one another, left first; `|` joins subsets".replace(
+        "|", r"\|"
+    )
     combined = f"| `bn+sh`, `linear+bn`, `conv(3)+bn+sh`, … | {words} | |"
     return "\n".join(["| spec | what it is | cost |", "|---|---|---|", *rows, combined])
 

@@ -229,6 +229,31 @@ PRESETS = (
         "Here for comparison; with `linear+constant` the features are used, O(N D²).",
     ),
     Facts(
+        "sink(0)",
+        "The layer of softmax whose h has one more term, e^s: a training pair of value 0 whose kernel is the same for every "
+        "query.",
+        "Softmax attention times sigmoid(log Σ_j exp(q·k_j / √D) − s): a head may attend to nothing.",
+        (
+            Cost(
+                "O(N² D)",
+                "as softmax",
+                "PyTorch's CPU kernel with its log-sum-exp; elsewhere SDPA with one more key",
+            ),
+            Cost("half of that", "as softmax", "the same"),
+            Cost("O(N² D)", "the mask, N² bools", "the same under the mask"),
+        ),
+        (
+            (
+                "`softmax` with one more key of score s and value 0.",
+                "more = [torch.nn.functional.pad(part, (0, 0, 0, 1)) for part in (key, value)]\n"
+                'torch.testing.assert_close(attend("sink(0)"), pdl.preset("softmax").attend(query, *more))',
+            ),
+            ("`softmax` far below every score.", same("sink(-1000)", "softmax")),
+        ),
+        "Learned sinks of the open weights of gpt-oss, 2025; as a term of h, ours",
+        "With `bn` and other transforms the sink is compared with T(q)·T(k_j) itself.",
+    ),
+    Facts(
         "bn",
         "The layer of softmax behind a batch normalisation of its input, the training keys being the batch.",
         "Attention-BN: softmax attention in which the query is (q − μ) / (σ² + 10⁻⁵).",
@@ -302,6 +327,34 @@ PRESETS = (
         "The abstract says that less training data is used; consecutive windows and their means are our reading, and so "
         "are `prefix`, `suffix` (first and last tokens that stay by themselves) and `weighted`, by which a pair counts "
         "for its n members: log n is added to its logit.",
+    ),
+    Facts(
+        "window(8)|sh(4)",
+        "A layer for each query, fitted on single keys at most 8 positions from it and on means of all windows of 4.",
+        "Softmax over both kinds of pairs at once: near keys exactly, all keys pooled.",
+        (
+            Cost(
+                "O(N (w + N/r) D), w = 17, r = 4",
+                "O(N (w + N/r))",
+                "each kind by its own kernel, merged by log-sum-exp",
+            ),
+            Cost("half of that", "O(N (w + N/r))", "the same, complete windows only"),
+            Cost("O(N² D)", "scores of a block of queries", SCORES),
+        ),
+        (
+            (
+                "`softmax` when all keys are there twice.",
+                same("sh(1)|sh(1)", "softmax"),
+            ),
+            (
+                "`window` when `disjoint=true` leaves nothing to pool.",
+                same("window(15)|sh(4)|disjoint=true", "window(15)"),
+            ),
+        ),
+        "Pooled and recent keys together are known from sparse attentions such as NSA, arXiv 2502.11089; as one multiset of "
+        "training pairs, ours",
+        "That overlapping pairs count twice, and that a window which is not complete for a query is left out where the "
+        "other subset holds all of its members.",
     ),
     Facts(
         "anchored(1,1,2,4,kept=0.5)",

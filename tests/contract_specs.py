@@ -44,6 +44,10 @@ COMBINATIONS = (
     "window(1)|sh(1,2,3,4)+bn",
     "sh(2)|sh(3)|disjoint=true",
     "linear+window(2)|sh(2)",
+    "sink(0.3)+bn",
+    "sink(0.3)+bn(beta=0.7)+sh(1,1,2,4)",
+    "sink(0.3)+window(2)|sh(3)",
+    "linear+sink(0.3)",
 )
 """Parts with one another."""
 

@@ -96,7 +96,7 @@ def with_forward_of_its_own():
         (
             {"attention": "sh(1,2)"},
             ArgumentError,
-            r"layers\.0\.self_attn: .*one integer for each of the 4 heads; got 2",
+            r"layers\.0\.self_attn: .*one for each of the 4 heads; got 2",
         ),
         ({"attention": "sh(1,2,4)", "heads": [1, 2]}, ArgumentError, "each of the 2 heads; got 3"),
         ({"attention": "softmaxx"}, SpecError, "unknown part 'softmaxx'"),

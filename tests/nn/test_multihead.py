@@ -209,7 +209,7 @@ def test_device_dtype_and_random_features_follow():
         ),
         ({"kv_heads": 3}, ArgumentError, "kv_heads must divide num_heads; got num_heads 4 and kv_heads 3"),
         ({"dropout": 1.5}, ArgumentError, "dropout must be at least 0 and below 1; got 1.5"),
-        ({"attention": "sh(1,2)"}, ArgumentError, "one integer for each of the 4 heads; got 2"),
+        ({"attention": "sh(1,2)"}, ArgumentError, "one for each of the 4 heads; got 2"),
         ({"attention": "nope"}, ValueError, "unknown part 'nope'"),
         ({"add_bias_kv": True}, UnsupportedError, "add_bias_kv and add_zero_attn must be False"),
     ],

@@ -24,7 +24,7 @@ SLOW = (check_compile, check_export)
 
 def words(spec):
     """The words of a spec."""
-    return set(re.findall(r"[a-z_]\w*", re.sub(r"\(.*?\)", "", spec)))
+    return set(re.findall(r"[a-z_]\w*", re.sub(r"\(.*?\)|\|\w+=.*", "", spec)))
 
 
 def pairs(names):

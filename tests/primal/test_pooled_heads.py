@@ -67,5 +67,5 @@ def test_bad_scales(spec):
 
 
 def test_scales_must_match_the_heads():
-    with pytest.raises(ArgumentError, match="one integer for each of the 3 heads; got 2"):
+    with pytest.raises(ArgumentError, match="one for each of the 3 heads; got 2"):
         preset("sh(1,2)").bind(3, 4)

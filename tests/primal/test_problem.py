@@ -262,7 +262,7 @@ def test_shapes_that_do_not_fit(shapes, message):
 
 def test_scales_must_match_heads():
     inputs = tensors(4, 4, 8)
-    with pytest.raises(ArgumentError, match=r"one integer for each of the 4 heads; got 2: \(1, 2\)"):
+    with pytest.raises(ArgumentError, match=r"one for each of the 4 heads; got 2: \(1, 2\)"):
         preset("sh(1,2)").attend(*inputs)
     with pytest.raises(ArgumentError, match="for each of the 3 heads"):
         preset("sh(1,2)").bind(3, 4)
