@@ -60,6 +60,7 @@ class TestEntropy:
     def test_negative_or_unnormalised_weights_have_none(self):
         negative = torch.tensor([[[[1.5, -0.5], [0.5, 0.5]]]])
         assert entropy(maps(negative)).isnan().all()
+        assert entropy(maps(torch.full((1, 1, 2, 2), 0.3))).item() == 1  # a sink has the rest
         assert entropy(maps(torch.full((1, 1, 2, 2), 0.7))).isnan().all()
 
 

@@ -117,6 +117,7 @@ def test_pairs_that_are_there_twice_count_twice():
     weights = twice.weights(*tensors[:2])
     assert weights.shape[-1] == 18
     assert_close(weights.sum(-1), torch.ones(1, 2, 9))
+    assert_close(twice.attention_map(*tensors[:2]), PrimalProblem().attention_map(*tensors[:2]))
 
 
 def test_masks_of_ones_own_cover_windows_too():

@@ -50,6 +50,8 @@ class HeadSums:
 def entropy(maps: LayerMaps) -> Tensor:
     """Entropy of the weights over the log of the number of keys: (batch, heads), mean over queries that have keys.
 
+    Of a head with a sink, of the weights over their sum. NaN where weights are no shares: negative, or above 1 together.
+
     Example:
         >>> weights = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]])
         >>> entropy(LayerMaps("layer", weights, torch.ones(1, 2, dtype=torch.bool)))
@@ -58,9 +60,10 @@ def entropy(maps: LayerMaps) -> Tensor:
     weights = inside(maps)
     total = weights.sum(-1)
     rows = total > 0
-    proper = (weights >= 0).all() and bool(((total - 1).abs()[rows] < 1e-3).all())
+    proper = bool((weights >= 0).all() and (total < 1 + 1e-3).all())
     if not proper:
         return torch.full(weights.shape[:2], torch.nan, dtype=torch.float64, device=weights.device)
     keys = (weights > 0).sum(-1).clamp(min=2)
-    spread = torch.special.entr(weights).sum(-1) / keys.double().log()
+    shares = weights / torch.where(rows, total, 1.0).unsqueeze(-1)
+    spread = torch.special.entr(shares).sum(-1) / keys.double().log()
     return (spread * rows).sum(-1) / rows.sum(-1).clamp(min=1)

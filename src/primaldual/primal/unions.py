@@ -292,8 +292,6 @@ def _together(sets: list[DensePairs], length: int) -> DensePairs:
                 for own, each in zip(valid, weights, strict=True)
             ]
         )
-    share = None
-    if any(each is not None for each in shares):
-        alone = torch.eye(length, dtype=keys[0].dtype, device=keys[0].device)[None, None, None]
-        share = joined([alone if each is None else each for each in shares], -2)
+    alone = torch.eye(length, dtype=keys[0].dtype, device=keys[0].device)[None, None, None]
+    share = joined([alone if each is None else each for each in shares], -2)
     return DensePairs(joined(keys, -2), joined(values, -2), joined(valid), share, weight)

@@ -36,7 +36,9 @@ class Softmax(Form):
         operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
         numbers = 2 * pairs * question.head_dim
         late = question.is_causal and heads.scale > 1
-        if late or question.pairs or choices.subset.patterned:
+        parts = choices.subset.with_heads(heads)
+        irregular = any(part.patterned and part.reach is None for part, _ in parts)
+        if late or question.pairs or irregular:
             numbers += question.query_length * pairs
         return Cost(count * operations, count * numbers)
 
