@@ -234,9 +234,8 @@ def test_bad_inputs():
         layer(inputs, torch.randn(3, 5, 16), torch.randn(3, 5, 16))
 
 
-@pytest.mark.parametrize("spec", ["softmax", "bn", "sh(1,1,2,4)", "bn+sh(1,1,2,4)", "linear", "window(3)"])
-def test_compiles_in_one_graph(spec):
-    layer = MultiheadAttention(16, 4, attention=spec, batch_first=True)
+def test_compiles_in_one_graph():
+    layer = MultiheadAttention(16, 4, attention="bn+sh(1,1,2,4)", batch_first=True)
     inputs = torch.randn(2, 9, 16)
     padding = torch.arange(9) >= torch.tensor([9, 5])[:, None]
     torch.compiler.reset()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from primaldual.errors import ArgumentError
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable
+from primaldual.kernels.modes import in_graph
 from primaldual.kernels.row_scores import joined
 from primaldual.kernels.window import window_counts
 from primaldual.primal.depthwise import flag
@@ -178,7 +179,7 @@ class Union(Subset):
                 sets.append(part.training_set(source, attendable, own, query_length))
                 continue
             pools = part.training_set(source, replace(attendable, is_causal=False), own, query_length)
-            uneven = attendable.keys is not None or (source.length - front) % own.scale
+            uneven = attendable.keys is not None or in_graph() or (source.length - front) % own.scale
             reach = self._reach_of_singles(heads)
             if attendable.is_causal or (reach >= 0 and uneven):
                 ends = window_ends(front, own.scale, source.length, pools.key.device)
