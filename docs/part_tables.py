@@ -18,6 +18,7 @@ CHOICES = {
     "normalizer": "normaliser h",
     "transform": "transform T",
     "subset": "subset",
+    "pair_weights": "pair weights",
 }
 BY_CLASS: dict[type[Part], str] = {
     Chain: "`conv(3)+bn`",

@@ -357,6 +357,27 @@ PRESETS = (
         "other subset holds all of its members.",
     ),
     Facts(
+        "alibi",
+        "The layer of softmax for each query, in which a training pair counts exp(−m_h |i − j|) for query i.",
+        "Softmax attention with −m_h |i − j| added to the scores, m_h = 2^(−8 (h + 1) / H).",
+        (
+            Cost(
+                "O(N² D)",
+                "as softmax",
+                "PyTorch's CPU kernel, 256 queries at a time; elsewhere scores of some queries",
+            ),
+            Cost("half of that", "as softmax", "the same"),
+            Cost("O(N² D)", "the mask, N² numbers", "the same under the mask"),
+        ),
+        (
+            ("`softmax` with slopes 0.", same("alibi(0,0,0,0)", "softmax")),
+            ("`window(0)` with very large slopes.", same("alibi(1000,1000,1000,1000)", "window(0)")),
+        ),
+        "Press, Smith, Lewis, [Train Short, Test Long](https://arxiv.org/abs/2108.12409), ICLR 2022; as weights of training "
+        "pairs, ours",
+        "A pooled pair has the geometric mean of its members' weights; statistics of `bn` count every key alike.",
+    ),
+    Facts(
         "anchored(1,1,2,4,kept=0.5)",
         "As sh, but each pair stands for its members around one query, and the keys that this query weighs most are pairs "
         "by themselves.",

@@ -48,6 +48,8 @@ COMBINATIONS = (
     "sink(0.3)+bn(beta=0.7)+sh(1,1,2,4)",
     "sink(0.3)+window(2)|sh(3)",
     "linear+sink(0.3)",
+    "alibi+bn",
+    "alibi+sink(0.3)+window(2)|sh(3)",
 )
 """Parts with one another."""
 

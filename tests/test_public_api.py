@@ -5,6 +5,7 @@ import inspect
 import primaldual
 
 NAMES = {
+    "Alibi", "PairWeights",
     "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionRidgeClassifier",
     "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Chain",
     "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Identity",

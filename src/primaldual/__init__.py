@@ -13,6 +13,7 @@ from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
+from primaldual.primal.pair_weights import Alibi, PairWeights
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import PARTS, preset
 from primaldual.primal.problem import PrimalProblem
@@ -66,6 +67,7 @@ _LAZY = {
 
 __all__ = [
     "PARTS",
+    "Alibi",
     "AllKeys",
     "AnchoredHeads",
     "AttentionClassifier",
@@ -88,6 +90,7 @@ __all__ = [
     "MaskedKeys",
     "MultiheadAttention",
     "Normalizer",
+    "PairWeights",
     "PooledHeads",
     "PrimalProblem",
     "RandomFeatures",

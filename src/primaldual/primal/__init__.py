@@ -1,1 +1,1 @@
-"""State a problem as four choices, choose the form that computes it, decode it token by token."""
+"""State a problem by its choices, choose the form that computes it, decode it token by token."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from primaldual.kernels.masks import Attendable
@@ -43,10 +45,28 @@ class Call(NamedTuple):
         """The queries of some heads."""
         return self.query if len(heads.members) == self.query.shape[1] else pick(self.query, heads.members)
 
+    def log_weights(self, heads: HeadSet, rows: slice, like: Tensor, end: int | None = None) -> Tensor:
+        """What the pairs of some queries and the first keys count, see :meth:`PairWeights.log_weights`.
+
+        Args:
+            heads: which heads.
+            rows: numbers of the queries.
+            like: gives device and type.
+            end: how many keys; None = all.
+        """
+        count, length = self.query.shape[1:3]
+        keys = torch.arange(self.source.length, dtype=like.dtype, device=like.device)
+        queries = torch.arange(rows.start, rows.stop, dtype=like.dtype, device=like.device)
+        queries = queries + self.source.length - length
+        return self.choices.pair_weights.log_weights(heads, count, queries, keys[:end])
+
     def training_set(self, heads: HeadSet) -> TrainingSet:
         """The training pairs of some heads."""
         return self.choices.subset.training_set(self.source, self.attendable, heads, self.query.shape[2])
 
     def row_pairs(self, heads: HeadSet) -> RowPairs | JoinedSet:
         """The same as every query forms them."""
-        return self.choices.subset.row_pairs(self.source, self.attendable, heads, self.query.shape[2])
+        pairs = self.choices.subset.row_pairs(self.source, self.attendable, heads, self.query.shape[2])
+        if not self.choices.pair_weights.uneven:
+            return pairs
+        return pairs.weighted_by(partial(self.log_weights, heads))

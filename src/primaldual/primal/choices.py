@@ -1,4 +1,4 @@
-"""The four choices that make a primal problem."""
+"""The choices that make a primal problem."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
+from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 
@@ -18,6 +19,7 @@ class Choices(NamedTuple):
     normalizer: Normalizer
     transform: Transform
     subset: Subset
+    pair_weights: PairWeights
 
     def spec(self) -> str:
         """The problem as a spec."""
@@ -35,5 +37,7 @@ class Choices(NamedTuple):
 
     def softmax_scale(self, head_dim: int) -> float | None:
         """The factor on the scores where the attention is a softmax of them, else None."""
-        plain = self.normalizer.cancels_query_factors and not self.normalizer.sink
+        plain = self.normalizer.cancels_query_factors and not (
+            self.normalizer.sink or self.pair_weights.uneven
+        )
         return self.feature_map.score_scale(head_dim) if plain else None

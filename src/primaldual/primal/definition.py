@@ -55,7 +55,13 @@ def attention_map(
 
 
 def weights_of_heads(
-    choices: Choices, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    allowed: Tensor,
+    heads: HeadSet,
+    added: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The definition for heads that pool alike.
 
@@ -66,12 +72,16 @@ def weights_of_heads(
         value: (batch, heads of the group, Nk, Dv).
         allowed: bool broadcastable to (batch, heads of the group, Nq or 1, Nk).
         heads: which heads these are, and the window length of their pairs.
+        added: log of what each position counts for each query, (batch or 1, heads, Nq, Nk); None = 1 each.
 
     Returns:
         Weights (batch, heads, Nq, Nt); training values (batch, heads, Nq or 1, Nt, Dv); the share of
         each position in each pair (batch, heads, Nq or 1, Nt, Nk), None if pairs are positions.
     """
     keys, values, valid, shares, log_weight = choices.subset.dense_pairs(key, value, allowed, heads)
+    if added is not None:
+        of_pairs = added if shares is None else (shares * added.unsqueeze(-2)).sum(-1)
+        log_weight = of_pairs if log_weight is None else log_weight + of_pairs
     changed, keys = choices.transform.dense(query, keys, valid, heads)
     if keys.shape[2] == valid.shape[2]:
         keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
@@ -146,7 +156,15 @@ def _groups(
         if choices.transform.mixes_queries:
             one_sequence = query_length == key.shape[2]
             picked = choices.transform.dense_queries(picked, allowed if one_sequence else None, heads)
-        yield members, *weights_of_heads(choices, picked, key[:, shared], value[:, shared], allowed, heads)
+        added = None
+        if choices.pair_weights.uneven:
+            positions = torch.arange(key.shape[2], dtype=query.dtype, device=query.device)
+            rows = torch.arange(query_length, dtype=query.dtype, device=query.device)
+            added = choices.pair_weights.log_weights(
+                heads, count, rows + key.shape[2] - query_length, positions
+            )
+        tensors = picked, key[:, shared], value[:, shared]
+        yield members, *weights_of_heads(choices, *tensors, allowed, heads, added)
 
 
 def _join(groups: Iterable[tuple[list[int], Tensor]]) -> Tensor:

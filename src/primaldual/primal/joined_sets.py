@@ -15,7 +15,7 @@ from primaldual.kernels.masks import Attendable
 from primaldual.kernels.merged import MergedCall, SinkCall, attention_of
 from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, joined
 from primaldual.kernels.statistics import KeyStatistics
-from primaldual.primal.row_pairs import RowPairs, softmax_by_rows
+from primaldual.primal.row_pairs import PositionWeights, RowPairs, softmax_by_rows
 from primaldual.primal.training_sets import OWN, Band, Kind, MaskedPairs, TrainingSet
 
 
@@ -103,6 +103,10 @@ class JoinedSet(TrainingSet):
         allowed = joined(masks)
         attendable = Attendable(keys=allowed) if allowed.shape[2] == 1 else Attendable(pairs=allowed)
         return MaskedPairs(self.key, self.value, self.query_length, attendable, log_weight=weight)
+
+    def weighted_by(self, position_weights: PositionWeights) -> Self:
+        """The same with positions that count differently from query to query, where sets are formed by queries."""
+        return replace(self, sets=tuple(each.weighted_by(position_weights) for each in self._by_rows()))
 
     def of_rows(self, rows: slice) -> Self:
         """The pairs of some queries, where every set is formed by them."""

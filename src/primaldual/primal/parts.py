@@ -9,7 +9,7 @@ from primaldual.errors import UnsupportedError
 
 
 class Part(nn.Module):
-    """One of the four choices that make a primal problem.
+    """One of the choices that make a primal problem.
 
     Attributes:
         name: the word that names the part in a spec, "" for the default of its kind; None = the class name.

@@ -16,6 +16,7 @@ from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.normalizers import Constant, Sink
+from primaldual.primal.pair_weights import Alibi
 from primaldual.primal.parts import Part, written
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.problem import PrimalProblem
@@ -31,6 +32,7 @@ PARTS: dict[str, type[Part]] = {
     "random": RandomFeatures,
     "constant": Constant,
     "sink": Sink,
+    "alibi": Alibi,
     "bn": BatchNormalization,
     "conv": Convolution,
     "conv2d": Convolution2d,

@@ -1,4 +1,4 @@
-"""PrimalProblem: four choices, and everything that follows from them."""
+"""PrimalProblem: its choices, and everything that follows from them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from primaldual.primal.forms.choice import run
 from primaldual.primal.forms.explanation import Explanation, explain
 from primaldual.primal.normalizers import Normalizer, SumOfKernels
 from primaldual.primal.observation import observe
+from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import AllKeys, Subset
@@ -43,6 +44,7 @@ class PrimalProblem(Attention):
         normalizer: h; default :class:`SumOfKernels`.
         transform: T; default :class:`Identity`.
         subset: the training pairs of each query and head; default :class:`AllKeys`.
+        pair_weights: how much each pair counts; default all alike.
 
     Raises:
         ArgumentError: a part that is not what its name says.
@@ -64,20 +66,22 @@ class PrimalProblem(Attention):
         normalizer: Normalizer | None = None,
         transform: Transform | None = None,
         subset: Subset | None = None,
+        pair_weights: PairWeights | None = None,
     ) -> None:
         super().__init__()
         self.feature_map = _part("feature_map", feature_map, Exponential, FeatureMap)
         self.normalizer = _part("normalizer", normalizer, SumOfKernels, Normalizer)
         self.transform = _part("transform", transform, Identity, Transform)
         self.subset = _part("subset", subset, AllKeys, Subset)
+        self.pair_weights = _part("pair_weights", pair_weights, PairWeights, PairWeights)
         if self.transform.neighbours and not self.subset.ordered:
             raise UnsupportedError(
                 f"{self.transform.spec()} takes pairs for neighbours in a row; those of {self.subset.spec()} are none"
             )
 
     def parts(self) -> Choices:
-        """The four parts, in the order of a spec: feature map, normaliser, transform, subset."""
-        return Choices(self.feature_map, self.normalizer, self.transform, self.subset)
+        """The parts, in the order of a spec: feature map, normaliser, transform, subset, pair weights."""
+        return Choices(self.feature_map, self.normalizer, self.transform, self.subset, self.pair_weights)
 
     def problems(self, heads: int) -> list[tuple[Self, list[int]]]:
         return [(self, list(range(heads)))]

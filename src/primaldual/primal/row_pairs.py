@@ -17,6 +17,8 @@ from primaldual.kernels.row_scores import Filter, FormedPairs, JoinedPairs, row_
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.training_sets import OWN, Kind, TrainingSet
 
+PositionWeights = Callable[[slice, Tensor], Tensor]
+
 BLOCK_NUMBERS = 2**20
 """Numbers in a matrix of queries and keys that are taken at a time."""
 
@@ -33,6 +35,9 @@ class RowPairs(TrainingSet):
         weighted: log n is added to the score of a pool of n members.
         taps: a filter over the pairs; None = none.
         omitted: bool (batch or 1, heads or 1, Nq, Nt), pairs that a query leaves out; None = none.
+        order: the order that positions were brought into; None = as they are.
+        position_weights: log of what each position counts, of some queries and like a tensor; None = 1.
+        first_row: the number of the first query.
     """
 
     pools: Pools | None = field(default=None, kw_only=True)
@@ -40,6 +45,9 @@ class RowPairs(TrainingSet):
     weighted: bool = field(default=False, kw_only=True)
     taps: Filter | None = field(default=None, kw_only=True)
     omitted: Tensor | None = field(default=None, kw_only=True)
+    order: Tensor | None = field(default=None, kw_only=True)
+    position_weights: PositionWeights | None = field(default=None, kw_only=True)
+    first_row: int = field(default=0, kw_only=True)
 
     @property
     def kind(self) -> Kind:
@@ -70,6 +78,7 @@ class RowPairs(TrainingSet):
             key=arranged(self.key, order, -2),
             value=arranged(self.value, order, -2),
             attendable=Attendable(pairs=arranged(self.allowed, order, -1)),
+            order=order,
         )
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
@@ -78,10 +87,16 @@ class RowPairs(TrainingSet):
     def to(self, dtype: torch.dtype) -> Self:
         return replace(self, key=self.key.to(dtype), value=self.value.to(dtype))
 
+    def weighted_by(self, position_weights: PositionWeights) -> Self:
+        """The same with positions that count differently from query to query."""
+        return replace(self, position_weights=position_weights)
+
     def of_rows(self, rows: slice) -> Self:
         """The pairs of some queries."""
         return replace(
             self,
+            query_length=rows.stop - rows.start,
+            first_row=self.first_row + rows.start,
             attendable=Attendable(pairs=_rows(self.allowed, rows)),
             pools=None if self.pools is None else self.pools.rows(rows),
             omitted=None if self.omitted is None else _rows(self.omitted, rows),
@@ -92,6 +107,13 @@ class RowPairs(TrainingSet):
         shares = self._shares()
         if self.omitted is not None:
             shares = shares._replace(valid=shares.valid & ~self.omitted)
+        if self.position_weights is not None:
+            rows = slice(self.first_row, self.first_row + self.query_length)
+            added = self.position_weights(rows, self.key)
+            added = added if self.order is None else arranged(added, self.order, -1)
+            added = added if self.pools is None else self.pools.sums(added * shares.share)
+            own = shares.log_weight
+            shares = shares._replace(log_weight=added if own is None else added + own)
         return FormedPairs(self.key, self.value, shares, self.pools, self.taps)
 
     def _shares(self) -> Shares:

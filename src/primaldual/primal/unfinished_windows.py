@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from primaldual.kernels.layout import ceil_div
 from primaldual.kernels.masks import Attendable
 
 
@@ -20,8 +21,14 @@ def window_ends(front: int, scale: int, length: int, device: torch.device) -> Te
         [0, 3, 6]
     """
     front = min(front, length)
-    windows = torch.arange(-(-(length - front) // scale), device=device)
+    windows = torch.arange(ceil_div(length - front, scale), device=device)
     return torch.cat([torch.arange(front, device=device), front - 1 + (windows + 1) * scale])
+
+
+def last_attended(allowed: Tensor) -> Tensor:
+    """The last position that each query may attend, -1 for none: (..., N) -> (..., 1)."""
+    position = torch.arange(allowed.shape[-1], device=allowed.device)
+    return pad(torch.where(allowed, position, -1), (1, 0), value=-1).amax(-1, keepdim=True)
 
 
 def covered(allowed: Tensor, ends: Tensor, singly: Sequence[Tensor]) -> Tensor:
@@ -32,8 +39,7 @@ def covered(allowed: Tensor, ends: Tensor, singly: Sequence[Tensor]) -> Tensor:
         ends: the last position of each window, (Nt,).
         singly: what each set of single keys holds, like ``allowed``.
     """
-    position = torch.arange(allowed.shape[-1], device=allowed.device)
-    last = torch.where(allowed, position, -1).amax(-1, keepdim=True)
+    position, last = torch.arange(allowed.shape[-1], device=allowed.device), last_attended(allowed)
     held = reduce(torch.logical_or, singly, torch.zeros_like(allowed))
     missing = (allowed & ~held).to(torch.float32)
     windows = torch.searchsorted(ends, position)

@@ -23,7 +23,7 @@ from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import DensePairs, Subset, group_heads
 from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
-from primaldual.primal.unfinished_windows import covered, covered_within, window_ends
+from primaldual.primal.unfinished_windows import covered, covered_within, last_attended, window_ends
 
 
 @dataclass(frozen=True)
@@ -235,12 +235,11 @@ class Union(Subset):
         alone = torch.zeros_like(allowed)
         for mask, pairs in zip(masks, found, strict=True):
             alone = alone | mask if pairs.shares is None else alone
-        position = torch.arange(length, device=key.device)
         for place, ((part, own), pairs) in enumerate(zip(parts, found, strict=True)):
             front = part.consecutive_from(own)
             if front is not None and pairs.shares is not None:
-                last = torch.where(masks[place], position, -1).amax(-1, keepdim=True)
-                unfinished = window_ends(front, own.scale, length, key.device) > last
+                ends = window_ends(front, own.scale, length, key.device)
+                unfinished = ends > last_attended(masks[place])
                 lacking = ((pairs.shares > 0) & ~alone.unsqueeze(-2)).any(-1)
                 found[place] = pairs._replace(valid=pairs.valid & (lacking | ~unfinished))
         return _together(found, length)

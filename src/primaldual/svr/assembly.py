@@ -92,7 +92,7 @@ def assemble(
     """Solve for one C and epsilon, all heads, and put the solution together.
 
     Args:
-        problem: the four choices.
+        problem: the choices.
         data: training pairs.
         solvers: of all heads, group by group.
         penalties: C and epsilon, (batch, heads, outputs).

@@ -25,7 +25,7 @@ class SupportVectorExpansion:
     Leading dimensions ([[batch,] heads,]) are those of the keys. Members of a pooled pair share its numbers.
 
     Attributes:
-        problem: the four choices.
+        problem: the choices.
         keys: (..., N, D), as given.
         values: v, (..., N, outputs).
         coefficients: beta = alpha - alpha~, (..., N, outputs), within [-C, C].

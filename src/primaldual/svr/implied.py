@@ -23,7 +23,7 @@ class ImpliedRegression:
     """Training pairs and penalties for which a head's values are dual coefficients over h.
 
     Attributes:
-        problem: the four choices.
+        problem: the choices.
         keys: (batch, heads, N, D).
         targets: y, (batch, heads, N, Dv).
         values: v, (batch, heads, N, Dv); of pooled heads the mean of each window, at all its members.

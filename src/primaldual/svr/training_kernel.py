@@ -101,7 +101,7 @@ def training_kernels(
     """The kernels of all heads, group by group.
 
     Args:
-        problem: states the four choices.
+        problem: states the choices.
         keys: (batch, heads, N, D), finite.
         mask: bool (batch, heads, N), True = a training pair.
         memory: bytes that a group may need.
@@ -120,6 +120,11 @@ def training_kernels(
         raise UnsupportedError(
             f"{problem.normalizer.spec()} has a pair without a training value in h, which the regression does not have; "
             "accepted are problems without a sink"
+        )
+    if problem.pair_weights.uneven:
+        raise UnsupportedError(
+            f"{problem.pair_weights.spec()} weighs pairs by the query, so there is no single regression to solve; accepted "
+            "are problems whose pairs count alike"
         )
     for group in problem.subset.head_sets(heads):
         picked = keys[:, group.members]

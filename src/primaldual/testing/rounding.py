@@ -121,7 +121,9 @@ def _kernel_overflows(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype
     if logarithms and problem.normalizer.cancels_query_factors:
         return False
     one = preset("constant").normalizer
-    unnormalised = PrimalProblem(problem.feature_map, one, problem.transform, problem.subset)
+    unnormalised = PrimalProblem(
+        problem.feature_map, one, problem.transform, problem.subset, problem.pair_weights
+    )
     found = unnormalised.train(problem.training).weights(query.detach(), key.detach(), mask, is_causal)
     kernels = found if isinstance(found, list) else [found]
     sums = torch.cat([kernel.sum(-1).flatten() for kernel in kernels])

@@ -7,17 +7,14 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from primaldual.primal.feature_maps import FeatureMap
-from primaldual.primal.normalizers import Normalizer
-from primaldual.primal.subsets import Subset
-from primaldual.primal.transforms import Transform
+from primaldual.primal.choices import Choices
 
 
 class DecodableProblem(Protocol):
     """A problem whose parts state how they decode: :class:`PrimalProblem` is one."""
 
-    def parts(self) -> tuple[FeatureMap, Normalizer, Transform, Subset]:
-        """The four parts."""
+    def parts(self) -> Choices:
+        """The parts."""
 
     def spec(self) -> str:
         """The problem in words; a state belongs to problems of one spec."""

@@ -56,8 +56,7 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes) -> list[HeadDecoder]:
     Raises:
         UnsupportedError: a problem that accepts only some lengths.
     """
-    *_, subset = problem.parts()
-    found = [_incremental(problem, heads, sizes) for heads in subset.head_sets(sizes.heads)]
+    found = [_incremental(problem, heads, sizes) for heads in problem.parts().subset.head_sets(sizes.heads)]
     exact = [decoder for decoder in found if decoder is not None]
     if len(exact) == len(found):
         return exact
@@ -67,7 +66,9 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes) -> list[HeadDecoder]:
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:
     """The decoder of some heads that keeps pairs or sums; None if the problem has none."""
-    feature_map, normalizer, transform, subset = problem.parts()
+    feature_map, normalizer, transform, subset, pair_weights = problem.parts()
+    if pair_weights.uneven:
+        return None
     windows = subset.windows(heads)
     if windows is None:
         return None

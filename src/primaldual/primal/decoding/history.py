@@ -26,7 +26,7 @@ class History(Decoder):
 
     def __init__(self, problem: DecodableProblem) -> None:
         self.problem = problem
-        _, _, transform, subset = problem.parts()
+        transform, subset = problem.parts().transform, problem.parts().subset
         self.mixes_queries = transform.mixes_queries
         self.reach = subset.reach if transform.shift_equivariant else None
         self.room = sys.maxsize if self.reach is None else 2 * self.reach + LEAST

@@ -14,6 +14,7 @@ from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.checks import check_mixing
 from primaldual.primal.choices import Choices
+from primaldual.primal.forms.biased import Biased
 from primaldual.primal.forms.dense import Dense
 from primaldual.primal.forms.factored import Factored
 from primaldual.primal.forms.form import Form
@@ -33,6 +34,7 @@ FORMS: tuple[Form, ...] = (
     Band(),
     Softmax(),
     WithSink(),
+    Biased(),
     Factored(),
     Merged(),
     Scores(),

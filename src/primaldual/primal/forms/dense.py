@@ -56,8 +56,11 @@ class Dense(Form):
             attendable = restrict(attendable, pattern)
         allowed = attendable.matrix(query.shape[2], key.shape[2], query.device)
 
-        def rows_of(part: Tensor, allowed: Tensor) -> Tensor:
-            weights, values, _ = weights_of_heads(choices, part, key, value, allowed, heads)
+        def rows_of(part: Tensor, allowed: Tensor, start: int = 0) -> Tensor:
+            added = None
+            if choices.pair_weights.uneven:
+                added = call.log_weights(heads, slice(start, start + part.shape[2]), part)
+            weights, values, _ = weights_of_heads(choices, part, key, value, allowed, heads, added)
             return weighted_sum(dropout(weights, call.dropout_p) if call.dropout_p else weights, values)
 
         with own_precision(query.device):
@@ -66,4 +69,5 @@ class Dense(Form):
             rows = max(1, DENSE_ELEMENTS // key.numel())
             parts = query.split(rows, 2)
             patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)
-            return torch.cat([rows_of(*both) for both in zip(parts, patterns, strict=True)], 2)
+            starts = range(0, query.shape[2], rows)
+            return torch.cat([rows_of(*each) for each in zip(parts, patterns, starts, strict=True)], 2)

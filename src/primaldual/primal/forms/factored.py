@@ -26,6 +26,8 @@ class Factored(Form):
         count = choices.feature_map.feature_count(question.head_dim)
         if count is None:
             return "needs a finite feature map"
+        if choices.pair_weights.uneven:
+            return "needs pairs that count alike"
         if choices.normalizer.factored is None:
             return "needs a normaliser that does not see the kernel matrix"
         if question.dropout:

@@ -9,6 +9,7 @@ from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import Cost, Form, softmax_refusal
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.question import GRAPH, Question
 from primaldual.primal.row_pairs import BLOCK_NUMBERS
 from primaldual.primal.training_sets import OWN, Kind
@@ -25,7 +26,7 @@ class Scores(Form):
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if question.mode == GRAPH:
             return "runs outside of graphs"
-        if refused := softmax_refusal(choices, question):
+        if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):
             return refused
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
         if isinstance(kind, str):
@@ -43,4 +44,6 @@ class Scores(Form):
         pairs, query = call.row_pairs(heads), call.queries(heads)
         with own_precision(query.device):
             changed, training = call.choices.transform.into_scores(query, pairs, heads)
-            return training.softmax(changed, call.scale, call.dropout_p)
+            scale = call.choices.feature_map.score_scale(query.shape[-1])
+            assert scale is not None
+            return training.softmax(changed, scale, call.dropout_p)

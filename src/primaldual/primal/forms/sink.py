@@ -33,6 +33,8 @@ class WithSink(Form):
         if isinstance(kind, str):
             return kind
         refused = choices.transform.scored_refusal(kind)
+        if choices.pair_weights.uneven:
+            refused = refused or "needs scores of every query and key, which weights are added to"
         if not (refused or kind.pooled_late):
             return None
         if question.mode == GRAPH:
@@ -51,7 +53,11 @@ class WithSink(Form):
         masks = call.attendable
         kind = choices.subset.training_kind(heads, masks.pairs is not None, masks.is_causal)
         assert isinstance(kind, Kind)
-        by_rows = kind == (OWN, True) or choices.transform.scored_refusal(kind) is not None
+        by_rows = (
+            kind == (OWN, True)
+            or choices.pair_weights.uneven
+            or choices.transform.scored_refusal(kind) is not None
+        )
         training = call.row_pairs(heads) if by_rows else call.training_set(heads)
         blocks = training.row_blocks() if choices.transform.uses_statistics else []
         parts = []
@@ -65,6 +71,6 @@ class WithSink(Form):
                 logit = choices.normalizer.sink_logits(heads.members, wide)
                 if lacking is not None:
                     logit = logit - scale * lacking
-                out = seen.softmax(changed, scale, dropout_p, logit)
+                out = seen.to(changed.dtype).softmax(changed, scale, dropout_p, logit)
                 parts.append(out[:, :, block.start :].to(query.dtype))
             return parts[0] if len(parts) == 1 else torch.cat(parts, 2)

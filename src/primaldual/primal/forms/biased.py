@@ -1,0 +1,86 @@
+"""Softmax over pairs that count differently: their logarithms are added to the scores, a few queries at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from primaldual.kernels.biased import BLOCK_ROWS, BiasedCall
+from primaldual.kernels.flash import flash_enabled
+from primaldual.kernels.merged import attention_of
+from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
+from primaldual.primal.choices import Choices
+from primaldual.primal.forms.form import (
+    Cost,
+    Form,
+    pairs_scored,
+    shared_pairs_refusal,
+    softmax_refusal,
+    transform_operations,
+)
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.pair_weights import PairWeights
+from primaldual.primal.question import EAGER, Question
+from primaldual.primal.training_sets import TrainingSet
+
+
+class Biased(Form):
+    """sum_j softmax_j(c q' . k_j + log w_ij) v_j by the blockwise CPU kernel."""
+
+    name = "biased"
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if not choices.pair_weights.uneven:
+            return "needs pairs that count differently"
+        if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
+            return "runs on the CPU by its blockwise kernel, outside of graphs"
+        if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):
+            return refused
+        if question.dropout:
+            return "drops no weights"
+        if question.value_dim != question.head_dim:
+            return "needs values as wide as keys"
+        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
+        if heads.scale > 1 or choices.subset.patterned or isinstance(kind, str):
+            return "needs all single keys that the mask allows"
+        return shared_pairs_refusal(choices, heads, question)
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
+        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
+        return Cost(count * operations, count * 2 * question.key_length * question.head_dim)
+
+    def attend(self, call: Call, heads: HeadSet) -> Tensor:
+        query, training = call.queries(heads), call.training_set(heads)
+        blocks = training.row_blocks() if call.choices.transform.uses_statistics else []
+        parts = []
+        with own_precision(query.device):
+            for block in reversed(blocks or [slice(0, query.shape[2])]):
+                rows, seen = query[:, :, : block.stop], training.rows(block) if blocks else training
+                if blocks and not block.start:
+                    rows, seen = rows.double(), seen.double()
+                changed, seen = call.choices.transform.into_query(rows, seen, heads)
+                parts.append(_attend(call, heads, changed, seen, block).to(query.dtype))
+            return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+def _attend(call: Call, heads: HeadSet, query: Tensor, training: TrainingSet, block: slice) -> Tensor:
+    """The outputs of a block of queries, from all of them up to its end."""
+    training = training.for_query_heads(len(heads.members))
+    key, value = (tensor.to(query.dtype) for tensor in (training.key, training.value))
+    masks, scale = training.attendable, call.choices.feature_map.score_scale(query.shape[-1])
+    assert scale is not None
+    mask, is_causal, length = masks.keys, masks.is_causal, key.shape[2]
+    if masks.pairs is not None:
+        mask, is_causal = masks.matrix(query.shape[2], length, query.device), False
+    block_rows = min(BLOCK_ROWS, query.shape[2])
+    ahead = max(block_rows, 1 if is_causal else length + query.shape[2])
+    place = torch.arange(-length, ahead, dtype=query.dtype, device=query.device)
+    rows = place[length : length + block_rows]
+    count = call.query.shape[1]
+    bias = call.choices.pair_weights.log_weights(heads, count, rows, place)
+    if is_causal:
+        bias += torch.where(place > rows[:, None], -torch.inf, 0.0)
+    biased = BiasedCall(key, value, scale, bias, mask)
+    return attention_of(biased, query[:, :, block.start :])
