@@ -1,30 +1,34 @@
 from __future__ import annotations
 
-import os
+import signal
+import subprocess
+import sys
+import threading
 
+import psutil
 import pytest
-import torch
-from tests.experiments.fakes import FakeClassifier, dataset
+from tests.experiments.fakes import cells, dataset, load
 
-from primaldual.data import Dataset, load_pair
-from primaldual.errors import ArgumentError
-from primaldual.experiments.grid import Epoch, Work, run_grid
-from primaldual.experiments.results import Result
-from primaldual.experiments.settings import Run, attention_classifier
-
-RUNS = [Run("softmax", 0), Run("bn", 0), Run("softmax", 1)]
+from primaldual.errors import DataError
+from primaldual.experiments.grid import Started, place_for, run_cells
+from primaldual.experiments.places import Epoch, Here, Limits, Workers
+from primaldual.experiments.store import Failure, Result, Store
 
 
-def _work(tmp_path, **options):
-    return Work(dataset(), dataset(), options, FakeClassifier, tmp_path / "models")
+def _run(folder, grid, place, hear=lambda _: None):
+    store = Store(folder)
+    run_cells(grid, store, place, load, hear, folder / "models")
+    return store
 
 
-def test_every_epoch_and_result_is_reported_in_order(tmp_path):
+def test_every_start_epoch_and_result_is_reported_in_order(tmp_path):
     events = []
-    run_grid(RUNS, _work(tmp_path), 1, events.append)
-    assert [type(event) for event in events] == [Epoch, Epoch, Epoch, Result] * 3
-    assert [event.run for event in events if isinstance(event, Result)] == RUNS
-    assert [event.entry["epoch"] for event in events[:3]] == [1, 2, 3]
+    grid = cells()[:3]
+    store = _run(tmp_path, grid, Here(), events.append)
+    assert [type(event) for event in events] == [Started, Epoch, Epoch, Epoch, Result] * 3
+    assert [event.key for event in events if isinstance(event, Result)] == [cell.key for cell in grid]
+    assert [event.entry["epoch"] for event in events[1:4]] == [1, 2, 3]
+    assert [event for event in events if isinstance(event, Result)] == store.results(grid)
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [
         "bn-seed0",
         "softmax-seed0",
@@ -35,60 +39,134 @@ def test_every_epoch_and_result_is_reported_in_order(tmp_path):
 def test_a_left_over_model_folder_of_a_broken_run_is_replaced(tmp_path):
     (tmp_path / "models" / "bn-seed0").mkdir(parents=True)
     (tmp_path / "models" / "bn-seed0" / "half").write_text("written")
-    run_grid([Run("bn", 0)], _work(tmp_path), 1, lambda _: None)
+    _run(tmp_path, cells(["bn"], [0]), Here())
     assert [path.name for path in (tmp_path / "models" / "bn-seed0").iterdir()] == ["config.json"]
 
 
-def test_runs_use_one_thread_and_give_it_back(tmp_path):
-    before = torch.get_num_threads()
-    seen = []
-    run_grid(RUNS[:1], _work(tmp_path), 1, lambda _: seen.append(torch.get_num_threads()))
-    assert set(seen) == {1}
-    assert torch.get_num_threads() == before
+def test_failures_are_recorded_and_do_not_stop_the_rest(tmp_path):
+    store = _run(tmp_path, cells(refuse="softmax", **{"break": "bn"}) + cells(), Here())
+    assert len(store.results()) == 4
+    kinds = {(failure.title, failure.kind) for failure in store.failures()}
+    assert kinds == {
+        ("toy, softmax, seed 0", "refused"),
+        ("toy, softmax, seed 1", "refused"),
+        ("toy, bn, seed 0", "error"),
+        ("toy, bn, seed 1", "error"),
+    }
+    broken = next(failure for failure in store.failures() if failure.kind == "error")
+    assert broken.message == "unforeseen"
+    assert "ZeroDivisionError: unforeseen" in broken.traceback
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_refused_run_stops_the_grid_with_its_own_error(tmp_path, jobs):
-    with pytest.raises(ArgumentError, match="heads is 3"):
-        run_grid(RUNS, _work(tmp_path, refuse="bn"), jobs, lambda _: None)
+def test_want_of_memory_is_a_kind_of_its_own(tmp_path):
+    (failure,) = _run(tmp_path, cells(["bn"], [0], memory="bn"), Here()).failures()
+    assert failure.kind == "memory"
 
 
-def test_an_unforeseen_failure_of_a_worker_names_run_and_cause(tmp_path):
-    with pytest.raises(RuntimeError, match=r"(?s)run bn, seed 0 failed.*ZeroDivisionError: unforeseen"):
-        run_grid(RUNS, _work(tmp_path, **{"break": "bn"}), 2, lambda _: None)
+def test_nothing_is_done_twice(tmp_path):
+    grid = cells()
+    _run(tmp_path, grid[:2], Here())
+    events = []
+    _run(tmp_path, grid, Here(), events.append)
+    assert [event.key for event in events if isinstance(event, Result)] == [cell.key for cell in grid[2:]]
 
 
-class _Deadly:
-    """Ends the process that unpickles it."""
-
-    def __reduce__(self):
-        return os._exit, (3,)
-
-
-def test_a_worker_that_dies_is_noticed(tmp_path):
-    work = Work(dataset(4000), dataset(), {}, _Deadly(), tmp_path / "models")
-    with pytest.raises(RuntimeError, match="exit code 3"):
-        run_grid(RUNS, work, 2, lambda _: None)
+def test_other_data_than_the_cell_is_of_is_refused(tmp_path):
+    with pytest.raises(DataError, match="toy has changed"):
+        run_cells(cells(), Store(tmp_path), Here(), lambda _: (dataset(4), dataset(4)), lambda _: None)
+    assert Store(tmp_path).claimed(cells()) == 0
 
 
-def test_processes_do_not_change_results(tmp_path):
-    train, test = load_pair("BasicMotions")
-    short = [Dataset(part.name, part.X[:, :, :20], part.y, "") for part in (train, test)]
-    options = {"epochs": 2, "embed_dim": 8, "num_heads": 2, "num_layers": 1, "feedforward_dim": 8}
-    runs = [Run("softmax", 0), Run("bn", 1)]
-    outcomes = []
-    for jobs in (1, 2):
-        results = {}
-        work = Work(*short, options, attention_classifier, tmp_path / str(jobs))
-        run_grid(
-            runs,
-            work,
-            jobs,
-            lambda event, results=results: (
-                results.update({event.run: event}) if isinstance(event, Result) else None
-            ),
-        )
-        losses = {run: [entry["train_loss"] for entry in result.history] for run, result in results.items()}
-        outcomes.append((losses, {run: result.accuracy for run, result in results.items()}))
-    assert outcomes[0] == outcomes[1]
-    assert set(outcomes[0][1]) == set(runs)
+def test_limits_need_a_process_that_can_be_killed():
+    assert isinstance(place_for(1), Here)
+    assert isinstance(place_for(1, limits=Limits(seconds=1)), Workers)
+    assert place_for(3).slots == 3
+
+
+def test_killed_workers_lose_and_double_nothing_and_results_are_those_of_one_process(tmp_path):
+    """A cell whose process is killed gets a second one; one that kills both fails, and the rest goes on."""
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    options = {"die": "sh", "die once": "bn-0", "traces": str(traces)}
+    grid = cells(["sh"], [0], **options) + cells(["softmax", "bn"], [0, 1], **options)
+    store = _run(tmp_path / "away", grid, Workers(2))
+    ((kind, message),) = [(one.kind, one.message) for one in store.failures()]
+    assert kind == "died"
+    assert message == "its process ended 2 times, killed by SIGKILL, perhaps for want of memory"
+    assert len(list(traces.glob("softmax-*"))) == 2
+    assert len(list(traces.glob("bn-*"))) == 3
+    here = _run(tmp_path / "here", grid[1:], Here()).results(grid)
+    assert [(one.key, one.accuracy, one.confusion) for one in store.results(grid)] == [
+        (one.key, one.accuracy, one.confusion) for one in here
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "kind"), [(Limits(seconds=0.01), "time"), (Limits(memory=2**20), "memory")]
+)
+def test_a_cell_beyond_a_limit_is_ended_and_recorded(tmp_path, limits, kind):
+    grid = cells(["bn"], [0], hang="bn", traces=str(tmp_path))
+    (failure,) = _run(tmp_path, grid, place_for(1, limits=limits)).failures()
+    assert failure.kind == kind
+    assert f"raise limits.{'seconds' if kind == 'time' else 'memory'}" in failure.message
+
+
+GRID = """
+import sys
+from pathlib import Path
+from tests.experiments.fakes import cells, load
+from primaldual.experiments.grid import run_cells
+from primaldual.experiments.places import Workers
+from primaldual.experiments.store import Store
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    grid = cells(hang="bn", traces=str(folder))
+    print("begun", flush=True)
+    run_cells(grid, Store(folder), Workers(2), load, lambda event: print(type(event).__name__, flush=True))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_grid_that_is_stopped_loses_and_doubles_nothing_and_its_workers_end(tmp_path, how):
+    script = tmp_path / "grid_script.py"
+    script.write_text(GRID)
+    process = subprocess.Popen(
+        [sys.executable, script, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - background jobs ignore it
+    )
+    grid = cells(hang="bn", traces=str(tmp_path))
+    with process:
+        results = 0
+        while results < 2:  # both softmax cells; the bn cells hang
+            line = process.stdout.readline()
+            assert line, "the grid ended by itself"
+            results += line.strip() == "Result"
+        while len(list(tmp_path.glob("bn-*"))) < 2:
+            assert process.poll() is None
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(how)
+        process.wait()
+    psutil.wait_procs(workers, timeout=60)
+    assert not [worker for worker in workers if worker.is_running() and worker.status() != "zombie"]
+    assert len(Store(tmp_path).results(grid)) == 2
+    (tmp_path / "go").touch()
+    store = _run(tmp_path, grid, Here())
+    assert [result.key for result in store.results(grid)] == [cell.key for cell in grid]
+    assert len(list(tmp_path.glob("softmax-*"))) == 2
+
+
+def test_two_grids_share_the_cells(tmp_path):
+    grid = cells(seeds=range(6), traces=str(tmp_path))
+    Store(tmp_path)
+    found = [[], []]
+    threads = [threading.Thread(target=_run, args=(tmp_path, grid, Here(), heard.append)) for heard in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done = [event.key for heard in found for event in heard if isinstance(event, Result)]
+    assert sorted(done) == sorted(cell.key for cell in grid)
+    assert not any(isinstance(event, Failure) for heard in found for event in heard)

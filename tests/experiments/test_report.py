@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from tests.experiments.fakes import FakeClassifier
+from tests.experiments.fakes import FakeSettings
 
 from primaldual.errors import ArgumentError
-from primaldual.experiments import Settings, open_comparison
+from primaldual.experiments import open_comparison
 from primaldual.experiments.profile import Profile
 from primaldual.experiments.report import render, write_report
 from primaldual.experiments.summary import summarise
@@ -61,11 +61,11 @@ def material(tmp_path_factory):
     source = folder / "<script>alert(1)<script>.npz"
     generator = np.random.default_rng(0)
     np.savez(source, X=generator.normal(size=(40, 2, 6)), y=["a", "b"] * 20)
-    settings = Settings(str(source), ("softmax", "bn", "sh(1,1,2,4)"), (0, 1))
+    settings = FakeSettings(str(source), ("softmax", "bn", "sh(1,1,2,4)"), (0, 1))
     comparison = open_comparison(settings, folder / "out")
-    comparison.execute(1, lambda _: None, FakeClassifier)
+    comparison.execute(1, lambda _: None)
     profiles = {spec: _profile(spec) for spec in settings.attentions}
-    return comparison, summarise(settings, comparison.finished, profiles)
+    return comparison, summarise(settings.attentions, comparison.finished, profiles)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_equations_outside_the_latex_subset_are_shown_as_text(material):
 def test_one_seed_one_attention_and_no_profile_still_give_a_page(material):
     comparison, _ = material
     single = replace(comparison, settings=replace(comparison.settings, attentions=("softmax",), seeds=(0,)))
-    alone = summarise(single.settings, single.finished, {})
+    alone = summarise(("softmax",), comparison.finished[:1], {})
     page = _page(render(single, alone, "primaldual compare toy --seeds 1"))
     assert "baseline" in " ".join(page.text)
 
@@ -136,7 +136,7 @@ def test_one_seed_says_that_it_proves_nothing(material):
     comparison, _ = material
     settings = replace(comparison.settings, seeds=(0,))
     single = replace(comparison, settings=settings)
-    page = render(single, summarise(settings, single.finished, {}), "")
+    page = render(single, summarise(settings.attentions, comparison.finished[:3], {}), "")
     assert "One seed cannot tell a difference from chance" in page
 
 

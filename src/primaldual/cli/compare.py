@@ -112,16 +112,17 @@ def compare(
 def _run(comparison: Comparison, jobs: int, notes: Screen) -> None:
     from primaldual.cli.progress import GridProgress
     from primaldual.cli.training_record import TrainingRecord
-    from primaldual.experiments.results import Result
+    from primaldual.experiments.store import Result
 
     record = TrainingRecord.of(comparison.train)
+    folders = {cell.key: comparison.models / cell.folder for cell in comparison.cells}
 
     def hear(event: Event) -> None:
         if isinstance(event, Result):
-            record.write(comparison.store.folder / "models" / event.run.folder)
+            record.write(folders[event.key])
         progress(event)
 
-    missing, total = len(comparison.missing), len(comparison.settings.runs)
+    missing, total = len(comparison.missing), len(comparison.cells)
     if missing < total:
         notes.print(f"{total - missing} of {total} runs are finished already.")
     if missing:
@@ -134,10 +135,10 @@ def _say_how_to_go_on(comparison: Comparison, command: str) -> None:
 
     done = comparison.finished
     Screen(stderr=True).print(
-        f"\nStopped. {len(done)} of {len(comparison.settings.runs)} runs are finished and kept in "
+        f"\nStopped. {len(done)} of {len(comparison.cells)} runs are finished and kept in "
         f"{comparison.store.path}"
         + "".join(
-            f"\n  {run.attention}, seed {run.seed}: accuracy {r.accuracy:.3f}" for run, r in done.items()
+            f"\n  {result.method}, seed {result.seed}: accuracy {result.accuracy:.3f}" for result in done
         )
         + f"\nGo on with:\n  {command}",
         soft_wrap=True,

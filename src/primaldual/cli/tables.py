@@ -85,7 +85,7 @@ def comparison_json(comparison: Comparison, summaries: Sequence[Summary], report
                 "training_seconds": asdict(summary.seconds),
                 "head_distance": [layer.mean for layer in summary.redundancy],
                 "runs": [
-                    {"seed": one.run.seed, "accuracy": one.accuracy, "best_epoch": one.best_epoch}
+                    {"seed": one.seed, "accuracy": one.accuracy, "best_epoch": one.best_epoch}
                     for one in summary.results
                 ],
                 **{
