@@ -15,8 +15,8 @@ from primaldual.data.dataset import Dataset
 from primaldual.errors import ArgumentError
 from primaldual.experiments import Settings
 from primaldual.experiments.cell import Cell
-from primaldual.experiments.grid import pair_fingerprint
 from primaldual.experiments.methods import Method
+from primaldual.experiments.running import pair_fingerprint
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from primaldual.cli import options
+from primaldual.cli.machine import cores
 
 if TYPE_CHECKING:
     from primaldual.cli.screen import Screen
     from primaldual.experiments import Comparison
-    from primaldual.experiments.grid import Event
+    from primaldual.experiments.running import Event
 
 _DEFAULT = "softmax,bn,sh,bn+sh"
 
@@ -94,7 +94,7 @@ def compare(
     comparison = open_comparison(settings, folder, fresh)
     notes.print(words((comparison.train.name, "bold"), f": train {comparison.train.summary}"))
     try:
-        _run(comparison, jobs or _cores(), notes)
+        _run(comparison, jobs or cores(), notes)
         with notes.status("Measuring the trained models") as status:
             summaries = comparison.summaries(lambda step: status.update(words(f"Measuring {step}")))
         report = write_report(comparison, summaries, command)
@@ -148,7 +148,3 @@ def _say_how_to_go_on(comparison: Comparison, command: str) -> None:
 def _command() -> str:
     """The command line as it was given, without --fresh, which would undo what was done."""
     return shlex.join(["primaldual", *(word for word in sys.argv[1:] if word != "--fresh")])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,8 +19,8 @@ from rich.progress import (
 )
 
 from primaldual.cli.screen import words
-from primaldual.experiments.grid import Event
 from primaldual.experiments.places import Epoch
+from primaldual.experiments.running import Event
 from primaldual.experiments.store import Failure, Result
 from primaldual.reporting.numbers import seconds_text
 
@@ -113,11 +113,12 @@ class GridProgress(Bars):
             self._console.print(words(("✗", "red"), f"{count}{ended.kind}: {ended.message}"))
             return
         epochs = f"{len(ended.history)} epochs in " if ended.history else ""
+        seconds = ended.seconds + (0.0 if ended.history else ended.predict_seconds or 0.0)
         warning = ", optimistic" if ended.optimistic else ""
         self._console.print(
             words(
                 ("✓", "green"),
-                f"{count}accuracy {ended.accuracy * 100:.1f} %{warning}, {epochs}{ended.seconds:.1f} s",
+                f"{count}accuracy {ended.accuracy * 100:.1f} %{warning}, {epochs}{seconds:.1f} s",
             )
         )
 

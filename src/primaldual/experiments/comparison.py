@@ -11,8 +11,8 @@ from typing import Any
 from primaldual.data import Dataset
 from primaldual.errors import ArgumentError, DataError
 from primaldual.experiments.cell import Cell
-from primaldual.experiments.grid import Event, pair_fingerprint, place_for, run_cells
 from primaldual.experiments.profile import profiles
+from primaldual.experiments.running import Event, pair_fingerprint, place_for, run_cells
 from primaldual.experiments.settings import Settings
 from primaldual.experiments.store import Failure, Result, Store, discard
 from primaldual.experiments.summary import Summary, summarise

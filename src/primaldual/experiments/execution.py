@@ -32,6 +32,7 @@ class Outcome:
         history: one entry per epoch, as the classifier wrote it.
         labels: the classes.
         confusion: test cases by true (rows) and predicted class.
+        wrong: indices of the test cases that were predicted wrong; None where they were not kept.
         measures: operations, parameters and the like, where the method has them.
         chosen: settings that a search chose.
         machine: processor and system.
@@ -46,6 +47,7 @@ class Outcome:
     history: list[dict[str, Any]]
     labels: list[str] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
+    wrong: list[int] | None = None
     measures: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
     machine: str = ""
@@ -107,6 +109,7 @@ def execute(job: Job, hear: Hear) -> Outcome:
         [_plain(epoch) for epoch in getattr(fitted, "history_", ())],
         labels,
         _confusion(test.y, predicted, labels),
+        np.flatnonzero(predicted != test.y).tolist(),
         method.measures(fitted, test),
         chosen,
         f"{platform.system()} {platform.machine()}",

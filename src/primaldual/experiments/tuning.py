@@ -75,7 +75,7 @@ def tune(
         import optuna
     except ImportError:
         raise ArgumentError('tuning needs Optuna: pip install "primaldual[tuning]"') from None
-    parts = _folds(train, tuning.folds, seed)
+    parts = folds_of(train, tuning.folds, seed)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
 
@@ -90,7 +90,12 @@ def tune(
     return method.tuned(chosen), chosen
 
 
-def _folds(train: Dataset, folds: int, seed: int) -> list[tuple[Dataset, Dataset]]:
+def folds_of(train: Dataset, folds: int, seed: int) -> list[tuple[Dataset, Dataset]]:
+    """Split a train part into stratified folds: for each, the cases to train on and those to score by.
+
+    Raises:
+        DataError: a class has fewer cases than there are folds.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     labels = np.asarray(train.y)

@@ -14,7 +14,7 @@ from primaldual.experiments.store import FILE_NAME, Failure, Store, discard
 
 OUTCOME = Outcome(
     0.9, 0.8, 1.5, 1.4, 0.1, 3, [{"epoch": 1, "train_loss": 0.25, "validation_loss": None}],
-    ["a", "b"], [[3, 1], [0, 4]], {"operations": 12.0}, {"num_layers": 2}, "Linux",
+    ["a", "b"], [[3, 1], [0, 4]], [2], {"operations": 12.0}, {"num_layers": 2}, "Linux",
 )  # fmt: skip
 
 

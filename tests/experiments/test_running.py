@@ -10,8 +10,8 @@ import pytest
 from tests.experiments.fakes import cells, dataset, load
 
 from primaldual.errors import DataError
-from primaldual.experiments.grid import Started, place_for, run_cells
 from primaldual.experiments.places import Epoch, Here, Limits, Workers
+from primaldual.experiments.running import Started, place_for, run_cells
 from primaldual.experiments.store import Failure, Result, Store
 
 
@@ -115,7 +115,7 @@ GRID = """
 import sys
 from pathlib import Path
 from tests.experiments.fakes import cells, load
-from primaldual.experiments.grid import run_cells
+from primaldual.experiments.running import run_cells
 from primaldual.experiments.places import Workers
 from primaldual.experiments.store import Store
 if __name__ == "__main__":
