@@ -14,6 +14,7 @@ from primaldual.cli.explain import explain
 from primaldual.cli.grid import grid
 from primaldual.cli.inspect import inspect
 from primaldual.cli.predict import predict
+from primaldual.cli.results import results
 from primaldual.cli.train import train
 
 app = typer.Typer(
@@ -50,5 +51,17 @@ def front(
     del version
 
 
-for command in (compare, grid, train, predict, evaluate, inspect, certify, explain, equation, presets):
+for command in (
+    compare,
+    grid,
+    results,
+    train,
+    predict,
+    evaluate,
+    inspect,
+    certify,
+    explain,
+    equation,
+    presets,
+):
     app.command()(command)

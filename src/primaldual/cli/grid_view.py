@@ -41,7 +41,7 @@ def grid_table(opened: OpenGrid, width: int) -> Table:
         f"minus {found.baseline}, 95 %",
         "won/drawn/lost",
         "mean rank",
-        "training",
+        "processor time",
     ]
     rows = [_cells(row) for row in found.rows]
     shown = fitting(headings, rows, width)
@@ -83,5 +83,5 @@ def _cells(row: Row) -> list[str]:
         else f"{signed(row.difference * 100)}{interval_text(row.difference_interval, sign=True)}",
         "" if row.wins is None else "/".join(map(str, row.wins)),
         "" if row.rank is None else f"{row.rank:.2f}",
-        seconds_text(row.seconds),
+        seconds_text(row.cost),
     ]

@@ -16,6 +16,7 @@ from primaldual.experiments.report import REPORT_NAME, template, versions
 from primaldual.experiments.statistics import CONFIDENCE
 from primaldual.experiments.store import Failure
 from primaldual.reporting.files import write_text
+from primaldual.reporting.numbers import seconds_text
 from primaldual.reporting.palette import looks
 
 _MOST_CLASSES = 12
@@ -105,7 +106,8 @@ def _headline(found: Overview | None, counts: Mapping[str, int]) -> str:
     if best.accuracy_interval is not None:
         low, high = (end * 100 for end in best.accuracy_interval)
         first += f" ({round(CONFIDENCE * 100)} % interval {low:.1f} to {high:.1f})"
-    first += f", over {sets} data set{'s'[: sets != 1]}."
+    plural = "s"[: sets != 1]
+    first += f", over {sets} data set{plural}, for {seconds_text(best.cost)} of processor time to train and predict."
     ranked = found.ranking
     if ranked is None:
         return f"{first} One data set cannot say which method is better on others.{note}"
@@ -133,11 +135,11 @@ def _figures(found: Overview | None, groups: Groups, look: Any) -> dict[str, Any
     if found is None:
         return drawn
     rows = found.rows
-    time = "processor time of training, s"
+    time = "processor time of training and predicting, s"
     return {
         **drawn,
         "ranks": Markup(rank_figure(found.ranking, look)),
-        "time": Markup(pareto_figure(rows, look, lambda row: row.seconds, time)),
+        "time": Markup(pareto_figure(rows, look, lambda row: row.cost, time)),
         "operations": Markup(
             pareto_figure(rows, look, lambda row: row.operations, "operations of one series")
         ),

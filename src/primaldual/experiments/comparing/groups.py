@@ -52,8 +52,8 @@ class Group:
 
     @staticmethod
     def _mean(values: Sequence[float | None]) -> float | None:
-        found = [value for value in values if value is not None]
-        return float(np.mean(found)) if len(found) == len(values) else None
+        total = _total(values)
+        return None if total is None else total / len(values)
 
 
 class Groups:
@@ -114,11 +114,18 @@ class Groups:
         """Processor time of training once on every common data set."""
         return sum(self._groups[data, method].seconds for data in self.common)
 
+    def total_predict_seconds(self, method: str) -> float | None:
+        """Processor time of predicting all common test parts; None where it is missing."""
+        return _total([self._groups[data, method].predict_seconds for data in self.common])
+
     def total_measure(self, method: str, name: str) -> float | None:
         """Sum of a measure over the common data sets; None where it is missing."""
-        values = [self._groups[data, method].measure(name) for data in self.common]
-        found = [value for value in values if value is not None]
-        return sum(found) if found and len(found) == len(values) else None
+        return _total([self._groups[data, method].measure(name) for data in self.common])
+
+
+def _total(values: Sequence[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return sum(found) if found and len(found) == len(values) else None
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:

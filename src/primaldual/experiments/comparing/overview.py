@@ -27,6 +27,7 @@ class Row:
         wins: data sets won, drawn and lost against the baseline.
         p_value: Wilcoxon's signed-rank test against the baseline over data sets, by Holm over all pairs of methods.
         seconds: processor time of training once on every common data set.
+        predict_seconds: processor time of predicting all common test parts; None where it was not kept.
         operations: of one series of each common data set, together; None where the method has none.
         head_distance: mean over the common data sets of the distance between heads; None where there are no heads.
         sets: the differences, data set by data set.
@@ -41,9 +42,15 @@ class Row:
     wins: tuple[int, int, int] | None
     p_value: float | None
     seconds: float
+    predict_seconds: float | None
     operations: float | None
     head_distance: float | None
     sets: tuple[SetDifference, ...]
+
+    @property
+    def cost(self) -> float:
+        """Processor time of training and predicting."""
+        return self.seconds + (self.predict_seconds or 0.0)
 
     def on(self, data: str) -> SetDifference | None:
         """The difference on one data set."""
@@ -95,6 +102,7 @@ def _row(groups: Groups, method: str, baseline: str, ranked: Ranking | None) -> 
         win_draw_loss(found) if found else None,
         None if ranked is None or method == baseline else ranked.holm[frozenset({method, baseline})],
         groups.total_seconds(method),
+        groups.total_predict_seconds(method),
         groups.total_measure(method, "operations"),
         None if distance is None else distance / len(groups.common),
         tuple(found),
