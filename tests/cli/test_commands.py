@@ -150,6 +150,9 @@ def test_equation_and_presets(capsys):
             [name]
             for name in [
                 "compare",
+                "grid",
+                "results",
+                "reproduce",
                 "train",
                 "predict",
                 "evaluate",

@@ -14,6 +14,7 @@ from primaldual.cli.explain import explain
 from primaldual.cli.grid import grid
 from primaldual.cli.inspect import inspect
 from primaldual.cli.predict import predict
+from primaldual.cli.reproduce import reproduce
 from primaldual.cli.results import results
 from primaldual.cli.train import train
 
@@ -55,6 +56,7 @@ for command in (
     compare,
     grid,
     results,
+    reproduce,
     train,
     predict,
     evaluate,

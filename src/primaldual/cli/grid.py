@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from primaldual.cli.machine import cores
 
 if TYPE_CHECKING:
     from primaldual.cli.screen import Screen
+    from primaldual.experiments.literature import Published
     from primaldual.experiments.places import Place
     from primaldual.experiments.planning import Grid, OpenGrid
 
@@ -60,7 +62,13 @@ def grid(
 
 
 def run_grid(
-    stated: Grid, folder: Path, jobs: int | None, ray: str | None, retry_failed: bool, as_json: bool
+    stated: Grid,
+    folder: Path,
+    jobs: int | None,
+    ray: str | None,
+    retry_failed: bool,
+    as_json: bool,
+    published: Sequence[Published] = (),
 ) -> None:
     """Run a grid and show what came out.
 
@@ -71,6 +79,7 @@ def run_grid(
         ray: address of a Ray cluster; None for this machine.
         retry_failed: run failed cells again.
         as_json: print JSON in place of a table.
+        published: numbers of others, for the report.
     """
     from primaldual.cli.grid_view import failure_lines, grid_json, grid_table
     from primaldual.cli.screen import Screen, words
@@ -96,7 +105,7 @@ def run_grid(
             soft_wrap=True,
         )
         sys.exit(130)
-    report = write_grid_report(opened, command)
+    report = write_grid_report(opened, command, published)
     if as_json:
         print(json.dumps(grid_json(opened, report), indent=2))
     elif opened.finished:

@@ -67,7 +67,7 @@ def reproduce(
     )
     if theirs and not as_json:
         _show(theirs, notes)
-    run_grid(grid, out or Path("runs") / collection, jobs, None, retry_failed, as_json)
+    run_grid(grid, out or Path("runs") / collection, jobs, None, retry_failed, as_json, theirs)
 
 
 def _show(theirs: list[Published], notes: Screen) -> None:

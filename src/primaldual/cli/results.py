@@ -94,7 +94,7 @@ def results(
     elif not found:
         notes.print("No run has finished.")
     else:
-        screen.print(cell_table(found) if cells else mean_table(found))
+        screen.print(cell_table(found) if cells else mean_table(found, screen.width))
     failed = len(store.failures())
     if failed:
         notes.print(f"{failed} run{'s'[: failed != 1]} failed; --failures shows them.")

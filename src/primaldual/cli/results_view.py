@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from primaldual.cli.screen import visible
-from primaldual.cli.tables import table_of
+from primaldual.cli.tables import fitting, table_of
 from primaldual.experiments.comparing import Groups
 from primaldual.experiments.comparing.runs import Change
 from primaldual.experiments.store import Failure, Result
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _WARNING = "; optimistic: best test epoch"
 
 
-def mean_table(results: Sequence[Result]) -> Table:
-    """Mean ± deviation, a row for each data set and method, with its interval."""
+def mean_table(results: Sequence[Result], width: int) -> Table:
+    """Mean ± deviation, a row for each data set and method, as many columns as the terminal has room for."""
     groups = Groups(results)
     rows = [
         [
@@ -35,7 +35,9 @@ def mean_table(results: Sequence[Result]) -> Table:
         if (group := groups.of(data, method)) is not None
     ]
     title = f"Test accuracy in percent, mean ± deviation over seeds{_WARNING if groups.optimistic else ''}"
-    return table_of(title, ["data set", "method", "accuracy", "95 % interval", "seeds", "training"], rows)
+    headings = ["data set", "method", "accuracy", "95 % interval", "seeds", "training"]
+    shown = fitting(headings, rows, width)
+    return table_of(title, headings[:shown], [row[:shown] for row in rows])
 
 
 def cell_table(results: Sequence[Result]) -> Table:

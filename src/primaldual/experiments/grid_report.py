@@ -11,6 +11,7 @@ import numpy as np
 
 from primaldual.experiments.comparing import Group, Groups, Overview, overview
 from primaldual.experiments.grid_figures import pareto_figure, rank_figure, set_figure
+from primaldual.experiments.literature import Published
 from primaldual.experiments.planning import OpenGrid
 from primaldual.experiments.report import REPORT_NAME, template, versions
 from primaldual.experiments.statistics import CONFIDENCE
@@ -24,12 +25,13 @@ _MOST_CLASSES = 12
 _MISTAKES = 8
 
 
-def write_grid_report(opened: OpenGrid, command: str) -> Path:
+def write_grid_report(opened: OpenGrid, command: str, published: Sequence[Published] = ()) -> Path:
     """Write ``report.html`` into the output folder, whole or not at all.
 
     Args:
         opened: the grid; missing and failed cells are named.
         command: the command line that makes this report.
+        published: numbers of others, shown as theirs.
 
     Returns:
         The path of the report.
@@ -41,7 +43,7 @@ def write_grid_report(opened: OpenGrid, command: str) -> Path:
     groups = Groups(opened.finished, labels, list(opened.sizes))
     found = overview(groups) if groups.methods else None
     counts = {"all": len(opened.cells), "finished": len(opened.finished), "missing": len(opened.missing)}
-    page = render_grid(found, groups, opened.failed, counts, opened.sizes, command)
+    page = render_grid(found, groups, opened.failed, counts, opened.sizes, command, published)
     target = opened.store.folder / REPORT_NAME
     write_text(target, page)
     return target
@@ -54,6 +56,7 @@ def render_grid(
     counts: Mapping[str, int],
     sizes: Mapping[str, str],
     command: str,
+    published: Sequence[Published] = (),
 ) -> str:
     """The page as HTML.
 
@@ -64,6 +67,7 @@ def render_grid(
         counts: cells by "all", "finished" and "missing".
         sizes: of every data set, in words.
         command: the command line that makes this report.
+        published: numbers of others, shown as theirs.
     """
     look = looks(groups.methods)
     results = [
@@ -87,6 +91,7 @@ def render_grid(
         classes={data: _classes(groups, data) for data in groups.data},
         confidence=round(CONFIDENCE * 100),
         command=command,
+        published=published,
         versions=versions(),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
