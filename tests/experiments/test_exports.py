@@ -4,6 +4,7 @@ import csv
 
 import pytest
 from aeon.benchmarking.results_loaders import get_estimator_results_as_array
+from pyarrow import parquet
 from tests.experiments.comparing.made_up import result
 
 from primaldual.errors import ArgumentError
@@ -28,7 +29,6 @@ def test_csv_has_a_row_for_each_cell(tmp_path):
 
 
 def test_parquet_has_the_same_rows(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="an extra")
     export(RESULTS, tmp_path / "r.parquet")
     assert parquet.read_table(tmp_path / "r.parquet").column("accuracy").to_pylist() == [
         one.accuracy for one in RESULTS

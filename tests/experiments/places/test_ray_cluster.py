@@ -9,8 +9,6 @@ from primaldual.experiments.places.ray_cluster import RayCluster
 from primaldual.experiments.running import run_cells
 from primaldual.experiments.store import Store
 
-ray = pytest.importorskip("ray", reason="an extra")
-
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray itself
 
 

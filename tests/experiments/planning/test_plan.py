@@ -7,6 +7,7 @@ from primaldual.errors import PrimalDualError
 from primaldual.experiments.places import Here
 from primaldual.experiments.planning import Grid, open_grid
 from primaldual.experiments.store import Result
+from primaldual.experiments.tuning import Tuning
 
 TINY = {"epochs": 1, "embed_dim": 8, "num_heads": 2, "num_layers": 1, "feedforward_dim": 8}
 
@@ -121,9 +122,6 @@ def test_the_paper_protocol_keeps_the_best_test_epoch_and_says_so(source, tmp_pa
 
 
 def test_tuning_searches_inside_the_train_part(source, tmp_path):
-    pytest.importorskip("optuna", reason="an extra")
-    from primaldual.experiments.tuning import Tuning
-
     space = {"attention": ["bn", "softmax"], "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
     grid = _grid(source, attentions=("bn",), seeds=(0,), tuning=Tuning(space, trials=2, folds=2))
     opened = open_grid(grid, tmp_path / "out")
@@ -135,8 +133,6 @@ def test_tuning_searches_inside_the_train_part(source, tmp_path):
 
 
 def test_a_search_needs_a_case_of_every_class_in_every_fold(source, tmp_path):
-    from primaldual.experiments.tuning import Tuning
-
     grid = _grid(source, tuning=Tuning({"num_layers": [1, 2]}, folds=20))
     with pytest.raises(PrimalDualError, match="fewer than the 20 folds"):
         open_grid(grid, tmp_path / "out")
