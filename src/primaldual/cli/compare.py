@@ -126,7 +126,7 @@ def _run(comparison: Comparison, jobs: int, notes: Screen) -> None:
     if missing < total:
         notes.print(f"{total - missing} of {total} runs are finished already.")
     if missing:
-        with GridProgress(notes, missing, comparison.epochs) as progress:
+        with GridProgress(notes, missing) as progress:
             comparison.execute(jobs, hear)
 
 

@@ -144,5 +144,5 @@ def _run(opened: OpenGrid, place: Place, notes: Screen) -> None:
             left.hear(event)
         progress(event)
 
-    with GridProgress(notes, len(missing), None, left.seconds) as progress:
+    with GridProgress(notes, len(missing), time_left=left.seconds) as progress:
         opened.execute(place, hear)

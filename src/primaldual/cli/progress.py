@@ -57,7 +57,7 @@ class GridProgress(Bars):
     Args:
         console: where to write.
         runs: runs to do.
-        epochs: most epochs of a run; None where they differ.
+        epochs: most epochs of a run that was not announced by its start.
         time_left: estimates the seconds that are left; None for no estimate.
     """
 
@@ -65,7 +65,7 @@ class GridProgress(Bars):
         self,
         console: Console,
         runs: int,
-        epochs: int | None,
+        epochs: int | None = None,
         time_left: Callable[[], float | None] | None = None,
     ) -> None:
         self._console = console
@@ -75,15 +75,14 @@ class GridProgress(Bars):
         super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[count]}", justify="right"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=console,
             expand=True,
             disable=not console.is_terminal,
         )
-        self._all = self._bars.add_task("all runs", total=runs, unit="runs  ", left="")
+        self._all = self._bars.add_task("all runs", total=runs, count=f"0/{runs} runs", left="")
         self._active: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
@@ -91,13 +90,17 @@ class GridProgress(Bars):
         if isinstance(event, Result | Failure):
             self._finish(event)
         elif isinstance(event, Epoch):
-            self._bars.update(self._bar(event.key, event.title), completed=event.entry["epoch"])
+            bar, epoch = self._bar(event.key, event.title, self._epochs), event.entry["epoch"]
+            self._bars.update(bar, completed=epoch, count=f"epoch {epoch}")
         else:
-            self._bar(event.cell.key, event.cell.title)
+            method = event.cell.method
+            self._bar(
+                event.cell.key, event.cell.title, method.parameters()["epochs"] if method.by_epochs else None
+            )
 
-    def _bar(self, key: str, title: str) -> TaskID:
+    def _bar(self, key: str, title: str, epochs: int | None) -> TaskID:
         if key not in self._active:
-            self._active[key] = self._bars.add_task(title, total=self._epochs, unit="epochs", left="")
+            self._active[key] = self._bars.add_task(title, total=epochs, count="", left="")
         return self._active[key]
 
     def _finish(self, ended: Result | Failure) -> None:
@@ -107,7 +110,7 @@ class GridProgress(Bars):
         self._done += 1
         left = None if self._time_left is None else self._time_left()
         shown = "" if left is None else f"about {seconds_text(left)} left"
-        self._bars.update(self._all, advance=1, left=shown)
+        self._bars.update(self._all, advance=1, left=shown, count=f"{self._done}/{self._runs} runs")
         count = f" {self._done}/{self._runs}  {ended.title}: "
         if isinstance(ended, Failure):
             self._console.print(words(("✗", "red"), f"{count}{ended.kind}: {ended.message}"))

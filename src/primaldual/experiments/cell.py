@@ -12,6 +12,9 @@ from primaldual.experiments.methods import Method
 from primaldual.experiments.protocol import EvaluationProtocol
 from primaldual.experiments.tuning import Tuning
 
+_WORDS = {"sentence", "equation"}
+"""Parts of a configuration that say in words what others say."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -67,6 +70,7 @@ class Cell:
             "method": self.method.label,
             "estimator": self.method.estimator,
             "sentence": self.method.sentence,
+            "equation": self.method.equation,
             "parameters": _plain(self.method.parameters()),
             "seed": self.seed,
             "threads": self.threads,
@@ -78,7 +82,7 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of the configuration."""
-        config = {name: value for name, value in self.config.items() if name != "sentence"}
+        config = {name: value for name, value in self.config.items() if name not in _WORDS}
         return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -43,11 +43,6 @@ class Comparison:
         return _shared(self.cells[0].config)
 
     @property
-    def epochs(self) -> int:
-        """Most epochs of a run."""
-        return int(self.parameters["epochs"])
-
-    @property
     def models(self) -> Path:
         """Folder of the trained models."""
         return self.store.folder / "models"

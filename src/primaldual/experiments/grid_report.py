@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from primaldual.experiments.comparing import Group, Groups, Overview, overview
+from primaldual.experiments.comparing import Groups, Overview, overview
+from primaldual.experiments.comparing.classes import class_table
 from primaldual.experiments.grid_figures import pareto_figure, rank_figure, set_figure
 from primaldual.experiments.literature import Published
 from primaldual.experiments.planning import OpenGrid
@@ -19,10 +18,6 @@ from primaldual.experiments.store import Failure
 from primaldual.reporting.files import write_text
 from primaldual.reporting.numbers import seconds_text
 from primaldual.reporting.palette import looks
-
-_MOST_CLASSES = 12
-"""Sets with more classes list their most frequent mistakes in place of confusion matrices."""
-_MISTAKES = 8
 
 
 def write_grid_report(opened: OpenGrid, command: str, published: Sequence[Published] = ()) -> Path:
@@ -88,7 +83,7 @@ def render_grid(
         figures=_figures(found, groups, look),
         methods={result.method: result.config for result in results},
         protocols=_distinct([result.config["protocol"] for result in results]),
-        classes={data: _classes(groups, data) for data in groups.data},
+        classes={data: class_table(groups, data) for data in groups.data},
         confidence=round(CONFIDENCE * 100),
         command=command,
         published=published,
@@ -156,43 +151,6 @@ def _figures(found: Overview | None, groups: Groups, look: Any) -> dict[str, Any
 
 def _any(groups: Groups, data: str) -> bool:
     return any(groups.of(data, method) for method in groups.methods)
-
-
-def _classes(groups: Groups, data: str) -> dict[str, Any]:
-    """Accuracy of every class for every method, and what was taken for what, over all seeds."""
-    found = {
-        method: np.sum([result.confusion for result in group.results], axis=0)
-        for method in groups.methods
-        if (group := groups.of(data, method)) is not None and _same_labels(group)
-    }
-    if not found:
-        return {}
-    labels = next(group.results[0].labels for method in found if (group := groups.of(data, method)))
-    few = len(labels) <= _MOST_CLASSES
-    return {
-        "labels": labels,
-        "recall": {method: _recall(matrix) for method, matrix in found.items()},
-        "matrices": {method: matrix.tolist() for method, matrix in found.items()} if few else {},
-        "mistakes": {} if few else {method: _mistakes(matrix, labels) for method, matrix in found.items()},
-    }
-
-
-def _same_labels(group: Group) -> bool:
-    return bool(group.results[0].labels) and len({tuple(one.labels) for one in group.results}) == 1
-
-
-def _recall(matrix: np.ndarray[Any, Any]) -> list[float]:
-    right, counts = np.diag(matrix), matrix.sum(1)
-    return np.divide(right, counts, out=np.full(len(right), np.nan), where=counts > 0).tolist()
-
-
-def _mistakes(matrix: np.ndarray[Any, Any], labels: Sequence[str]) -> list[tuple[str, str, int]]:
-    wrong = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MISTAKES]
-    places = [np.unravel_index(one, wrong.shape) for one in order]
-    return [
-        (labels[row], labels[column], int(wrong[row, column])) for row, column in places if wrong[row, column]
-    ]
 
 
 def _distinct(values: Sequence[dict[str, str]]) -> list[dict[str, str]]:

@@ -61,6 +61,16 @@ class AttentionMethod(Method):
         words = [part.partition("(")[0].strip() for part in split_parts(self.attention, "+")]
         return f"A trained transformer with {'; '.join(summary(word) for word in words)}."
 
+    @property
+    def equation(self) -> str:  # type: ignore[override]
+        """The primal, its scales those of the heads."""
+        given = self.parameters()
+        return (
+            preset(self.attention)
+            .bind(given["num_heads"], given["embed_dim"] // given["num_heads"])
+            .equation()
+        )
+
     def parameters(self) -> dict[str, Any]:
         """Every argument but the seed and what does not change results."""
         return {"attention": self.attention, **self._defaults(), **self.options}

@@ -21,12 +21,14 @@ class Method(ABC):
         label: what tables call it.
         estimator: name of the classifier's class.
         sentence: what it is, in one plain sentence.
+        equation: the primal that it is derived from, with the values that are used; "" where there is none.
         by_epochs: whether it trains epoch by epoch.
     """
 
     label: str
     estimator: str
     sentence: str
+    equation: str = ""
     by_epochs: bool = False
 
     @abstractmethod

@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -14,12 +14,13 @@ from typing import Any, Self
 from primaldual.errors import ArgumentError, DataError
 from primaldual.experiments.cell import Cell
 from primaldual.experiments.execution import Outcome
+from primaldual.experiments.store.database import PATIENCE_SECONDS, Database
 from primaldual.experiments.store.owner import FOLDER, Owner, forget, is_at_work
 from primaldual.experiments.store.records import Failure, Result
-from primaldual.experiments.store.schema import prepare
 
 FILE_NAME = "results.sqlite"
-PATIENCE_SECONDS = 30.0
+_TIMES_FOR_OUTCOMES = 20
+"""An outcome that took long to compute waits longer for a locked file than anything else."""
 
 _RESULTS = """
 SELECT cells.key, cells.data, cells.method, cells.seed, cells.config, results.outcome
@@ -49,12 +50,10 @@ class Store:
     def __init__(self, folder: Path, patience: float = PATIENCE_SECONDS) -> None:
         self.folder = folder
         self.path = folder / FILE_NAME
-        self._patience = patience
         self._owner = Owner(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with self._explained():
-                prepare(self.path, self._connect)
+            self._database = Database(self.path, patience)
         except OSError as error:
             raise ArgumentError(f"out {folder} cannot be written ({error.strerror})") from error
 
@@ -66,7 +65,7 @@ class Store:
 
     def close(self) -> None:
         """Give back the claims of this store; others may do these cells."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("DELETE FROM claims WHERE owner = ?", (self._owner.name,))
         self._owner.end()
 
@@ -80,7 +79,7 @@ class Store:
             The cell, or None when there is nothing left to claim.
         """
         self._owner.begin()
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             self._forget_the_dead(connection)
             taken = {
                 key
@@ -128,12 +127,12 @@ class Store:
 
     def retry(self, cells: Iterable[Cell]) -> None:
         """Forget the failures of the cells."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.executemany("DELETE FROM failures WHERE key = ?", [(cell.key,) for cell in cells])
 
     def results(self, cells: Iterable[Cell] | None = None) -> list[Result]:
         """The finished ones among the cells, in their order; all of the store by default."""
-        rows = self._read(_RESULTS)
+        rows = self._database.read(_RESULTS)
         found = {
             row[0]: Result(
                 **json.loads(row[5]),
@@ -149,31 +148,31 @@ class Store:
 
     def failures(self, cells: Iterable[Cell] | None = None) -> list[Failure]:
         """The failed ones among the cells, in their order; all of the store by default."""
-        found = {row[0]: Failure(*row) for row in self._read(_FAILURES)}
+        found = {row[0]: Failure(*row) for row in self._database.read(_FAILURES)}
         return list(found.values()) if cells is None else _in_order(found, cells)
 
     def claimed(self, cells: Iterable[Cell]) -> int:
         """How many of the cells some process, this one or another, has claimed."""
         keys = {cell.key for cell in cells}
-        return sum(key in keys for (key,) in self._read("SELECT key FROM claims"))
+        return sum(key in keys for (key,) in self._database.read("SELECT key FROM claims"))
 
     def configurations(self) -> list[dict[str, Any]]:
         """The configurations of all cells that were ever claimed."""
-        return [json.loads(config) for (config,) in self._read("SELECT config FROM cells")]
+        return [json.loads(config) for (config,) in self._database.read("SELECT config FROM cells")]
 
     def save_profile(self, key: str, content: Mapping[str, Any]) -> None:
         """Keep what was measured of trained models."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO profiles VALUES (?, ?)", (key, json.dumps(content)))
 
     def profile(self, key: str) -> dict[str, Any] | None:
         """What was kept under a key, or None."""
-        rows = self._read("SELECT content FROM profiles WHERE key = ?", key)
+        rows = self._database.read("SELECT content FROM profiles WHERE key = ?", key)
         return dict(json.loads(rows[0][0])) if rows else None
 
     @contextmanager
     def _ending(self, cell: Cell) -> Iterator[sqlite3.Connection]:
-        with self._transaction() as connection:
+        with self._database.transaction(_TIMES_FOR_OUTCOMES) as connection:
             given_up = connection.execute(
                 "DELETE FROM claims WHERE key = ? AND owner = ?", (cell.key, self._owner.name)
             )
@@ -187,31 +186,6 @@ class Store:
             if name != self._owner.name and not is_at_work(self.folder, name):
                 connection.execute("DELETE FROM claims WHERE owner = ?", (name,))
                 forget(self.folder, name)
-
-    def _read(self, query: str, *values: object) -> list[Any]:
-        with self._explained(), closing(self._connect()) as connection:
-            return connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._explained(), closing(self._connect()) as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            raise DataError(
-                f"{self.path} has been locked by another program for {self._patience:.0f} seconds; close it (a database "
-                "browser, a backup) and give the same command again: what is finished is kept"
-            ) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
 
 
 def _in_order(found: Mapping[str, Any], cells: Iterable[Cell]) -> list[Any]:
