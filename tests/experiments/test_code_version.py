@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-import primaldual
 from primaldual.experiments.code_version import OURS, READING, code_version
 
 
@@ -10,7 +9,7 @@ from primaldual.experiments.code_version import OURS, READING, code_version
 def tree(tmp_path, monkeypatch):
     (tmp_path / "part").mkdir()
     file = tmp_path / "part" / "a.py"
-    monkeypatch.setattr(primaldual, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("primaldual.experiments.code_version.ROOT", tmp_path)
     code_version.cache_clear()
     yield file
     code_version.cache_clear()

@@ -9,7 +9,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-import primaldual
+ROOT = Path(__file__).parents[1]
+"""The folder of this library's sources."""
 
 READING = ("data", "experiments/methods", "experiments/execution.py")
 """What every result depends on: reading data, preparing them for a classifier, scoring."""
@@ -44,9 +45,8 @@ def code_version(sources: tuple[str, ...], packages: tuple[str, ...]) -> str:
 
 
 def _files(sources: tuple[str, ...]) -> Iterator[Path]:
-    root = Path(primaldual.__file__).parent
     for source in sources:
-        place = root / source
+        place = ROOT / source
         yield from sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 

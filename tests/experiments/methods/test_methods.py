@@ -58,6 +58,21 @@ def test_configurations_are_whole_and_pickle(name):
     assert ("aeon" in method.code()) == (not OTHERS[name].ours)
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("softmax", ["softmax attention"]),
+        ("bn+sh", ["Attention-BN", "Attention-SH"]),
+        ("window(8)|sh", ["positions away", "SH"]),
+    ],
+)
+def test_sentences_say_what_an_attention_is(spec, words):
+    method = AttentionMethod(spec)
+    for word in words:
+        assert word in method.sentence
+    assert method.equation.startswith("primal")
+
+
 def test_options_count():
     assert method_named("1-NN").tuned({"distance": "euclidean"}).parameters()["distance"] == "euclidean"
     bn = AttentionMethod("bn", TINY).tuned({"attention": "softmax", "epochs": 2})

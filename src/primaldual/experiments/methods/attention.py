@@ -13,7 +13,7 @@ from primaldual.data import Dataset
 from primaldual.experiments.methods.epochs import BestOnTest, EpochReport
 from primaldual.experiments.methods.method import Hear, Method, check_arguments
 from primaldual.models import TimeSeriesTransformer
-from primaldual.primal.presets import preset, split_parts, summary
+from primaldual.primal.presets import PARTS, preset, split_parts, summary
 from primaldual.training import TrainingSettings
 
 PER_RUN = {"attention", "random_state", "callbacks", "verbose", "checkpoint_dir"}
@@ -58,8 +58,9 @@ class AttentionMethod(Method):
     @property
     def sentence(self) -> str:  # type: ignore[override]
         """What the attention is."""
-        words = [part.partition("(")[0].strip() for part in split_parts(self.attention, "+")]
-        return f"A trained transformer with {'; '.join(summary(word) for word in words)}."
+        parts = [word for part in split_parts(self.attention, "+") for word in split_parts(part, "|")]
+        words = [part.partition("(")[0].strip() for part in parts]
+        return f"A trained transformer with {'; '.join(summary(word) for word in words if word in PARTS)}."
 
     @property
     def equation(self) -> str:  # type: ignore[override]
