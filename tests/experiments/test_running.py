@@ -10,7 +10,7 @@ from tests.experiments.fakes import cells, dataset, load
 
 from primaldual.errors import DataError
 from primaldual.experiments.places import Epoch, Here, Limits, Workers
-from primaldual.experiments.running import Started, place_for, run_cells
+from primaldual.experiments.running import Started, Waiting, place_for, run_cells
 from primaldual.experiments.store import Failure, Result, Store
 
 
@@ -153,6 +153,21 @@ def test_a_killed_grid_loses_and_doubles_nothing_and_its_workers_end(tmp_path):
     store = _run(tmp_path, grid, Here())
     assert [result.key for result in store.results(grid)] == [cell.key for cell in grid]
     assert len(list(tmp_path.glob("softmax-*"))) == 2
+
+
+def test_a_grid_waits_for_cells_of_others_and_takes_over_what_they_give_back(tmp_path):
+    grid = cells(["bn"], [0])
+    other = Store(tmp_path)
+    other.claim(grid)
+    events = []
+
+    def hear(event):
+        events.append(type(event))
+        if isinstance(event, Waiting):
+            other.close()
+
+    _run(tmp_path, grid, Here(), hear)
+    assert events == [Waiting, Started, Epoch, Epoch, Epoch, Result]
 
 
 def test_two_grids_share_the_cells(tmp_path):

@@ -34,7 +34,8 @@ def grid_table(opened: OpenGrid, width: int) -> Table:
     sets, all_sets = len(found.groups.common), len(opened.sizes)
     over = f"{sets} data set{'s'[: sets != 1]}" + (f" of {all_sets}" if sets < all_sets else "")
     warning = "; optimistic: best test epoch" if found.groups.optimistic else ""
-    title = f"Mean test accuracy over {over}, {len(opened.grid.seeds)} seeds{warning}"
+    seeds = len(opened.grid.seeds)
+    title = f"Mean test accuracy over {over}, {seeds} seed{'s'[: seeds != 1]}{warning}"
     headings = [
         "method",
         "accuracy, %",

@@ -20,7 +20,7 @@ from rich.progress import (
 
 from primaldual.cli.screen import words
 from primaldual.experiments.places import Epoch
-from primaldual.experiments.running import Event
+from primaldual.experiments.running import Event, Waiting
 from primaldual.experiments.store import Failure, Result
 from primaldual.reporting.numbers import seconds_text
 
@@ -86,12 +86,15 @@ class GridProgress(Bars):
         self._active: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
-        """Show a start, an epoch, a result or a failure."""
+        """Show a start, waiting, an epoch, a result or a failure."""
         if isinstance(event, Result | Failure):
             self._finish(event)
         elif isinstance(event, Epoch):
             bar, epoch = self._bar(event.key, event.title, self._epochs), event.entry["epoch"]
             self._bars.update(bar, completed=epoch, count=f"epoch {epoch}")
+        elif isinstance(event, Waiting):
+            plural = "s"[: event.cells != 1]
+            self._console.print(f"Waiting for {event.cells} run{plural} of other processes.")
         else:
             method = event.cell.method
             self._bar(

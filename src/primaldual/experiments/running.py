@@ -24,7 +24,14 @@ class Started:
     cell: Cell
 
 
-Event = Started | Epoch | Result | Failure
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing is left to claim, but other processes are still at some cells."""
+
+    cells: int
+
+
+Event = Started | Waiting | Epoch | Result | Failure
 Load = Callable[[Cell], tuple[Dataset, Dataset]]
 
 
@@ -46,10 +53,11 @@ def run_cells(
         store: takes the outcomes; its claims are given back at the end.
         place: where the cells run; closed at the end.
         load: train and test part of a cell.
-        on_event: hears of starts, epochs, results and failures; an outcome is on disk before.
+        on_event: hears of starts, waiting, epochs, results and failures; an outcome is on disk before.
         models: folder to save models in; None for none.
     """
     working: dict[str, Cell] = {}
+    told = False
     try:
         while True:
             while len(working) < place.slots and (cell := store.claim(cells)) is not None:
@@ -57,9 +65,13 @@ def run_cells(
                 on_event(Started(cell))
                 place.submit(Job(cell, *_checked(cell, load), models, cell.method.code()))
             if not working:
-                if not store.claimed(cells):
+                others = store.claimed(cells)
+                if not others:
                     return
-                time.sleep(_POLL_SECONDS)  # others are at the last cells
+                if not told:
+                    on_event(Waiting(others))
+                    told = True
+                time.sleep(_POLL_SECONDS)
                 continue
             for ending in place.wait(on_event):
                 cell = working.pop(ending.key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -68,14 +69,11 @@ def tune(
         The method with the best settings, and these settings.
 
     Raises:
-        ArgumentError: Optuna is not installed.
         DataError: a class has fewer cases than there are folds.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise ArgumentError('tuning needs Optuna: pip install "primaldual[tuning]"') from None
-    parts = folds_of(train, tuning.folds, seed)
+    import optuna
+
+    parts = _folds(train, tuning.folds, seed)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
 
@@ -90,12 +88,20 @@ def tune(
     return method.tuned(chosen), chosen
 
 
-def folds_of(train: Dataset, folds: int, seed: int) -> list[tuple[Dataset, Dataset]]:
-    """Split a train part into stratified folds: for each, the cases to train on and those to score by.
+def check_tunable(tuning: Tuning, train: Dataset) -> None:
+    """Refuse a search that cannot run on a train part.
 
     Raises:
+        ArgumentError: Optuna is not installed.
         DataError: a class has fewer cases than there are folds.
     """
+    _folds(train, tuning.folds, 0)
+    if find_spec("optuna") is None:
+        raise ArgumentError('tuning needs Optuna: pip install "primaldual[tuning]"')
+
+
+def _folds(train: Dataset, folds: int, seed: int) -> list[tuple[Dataset, Dataset]]:
+    """For each fold the cases to train on and those to score by, stratified."""
     from sklearn.model_selection import StratifiedKFold
 
     labels = np.asarray(train.y)

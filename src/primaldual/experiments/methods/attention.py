@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from primaldual.data import Dataset
 from primaldual.experiments.methods.epochs import BestOnTest, EpochReport
-from primaldual.experiments.methods.method import Hear, Method, check_arguments
+from primaldual.experiments.methods.method import Hear, Method, check_arguments, use_once
 from primaldual.models import TimeSeriesTransformer
 from primaldual.primal.presets import PARTS, preset, split_parts, summary
 from primaldual.training import TrainingSettings
@@ -106,6 +107,10 @@ class AttentionMethod(Method):
         TimeSeriesTransformer(*sizes, **_pick(TimeSeriesTransformer, given))
         TrainingSettings(**_pick(TrainingSettings, given))
 
+    def warm_up(self) -> None:
+        """Import and train once in a process: libraries load and choose their kernels at the first step."""
+        _train_once()
+
     def measures(self, fitted: Any, test: Dataset) -> dict[str, float]:
         """Operations of one series, parameters, and how differently the heads attend."""
         from primaldual.analysis import capture_attention, head_distances, model_flops
@@ -127,6 +132,16 @@ class AttentionMethod(Method):
 
         given: dict[str, Any] = AttentionClassifier().get_params()
         return {name: value for name, value in given.items() if name not in PER_RUN}
+
+
+@cache
+def _train_once() -> None:
+    from primaldual.estimators import AttentionClassifier
+
+    tiny = AttentionClassifier(
+        epochs=1, embed_dim=8, num_heads=2, num_layers=1, feedforward_dim=8, random_state=0
+    )
+    use_once(tiny)
 
 
 def _pick(build: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:

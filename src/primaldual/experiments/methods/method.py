@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from primaldual.data import Dataset
 from primaldual.errors import ArgumentError, did_you_mean
 from primaldual.experiments.code_version import OURS, code_version
@@ -84,6 +86,12 @@ class Method(ABC):
     def code(self) -> str:
         """The code that results depend on."""
         return code_version(OURS, ("torch",))
+
+
+def use_once(classifier: Any) -> None:
+    """Train and test a classifier on a little noise."""
+    cases = np.random.default_rng(0).normal(size=(8, 2, 20))
+    classifier.fit(cases, np.arange(8) % 2).predict(cases)
 
 
 def check_arguments(given: Mapping[str, Any], accepted: Mapping[str, Any], owner: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from primaldual.data import Dataset
 from primaldual.experiments.code_version import OURS, READING, code_version
-from primaldual.experiments.methods.method import Method, check_arguments
+from primaldual.experiments.methods.method import Method, check_arguments, use_once
 
 _PER_RUN = {"random_state", "n_jobs", "verbose"}
 _LEAST_LENGTH = 10
@@ -120,7 +120,4 @@ def _padded(series: Any, length: int) -> Any:
 
 @cache
 def _compile(module: str, name: str) -> None:
-    if module.startswith("aeon."):
-        cases = np.random.default_rng(0).normal(size=(8, 2, 20))
-        kind = getattr(import_module(module), name)
-        kind().fit(cases, np.arange(8) % 2).predict(cases)
+    use_once(getattr(import_module(module), name)())

@@ -14,7 +14,7 @@ from primaldual.experiments.places import Place
 from primaldual.experiments.planning.grid import Grid
 from primaldual.experiments.running import Event, pair_fingerprint, run_cells
 from primaldual.experiments.store import Failure, Result, Store
-from primaldual.experiments.tuning import Tuning, folds_of
+from primaldual.experiments.tuning import Tuning, check_tunable
 from primaldual.reporting.files import check_writable
 
 Pair = tuple[Dataset, Dataset]
@@ -127,7 +127,7 @@ def _cells(grid: Grid, train: Dataset, fingerprint: str) -> list[Cell]:
         try:
             method.check(train)
             if tuning := _tuning(grid, method):
-                folds_of(train, tuning.folds, 0)
+                check_tunable(tuning, train)
         except PrimalDualError as error:
             raise type(error)(f"{train.name}, {method.label}: {error}") from error
     return [

@@ -26,7 +26,7 @@ class Owner:
         """Hold the lock, before anything is claimed in this name."""
         if self._lock is None:
             self._folder.mkdir(exist_ok=True)
-            self._lock = FileLock(_place(self._folder, self.name))
+            self._lock = FileLock(_place(self._folder, self.name), thread_local=False)
             self._lock.acquire()
 
     def end(self) -> None:
