@@ -44,8 +44,9 @@ def grid(
 ) -> None:
     """Run data sets x attentions x settings x seeds beside other classifiers, and write a report.
 
-    Every cell is kept as soon as it is finished: after Ctrl-C or a crash the same command does what is missing. Several
-    commands on the same folder share the work.
+    Every run is kept as soon as it is finished: after Ctrl-C or a crash the same command does what is missing.
+
+    Several commands on the same folder share the work.
 
     Examples:
     $ primaldual grid small.toml
