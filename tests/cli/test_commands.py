@@ -70,7 +70,7 @@ def test_compare_writes_results_models_and_report_and_says_where(capsys, source,
     assert "waves" in page
     assert len(list((tmp_path / "models").iterdir())) == 6
     with sqlite3.connect(tmp_path / "results.sqlite") as connection:
-        assert connection.execute("SELECT COUNT(*) FROM runs").fetchone() == (6,)
+        assert connection.execute("SELECT COUNT(*) FROM results").fetchone() == (6,)
     connection.close()
 
     code, out, err = run(capsys, *words, *TINY, "--json")
@@ -150,6 +150,9 @@ def test_equation_and_presets(capsys):
             [name]
             for name in [
                 "compare",
+                "grid",
+                "results",
+                "reproduce",
                 "train",
                 "predict",
                 "evaluate",

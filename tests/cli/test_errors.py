@@ -141,7 +141,7 @@ def _finished(database):
         return 0
     connection = sqlite3.connect(database)
     try:
-        return connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
+        return connection.execute("SELECT COUNT(*) FROM results").fetchone()[0]
     except sqlite3.OperationalError:
         return 0
     finally:

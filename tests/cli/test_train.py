@@ -133,10 +133,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(source, tmp_pat
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(
-            resource.RLIMIT_FSIZE, (40_000 if command == "compare" else 4_000, resource.RLIM_INFINITY)
+            resource.RLIMIT_FSIZE, (200_000 if command == "compare" else 4_000, resource.RLIM_INFINITY)
         )
 
-    words = [command, str(source), "--out", str(tmp_path / "out"), *TINY[:-2], "--embed-dim", "64"]
+    words = [command, str(source), "--out", str(tmp_path / "out"), *TINY[:-2], "--embed-dim", "256"]
     words += ["-a", "softmax", "--seeds", "1"] if command == "compare" else []
     done = subprocess.run(
         [sys.executable, "-B", "-m", "primaldual.cli", *words],

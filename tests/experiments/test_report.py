@@ -2,46 +2,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from tests.experiments.fakes import FakeClassifier
+from tests.experiments.fakes import FakeSettings
+from tests.experiments.page import parsed
 
 from primaldual.errors import ArgumentError
-from primaldual.experiments import Settings, open_comparison
+from primaldual.experiments import open_comparison
 from primaldual.experiments.profile import Profile
 from primaldual.experiments.report import render, write_report
 from primaldual.experiments.summary import summarise
 from primaldual.primal.presets import preset
-
-VOID = {"meta", "br", "wbr", "link", "img", "hr", "input"}
-
-
-class _Page(HTMLParser):
-    """Collects tags, ids and text, and checks that every element is closed in order."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.ids, self.text, self.attributes = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def _profile(spec):
@@ -61,11 +33,11 @@ def material(tmp_path_factory):
     source = folder / "<script>alert(1)<script>.npz"
     generator = np.random.default_rng(0)
     np.savez(source, X=generator.normal(size=(40, 2, 6)), y=["a", "b"] * 20)
-    settings = Settings(str(source), ("softmax", "bn", "sh(1,1,2,4)"), (0, 1))
+    settings = FakeSettings(str(source), ("softmax", "bn", "sh(1,1,2,4)"), (0, 1))
     comparison = open_comparison(settings, folder / "out")
-    comparison.execute(1, lambda _: None, FakeClassifier)
+    comparison.execute(1, lambda _: None)
     profiles = {spec: _profile(spec) for spec in settings.attentions}
-    return comparison, summarise(settings, comparison.finished, profiles)
+    return comparison, summarise(settings.attentions, comparison.finished, profiles)
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +45,15 @@ def html(material):
     return render(*material, "primaldual compare 'a & b' --seeds 2")
 
 
-def _page(html):
-    page = _Page()
-    page.feed(html)
-    assert page.open == []
-    return page
-
-
 def test_page_is_well_formed_with_unique_ids(html):
-    page = _page(html)
+    page = parsed(html)
     assert len(page.ids) == len(set(page.ids))
 
 
 def test_page_loads_nothing(html):
     without_names = re.sub(r'xmlns(:xlink)?="[^"]*"', "", html)
     assert "http" not in without_names
-    page = _page(html)
+    page = parsed(html)
     assert not {"script", "link", "iframe"} & set(page.tags)
     for name, value in page.attributes:
         if name in {"src", "href", "xlink:href"}:
@@ -108,7 +73,7 @@ def test_every_drawing_is_labelled_and_every_figure_explained(html):
 
 
 def test_numbers_in_the_page_are_those_of_the_summaries(material, html):
-    text = " ".join(_page(html).text)
+    text = " ".join(parsed(html).text)
     for summary in material[1]:
         assert summary.accuracy.text(1, 100) in text
     for words in ("70 k", "340 k", "1.7 M", "3.8 M", "7.1 ms", "10.5 MiB", "1.25 ± 0.35", "torch"):
@@ -127,8 +92,8 @@ def test_equations_outside_the_latex_subset_are_shown_as_text(material):
 def test_one_seed_one_attention_and_no_profile_still_give_a_page(material):
     comparison, _ = material
     single = replace(comparison, settings=replace(comparison.settings, attentions=("softmax",), seeds=(0,)))
-    alone = summarise(single.settings, single.finished, {})
-    page = _page(render(single, alone, "primaldual compare toy --seeds 1"))
+    alone = summarise(("softmax",), comparison.finished[:1], {})
+    page = parsed(render(single, alone, "primaldual compare toy --seeds 1"))
     assert "baseline" in " ".join(page.text)
 
 
@@ -136,7 +101,7 @@ def test_one_seed_says_that_it_proves_nothing(material):
     comparison, _ = material
     settings = replace(comparison.settings, seeds=(0,))
     single = replace(comparison, settings=settings)
-    page = render(single, summarise(settings, single.finished, {}), "")
+    page = render(single, summarise(settings.attentions, comparison.finished[:3], {}), "")
     assert "One seed cannot tell a difference from chance" in page
 
 

@@ -11,8 +11,11 @@ from primaldual.cli.compare import compare
 from primaldual.cli.describe import equation, presets
 from primaldual.cli.evaluate import evaluate
 from primaldual.cli.explain import explain
+from primaldual.cli.grid import grid
 from primaldual.cli.inspect import inspect
 from primaldual.cli.predict import predict
+from primaldual.cli.reproduce import reproduce
+from primaldual.cli.results import results
 from primaldual.cli.train import train
 
 app = typer.Typer(
@@ -42,11 +45,25 @@ def front(
     Examples:
     $ primaldual compare JapaneseVowels
     $ primaldual compare my_series.csv -a "softmax,bn+sh(1,1,2,4)" --seeds 5
+    $ primaldual grid small.toml
     $ primaldual inspect models/bert reviews.txt
     $ primaldual equation "bn(beta=0.8)+sh"
     """
     del version
 
 
-for command in (compare, train, predict, evaluate, inspect, certify, explain, equation, presets):
+for command in (
+    compare,
+    grid,
+    results,
+    reproduce,
+    train,
+    predict,
+    evaluate,
+    inspect,
+    certify,
+    explain,
+    equation,
+    presets,
+):
     app.command()(command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from primaldual.cli import options
+from primaldual.cli.machine import cores
 
 if TYPE_CHECKING:
     from primaldual.cli.screen import Screen
     from primaldual.experiments import Comparison
-    from primaldual.experiments.grid import Event
+    from primaldual.experiments.running import Event
 
 _DEFAULT = "softmax,bn,sh,bn+sh"
 
@@ -94,7 +94,7 @@ def compare(
     comparison = open_comparison(settings, folder, fresh)
     notes.print(words((comparison.train.name, "bold"), f": train {comparison.train.summary}"))
     try:
-        _run(comparison, jobs or _cores(), notes)
+        _run(comparison, jobs or cores(), notes)
         with notes.status("Measuring the trained models") as status:
             summaries = comparison.summaries(lambda step: status.update(words(f"Measuring {step}")))
         report = write_report(comparison, summaries, command)
@@ -112,20 +112,21 @@ def compare(
 def _run(comparison: Comparison, jobs: int, notes: Screen) -> None:
     from primaldual.cli.progress import GridProgress
     from primaldual.cli.training_record import TrainingRecord
-    from primaldual.experiments.results import Result
+    from primaldual.experiments.store import Result
 
     record = TrainingRecord.of(comparison.train)
+    folders = {cell.key: comparison.models / cell.folder for cell in comparison.cells}
 
     def hear(event: Event) -> None:
         if isinstance(event, Result):
-            record.write(comparison.store.folder / "models" / event.run.folder)
+            record.write(folders[event.key])
         progress(event)
 
-    missing, total = len(comparison.missing), len(comparison.settings.runs)
+    missing, total = len(comparison.missing), len(comparison.cells)
     if missing < total:
         notes.print(f"{total - missing} of {total} runs are finished already.")
     if missing:
-        with GridProgress(notes, missing, comparison.epochs) as progress:
+        with GridProgress(notes, missing) as progress:
             comparison.execute(jobs, hear)
 
 
@@ -134,10 +135,10 @@ def _say_how_to_go_on(comparison: Comparison, command: str) -> None:
 
     done = comparison.finished
     Screen(stderr=True).print(
-        f"\nStopped. {len(done)} of {len(comparison.settings.runs)} runs are finished and kept in "
+        f"\nStopped. {len(done)} of {len(comparison.cells)} runs are finished and kept in "
         f"{comparison.store.path}"
         + "".join(
-            f"\n  {run.attention}, seed {run.seed}: accuracy {r.accuracy:.3f}" for run, r in done.items()
+            f"\n  {result.method}, seed {result.seed}: accuracy {result.accuracy:.3f}" for result in done
         )
         + f"\nGo on with:\n  {command}",
         soft_wrap=True,
@@ -147,7 +148,3 @@ def _say_how_to_go_on(comparison: Comparison, command: str) -> None:
 def _command() -> str:
     """The command line as it was given, without --fresh, which would undo what was done."""
     return shlex.join(["primaldual", *(word for word in sys.argv[1:] if word != "--fresh")])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -70,7 +70,7 @@ def evaluate(
 
 def _scores(truth: NDArray[np.str_], predicted: NDArray[np.str_], seen: NDArray[np.bool_] | None) -> Scores:
     """Number of cases, accuracy and balanced accuracy; of unseen and seen cases apart where there are both."""
-    from primaldual.experiments.results import accuracies
+    from primaldual.experiments.execution import accuracies
 
     found = {"all": (len(truth), *accuracies(truth, predicted))}
     if seen is not None and 0 < seen.sum() < len(seen):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,9 +19,10 @@ from rich.progress import (
 )
 
 from primaldual.cli.screen import words
-from primaldual.experiments.grid import Event
-from primaldual.experiments.results import Result
-from primaldual.experiments.settings import Run
+from primaldual.experiments.places import Epoch
+from primaldual.experiments.running import Event, Waiting
+from primaldual.experiments.store import Failure, Result
+from primaldual.reporting.numbers import seconds_text
 
 
 class Bars:
@@ -56,49 +57,74 @@ class GridProgress(Bars):
     Args:
         console: where to write.
         runs: runs to do.
-        epochs: most epochs of a run.
+        epochs: most epochs of a run that was not announced by its start.
+        time_left: estimates the seconds that are left; None for no estimate.
     """
 
-    def __init__(self, console: Console, runs: int, epochs: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        runs: int,
+        epochs: int | None = None,
+        time_left: Callable[[], float | None] | None = None,
+    ) -> None:
         self._console = console
         self._epochs = epochs
-        self._done, self._runs, self._start = 0, runs, time.monotonic()
+        self._time_left = time_left
+        self._done, self._runs = 0, runs
         super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[count]}", justify="right"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             expand=True,
             disable=not console.is_terminal,
         )
-        self._all = self._bars.add_task("all runs", total=runs, unit="runs  ")
-        self._active: dict[Run, TaskID] = {}
+        self._all = self._bars.add_task("all runs", total=runs, count=f"0/{runs} runs", left="")
+        self._active: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
-        """Show an epoch or a result."""
-        if isinstance(event, Result):
+        """Show a start, waiting, an epoch, a result or a failure."""
+        if isinstance(event, Result | Failure):
             self._finish(event)
-            return
-        task = self._active.get(event.run)
-        if task is None:
-            name = f"{event.run.attention}, seed {event.run.seed}"
-            task = self._bars.add_task(name, total=self._epochs, unit="epochs")
-            self._active[event.run] = task
-        self._bars.update(task, completed=event.entry["epoch"])
+        elif isinstance(event, Epoch):
+            bar, epoch = self._bar(event.key, event.title, self._epochs), event.entry["epoch"]
+            self._bars.update(bar, completed=epoch, count=f"epoch {epoch}")
+        elif isinstance(event, Waiting):
+            plural = "s"[: event.cells != 1]
+            self._console.print(f"Waiting for {event.cells} run{plural} of other processes.")
+        else:
+            method = event.cell.method
+            self._bar(
+                event.cell.key, event.cell.title, method.parameters()["epochs"] if method.by_epochs else None
+            )
 
-    def _finish(self, result: Result) -> None:
-        task = self._active.pop(result.run, None)
+    def _bar(self, key: str, title: str, epochs: int | None) -> TaskID:
+        if key not in self._active:
+            self._active[key] = self._bars.add_task(title, total=epochs, count="", left="")
+        return self._active[key]
+
+    def _finish(self, ended: Result | Failure) -> None:
+        task = self._active.pop(ended.key, None)
         if task is not None:
             self._bars.remove_task(task)
-        self._bars.advance(self._all)
         self._done += 1
+        left = None if self._time_left is None else self._time_left()
+        shown = "" if left is None else f"about {seconds_text(left)} left"
+        self._bars.update(self._all, advance=1, left=shown, count=f"{self._done}/{self._runs} runs")
+        count = f" {self._done}/{self._runs}  {ended.title}: "
+        if isinstance(ended, Failure):
+            self._console.print(words(("✗", "red"), f"{count}{ended.kind}: {ended.message}"))
+            return
+        epochs = f"{len(ended.history)} epochs in " if ended.history else ""
+        seconds = ended.seconds + (0.0 if ended.history else ended.predict_seconds or 0.0)
+        warning = ", optimistic" if ended.optimistic else ""
         self._console.print(
             words(
                 ("✓", "green"),
-                f" {self._done}/{self._runs}  {result.run.attention}, seed {result.run.seed}: "
-                f"accuracy {result.accuracy * 100:.1f} %, {len(result.history)} epochs in {result.seconds:.1f} s",
+                f"{count}accuracy {ended.accuracy * 100:.1f} %{warning}, {epochs}{seconds:.1f} s",
             )
         )
 

@@ -16,7 +16,7 @@ from rich.text import Text
 _HANDLER = "primaldual.cli"
 _PLAIN = {
     "−": "-", "–": "-", "…": "...", "·": ".", "✓": "*", "×": "x", "≥": ">=", "≤": "<=", "β": "beta", "ε": "epsilon",
-    "µ": "u", "κ": "kappa", "φ": "phi", "Φ": "Phi", "Σ": "sum", "‖": "||", "•": "*",
+    "µ": "u", "κ": "kappa", "φ": "phi", "Φ": "Phi", "Σ": "sum", "‖": "||", "✗": "x", "•": "*",
 }  # fmt: skip
 """What terminals that lack a character show instead."""
 

@@ -20,11 +20,16 @@ def comparison_table(settings: Settings, summaries: Sequence[Summary], width: in
     """One row per attention; columns that do not fit into ``width`` are left to the report."""
     seeds = len(settings.seeds)
     headings = ["attention", "accuracy, %", f"minus {settings.baseline}, 95 %", "epoch", "inference", "work"]
-    rows = [headings, *(_cells(summary) for summary in summaries)]
-    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
-    shown = next(count for count in range(len(headings), 0, -1) if sum(widths[:count]) <= width or count == 3)
+    rows = [_cells(summary) for summary in summaries]
+    shown = fitting(headings, rows, width)
     title = f"{Path(settings.source).stem}: test accuracy over {seeds} seed{'s'[: seeds != 1]}"
-    return table_of(title, headings[:shown], [row[:shown] for row in rows[1:]])
+    return table_of(title, headings[:shown], [row[:shown] for row in rows])
+
+
+def fitting(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> int:
+    """How many columns a terminal has room for, at least three."""
+    widths = [max(map(len, column)) + 3 for column in zip(headings, *rows, strict=True)]
+    return next(count for count in range(len(headings), 0, -1) if sum(widths[:count]) <= width or count == 3)
 
 
 def table_of(
@@ -85,7 +90,7 @@ def comparison_json(comparison: Comparison, summaries: Sequence[Summary], report
                 "training_seconds": asdict(summary.seconds),
                 "head_distance": [layer.mean for layer in summary.redundancy],
                 "runs": [
-                    {"seed": one.run.seed, "accuracy": one.accuracy, "best_epoch": one.best_epoch}
+                    {"seed": one.seed, "accuracy": one.accuracy, "best_epoch": one.best_epoch}
                     for one in summary.results
                 ],
                 **{

@@ -62,8 +62,8 @@ def train(
     from primaldual.cli.saving import check_model_folder
     from primaldual.cli.screen import Screen
     from primaldual.data.loading import check_trainable, load_parts
-    from primaldual.experiments.grid import Epoch
-    from primaldual.experiments.settings import Run, attention_classifier
+    from primaldual.experiments.methods import AttentionMethod
+    from primaldual.experiments.places import Epoch
 
     given = options.classifier_options(
         epochs=epochs,
@@ -76,7 +76,7 @@ def train(
         learning_rate=learning_rate,
         patience=patience,
     )
-    run = Run(options.one_spec(attention), seed)
+    method = AttentionMethod(options.one_spec(attention), given)
     check_model_folder(out)
     reading = options.reading(data, case, time, label, channels)
     parts = load_parts(data, data_dir, reading)
@@ -93,15 +93,15 @@ def train(
     found = {"data": part.name, "train_cases": len(part.X), "held_out_cases": held_out}
     notes = Screen(stderr=True)
     notes.print(f"{part.name}: training on {_cases(part, parts.is_split, held_out)}")
-    classifier: Any = attention_classifier(run, given, lambda entry: progress(Epoch(run, entry)))
-    with GridProgress(notes, 1, classifier.epochs) as progress:
-        classifier.fit(part.X, part.y)
+    title = f"{method.label}, seed {seed}"
+    with GridProgress(notes, 1, method.parameters()["epochs"]) as progress:
+        classifier = method.fit(part, seed, 1, lambda entry: progress(Epoch(title, title, entry)))
     _save(classifier, out)
     record = TrainingRecord.of(part)
     record.write(out)
     score = classifier.history_[classifier.best_epoch_ - 1]["validation_metric"]
     found |= {
-        "attention": run.attention,
+        "attention": method.label,
         "seed": seed,
         "epochs": len(classifier.history_),
         "best_epoch": classifier.best_epoch_,
@@ -114,7 +114,7 @@ def train(
         return
     screen = Screen()
     validation = "" if score is None else f", validation accuracy {score:.3f}"
-    screen.print(f"{run.attention}: kept epoch {found['best_epoch']} of {found['epochs']}{validation}")
+    screen.print(f"{method.label}: kept epoch {found['best_epoch']} of {found['epochs']}{validation}")
     if other is not None:
         seen = found["test_seen_in_training"]
         also = f", {seen} of them trained on" if seen else ""
@@ -155,7 +155,7 @@ def _other(test: str, data_dir: Path | None, reading: Reading, train_part: Datas
 def _tested(classifier: Any, part: Dataset, record: TrainingRecord) -> dict[str, Any]:
     import numpy as np
 
-    from primaldual.experiments.results import accuracies
+    from primaldual.experiments.execution import accuracies
 
     assert part.y is not None
     accuracy, balanced = accuracies(part.y, np.asarray(classifier.predict(part.X)))

@@ -12,6 +12,9 @@ from primaldual.data.ts_file import read_ts
 from primaldual.errors import DataError, did_you_mean
 from primaldual.reporting.files import replacing
 
+_CACHE = "~/.cache/primaldual"
+"""Where downloads go without a data_dir."""
+
 
 def read_archive(name: str, data_dir: Path | None = None, reading: Reading = PLAIN) -> Parts:
     """Find ``<folder>/<name>/<name>_TRAIN.ts`` in ``data_dir``, then in aeon's wheel, else download it.
@@ -22,14 +25,18 @@ def read_archive(name: str, data_dir: Path | None = None, reading: Reading = PLA
     Raises:
         DataError: the name is unknown, or known but neither on disk nor to be had.
     """
-    for folder in (data_dir, embedded_folder()):
-        file = None if folder is None else folder / name / f"{name}_TRAIN.ts"
-        if file is not None and file.is_file():
-            return Parts(read_ts(file, reading).found)
-    _check_name(name)
-    cache = data_dir or user_path("~/.cache/primaldual")
-    file = cache / name / f"{name}_TRAIN.ts"
-    return Parts(read_ts(file if file.is_file() else _download(name, cache), reading).found)
+    file = on_disk(name, data_dir)
+    if file is None:
+        _check_name(name)
+        file = _download(name, data_dir or user_path(_CACHE))
+    return Parts(read_ts(file, reading).found)
+
+
+def on_disk(name: str, data_dir: Path | None = None) -> Path | None:
+    """The train part of a data set in ``data_dir``, in aeon's wheel, or among earlier downloads; None if nowhere."""
+    folders = [data_dir, embedded_folder(), user_path(_CACHE) if data_dir is None else None]
+    files = [folder / name / f"{name}_TRAIN.ts" for folder in folders if folder is not None]
+    return next((file for file in files if file.is_file()), None)
 
 
 def embedded_folder() -> Path | None:

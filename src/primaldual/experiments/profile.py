@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,6 @@ from primaldual.analysis import (
 )
 from primaldual.data import Dataset
 from primaldual.errors import UnsupportedError
-from primaldual.experiments.settings import Run
 from primaldual.experiments.store import Store
 from primaldual.integrations.attention_hooks import evaluating
 from primaldual.svr import ImpliedRegression
@@ -68,24 +67,28 @@ class Profile:
 
 
 def profiles(
-    attentions: Sequence[str],
-    seeds: tuple[int, ...],
+    folders: Mapping[str, Sequence[Path]],
     test: Dataset,
     store: Store,
+    key: str,
     on_step: Callable[[str], None],
 ) -> dict[str, Profile]:
     """Measure the saved models of every attention, or take what the store remembers.
 
     Latency is measured with nothing else running, the attentions in turn, on one thread; memory in a
     process of its own; the heads' distances on the first `MAP_CASES` test cases, without labels.
+
+    Args:
+        folders: the models of every attention.
+        test: test part.
+        store: remembers the measurements.
+        key: names these models there.
+        on_step: hears what is measured.
     """
-    remembered = {attention: store.profile(attention, seeds) for attention in attentions}
-    if all(content is not None for content in remembered.values()):
-        return {name: Profile(**content) for name, content in remembered.items() if content is not None}
-    models = {
-        attention: [_load(store.folder / "models" / Run(attention, seed).folder) for seed in seeds]
-        for attention in attentions
-    }
+    remembered = store.profile(key)
+    if remembered is not None:
+        return {attention: Profile(**content) for attention, content in remembered.items()}
+    models = {attention: [_load(folder) for folder in saved] for attention, saved in folders.items()}
     first = {attention: classifiers[0] for attention, classifiers in models.items()}
     cases = min(LATENCY_CASES, len(test.X))
     on_step("inference time")
@@ -106,7 +109,7 @@ def profiles(
         timing = latencies[attention]
         quartiles = (timing.median, timing.lower, timing.upper)
         found[attention] = _profile(classifiers, test, cases, quartiles, memory[attention])
-        store.save_profile(attention, seeds, asdict(found[attention]))
+    store.save_profile(key, {attention: asdict(profile) for attention, profile in found.items()})
     return found
 
 

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from primaldual.data import Dataset, load_pair
 from primaldual.errors import ArgumentError
-
-OnEpoch = Callable[[Mapping[str, Any]], None]
-"""Called with the history entry of each finished epoch."""
+from primaldual.experiments.methods import AttentionMethod, Method
 
 DEFAULT_ATTENTIONS = ("softmax", "bn", "sh", "bn+sh")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One cell of the grid: an attention and a seed."""
-
-    attention: str
-    seed: int
-
-    @property
-    def folder(self) -> str:
-        """Name of the run's model folder."""
-        return f"{self.attention}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -44,8 +29,8 @@ class Settings:
 
     Example:
         >>> settings = Settings("BasicMotions", ("softmax", "bn"), (0, 1))
-        >>> len(settings.runs), settings.baseline
-        (4, 'softmax')
+        >>> len(settings.methods), settings.baseline
+        (2, 'softmax')
     """
 
     source: str
@@ -67,45 +52,10 @@ class Settings:
         return self.attentions[0]
 
     @property
-    def runs(self) -> list[Run]:
-        """The grid, seed by seed, so that an interrupted comparison has whole rows to show."""
-        return [Run(attention, seed) for seed in self.seeds for attention in self.attentions]
+    def methods(self) -> list[Method]:
+        """The classifiers to train, one for each attention."""
+        return [AttentionMethod(attention, self.options) for attention in self.attentions]
 
     def load(self) -> tuple[Dataset, Dataset]:
         """Train and test part of the data."""
         return load_pair(self.source, self.data_dir)
-
-
-class Classifier(Protocol):
-    """What a comparison needs of an estimator; AttentionClassifier has it."""
-
-    history_: list[dict[str, Any]]
-    best_epoch_: int
-
-    def fit(self, X: Any, y: Any) -> Any:
-        """Train."""
-
-    def predict(self, X: Any) -> Any:
-        """Labels."""
-
-    def save(self, path: Any) -> Any:
-        """Write a folder."""
-
-
-class ClassifierFactory(Protocol):
-    """Makes an untrained classifier; must pickle when runs go to other processes."""
-
-    def __call__(self, run: Run, options: Mapping[str, Any], on_epoch: OnEpoch) -> Classifier:
-        """The classifier of one run."""
-
-
-def attention_classifier(run: Run, options: Mapping[str, Any], on_epoch: OnEpoch) -> Classifier:
-    """An AttentionClassifier with the run's attention and seed."""
-    from primaldual.estimators import AttentionClassifier
-    from primaldual.experiments.epoch_report import EpochReport
-
-    watchers = [EpochReport(on_epoch)]
-    classifier: Classifier = AttentionClassifier(
-        run.attention, random_state=run.seed, callbacks=watchers, **options
-    )
-    return classifier

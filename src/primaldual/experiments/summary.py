@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from primaldual.experiments.profile import Profile
-from primaldual.experiments.results import Result
-from primaldual.experiments.settings import Run, Settings
 from primaldual.experiments.statistics import Difference, Spread, paired_difference, spread
+from primaldual.experiments.store import Result
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,8 @@ class Summary:
     @cached_property
     def difference(self) -> Difference | None:
         """Accuracy minus the baseline's, paired by seed; None for the baseline or without common seeds."""
-        other = {result.run.seed: result.accuracy for result in self.baseline}
-        pairs = [
-            (result.accuracy, other[result.run.seed]) for result in self.results if result.run.seed in other
-        ]
+        other = {result.seed: result.accuracy for result in self.baseline}
+        pairs = [(result.accuracy, other[result.seed]) for result in self.results if result.seed in other]
         if self.results == self.baseline or not pairs:
             return None
         return paired_difference([pair[0] for pair in pairs], [pair[1] for pair in pairs])
@@ -74,14 +71,14 @@ class Summary:
 
 
 def summarise(
-    settings: Settings, results: Mapping[Run, Result], profiles: Mapping[str, Profile]
+    attentions: Sequence[str], results: Sequence[Result], profiles: Mapping[str, Profile]
 ) -> list[Summary]:
-    """A summary of every attention that has a finished run, in the order of the settings."""
+    """A summary of every attention that has a finished run, in the given order; the first is the baseline."""
     by_attention = {
-        attention: tuple(results[run] for seed in settings.seeds if (run := Run(attention, seed)) in results)
-        for attention in settings.attentions
+        attention: tuple(result for result in results if result.method == attention)
+        for attention in attentions
     }
-    baseline = by_attention[settings.baseline]
+    baseline = by_attention[attentions[0]]
     return [
         Summary(attention, found, baseline, profiles.get(attention))
         for attention, found in by_attention.items()

@@ -15,6 +15,19 @@ def signed(value: float, digits: int = 1) -> str:
     return _without_minus_zero(f"{value:+.{digits}f}").replace("-", "−")
 
 
+def interval_text(ends: tuple[float, float] | None, sign: bool = False) -> str:
+    """An interval of shares in percent, in brackets behind a number; "" where there is none.
+
+    Example:
+        >>> interval_text((0.912, 0.95)), interval_text((-0.01, 0.02), sign=True)
+        (' (91.2 to 95.0)', ' (−1.0 to +2.0)')
+    """
+    if ends is None:
+        return ""
+    low, high = (signed(end * 100) if sign else f"{end * 100:.1f}" for end in ends)
+    return f" ({low} to {high})"
+
+
 def _without_minus_zero(text: str) -> str:
     """A number as text, without the sign of a zero."""
     return text[1:] if text[:1] in {"-", "+"} and float(text) == 0 else text

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.experiments.test_report import _page
+from tests.experiments.page import parsed
 from torch import nn
 
 from primaldual.analysis import HeadReport, LayerHeads
@@ -50,7 +50,7 @@ def html(inspection):
 
 
 def test_page_is_well_formed_loads_nothing_and_escapes(html):
-    page = _page(html)
+    page = parsed(html)
     assert len(page.ids) == len(set(page.ids))
     assert not {"script", "link", "iframe", "b"} & set(page.tags)
     assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", html)
@@ -64,7 +64,7 @@ def test_page_is_well_formed_loads_nothing_and_escapes(html):
 def test_every_layer_has_its_figures_each_labelled_and_explained(html):
     assert html.count("<svg ") == 1 + 2 * 3 + 2  # importance; distance, likeness and bars; maps
     assert html.count('role="img" aria-label="') == html.count("<figcaption>") == html.count("<svg ")
-    text = " ".join(_page(html).text)
+    text = " ".join(parsed(html).text)
     for words in (
         "The weights are random.",
         "encoder.layers.1.attention",
@@ -78,7 +78,7 @@ def test_every_layer_has_its_figures_each_labelled_and_explained(html):
 
 
 def test_numbers_in_the_page_are_those_of_the_report(inspection, html):
-    text = " ".join(_page(html).text)
+    text = " ".join(parsed(html).text)
     for layer in inspection.report.layers:
         assert f"{layer.redundancy:.2f}" in text
         assert f"{percent(float(layer.importance.min()))} to {percent(float(layer.importance.max()))}" in text
@@ -112,7 +112,7 @@ def test_files_are_written_whole_or_not_at_all(inspection, tmp_path, monkeypatch
 @pytest.mark.parametrize("case", [{"heads": 1}, {"spec": "taylor(1)"}, {"heads": 16, "layers": 1}])
 def test_odd_models_still_give_a_page(case):
     found = inspect_heads(subject(**case), ablate=False)
-    page = _page(render_inspection(found, COMMAND))
+    page = parsed(render_inspection(found, COMMAND))
     assert "not measured here" in " ".join(page.text)
     if case.get("spec"):
         assert as_json(found)["layers"][0]["entropy"] == [None] * 4
