@@ -235,7 +235,7 @@ def merged(parts: Sequence[KeyStatistics]) -> KeyStatistics:
 
 def _count(part: KeyStatistics) -> Tensor:
     assert part.seen is not None
-    return torch.as_tensor(part.seen, dtype=part.mean.dtype, device=part.mean.device)
+    return part.mean.new_ones(()) * part.seen  # a length of a graph stays a symbol
 
 
 def _uncentre(running: Tensor, mean: Tensor, counts: Tensor) -> Tensor:
