@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
@@ -133,6 +135,7 @@ def test_a_killed_grid_loses_and_doubles_nothing_and_its_workers_end(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},  # for the module of fakes
     )
     grid = cells(hang="bn", traces=str(tmp_path))
     with process:
