@@ -71,3 +71,13 @@ def test_what_cannot_be_saved_or_read_says_so(solution, tmp_path):
         pdl.SupportVectorExpansion.load(tmp_path / "other")
     with pytest.raises(CheckpointError, match="cannot be written"):
         solution.save(tmp_path / "other" / "below")
+
+
+def test_a_printed_solution_is_a_summary(solution):
+    text = str(solution)
+    assert "attention        bn" in text
+    assert "keys             40 of dimension 3, 2 outputs each" in text
+    assert f"support vectors  {int(solution.support.sum())} of 80" in text
+    assert f"duality gap      {solution.duality_gap:.1e}" in text
+    assert len(text.splitlines()) == 7
+    assert repr(solution).startswith("SupportVectorExpansion('bn', keys=(40, 3), outputs=2, duality_gap=")
