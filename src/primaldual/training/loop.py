@@ -11,6 +11,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from primaldual.errors import DataError
+from primaldual.training.accelerators import run_accelerator
 from primaldual.training.callbacks import Callback, Record, TrainingState
 from primaldual.training.checkpoint import RunCheckpoints, run_fingerprint
 from primaldual.training.examples import Examples, shard, shuffled_batches, sorted_batches
@@ -30,6 +31,7 @@ def train(
     validation: Examples | None = None,
     callbacks: Sequence[Callback] = (),
     checkpoint_dir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
 ) -> TrainingState:
     """Train a model, keep the weights of the best epoch: highest validation metric, then lowest loss.
 
@@ -45,11 +47,13 @@ def train(
         validation: the validation part, for early stopping.
         callbacks: called on the main process.
         checkpoint_dir: folder of checkpoints, written after every epoch; the same run resumes from there.
+        device: where to train, such as "cpu" or "cuda"; None = a GPU where there is one.
 
     Returns:
         The final state; ``best_weights`` holds the weights to use.
 
     Raises:
+        ArgumentError: a device that cannot be used.
         DataError: a loss is not finite.
         CheckpointError: the checkpoint cannot be read or written.
 
@@ -61,8 +65,10 @@ def train(
         >>> train(model, Classification(), TrainingSettings(epochs=2), data).epoch
         2
     """
-    with private_torch_randomness(settings.seed):
-        return _Run(model, objective, settings, training, validation, callbacks, checkpoint_dir).result()
+    with private_torch_randomness(settings.seed), run_accelerator(device) as accelerator:
+        return _Run(
+            model, objective, settings, training, validation, callbacks, checkpoint_dir, accelerator
+        ).result()
 
 
 class _Run:
@@ -75,10 +81,11 @@ class _Run:
         validation: Examples | None,
         callbacks: Iterable[Callback],
         checkpoint_dir: str | os.PathLike[str] | None,
+        accelerator: Accelerator,
     ) -> None:
         self.objective, self.settings = objective, settings
         self.training, self.validation = training, validation
-        self.accelerator = Accelerator()
+        self.accelerator = accelerator
         self.callbacks = list(callbacks) if self.accelerator.is_main_process else []
         self.model = self.accelerator.prepare_model(model)
         self.optimizer = self.accelerator.prepare_optimizer(
