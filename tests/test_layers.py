@@ -22,7 +22,7 @@ BELOW = {
     "models": {"errors", "kernels", "primal", "nn"},
     "training": {"errors", "models"},
     "data": {"errors", "reporting"},
-    "estimators": {"errors", "primal", "svr", "nn", "models", "training", "reporting"},
+    "estimators": {"errors", "primal", "svr", "nn", "models", "training", "data", "reporting"},
     "integrations": {"errors", "kernels", "primal", "nn"},
     "analysis": {"errors", "kernels", "primal", "svr", "nn", "models", "integrations"},
     "compression": {"errors", "kernels", "primal", "nn", "integrations", "analysis", "reporting"},

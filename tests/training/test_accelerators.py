@@ -66,7 +66,7 @@ def test_the_device_is_the_one_that_was_asked_for(device):
 
 @pytest.mark.parametrize("device", ["nowhere", "cpu:x", "meta", 3, ["cpu"], True])
 def test_devices_that_cannot_be_used_are_named(device):
-    with pytest.raises(ArgumentError, match="device .* (cannot be used|holds no numbers)"):
+    with pytest.raises(ArgumentError, match=r"device .* (cannot be used|holds no numbers)"):
         usable_device(device)
 
 

@@ -107,14 +107,14 @@ def _check_saved(model: Path, data: str | None, data_dir: Path | None) -> None:
     from primaldual.cli.saved import default_split, open_saved
     from primaldual.data import load
 
-    record = open_saved(model).record
-    if data is None or record is None or record.channel_names is None:
+    names = open_saved(model).channel_names
+    if data is None or names is None:
         return
     part = load(data, default_split(data), data_dir)
     own = part.channel_names
-    if own != part.with_channels(record.channel_names).channel_names:
+    if own != part.with_channels(names).channel_names:
         raise ArgumentError(
-            f"{data}: inspect takes channels in the order of the model, {', '.join(record.channel_names)}; "
+            f"{data}: inspect takes channels in the order of the model, {', '.join(names)}; "
             f"the order here is {', '.join(own or ())}"
         )
 

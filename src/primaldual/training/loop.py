@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import DataError
 from primaldual.training.accelerators import run_accelerator
-from primaldual.training.callbacks import Callback, Record, TrainingState
+from primaldual.training.callbacks import Callback, Record, TrainingInterrupted, TrainingState
 from primaldual.training.checkpoint import RunCheckpoints, run_fingerprint
 from primaldual.training.examples import Examples, shard, shuffled_batches, sorted_batches
 from primaldual.training.objectives import Objective
@@ -36,8 +36,9 @@ def train(
     """Train a model, keep the weights of the best epoch: highest validation metric, then lowest loss.
 
     Without a validation part the last weights are kept. Every epoch is seeded by itself, so a run that is
-    resumed from a checkpoint equals one that was never interrupted. Ctrl-C ends training with the usual
-    ``KeyboardInterrupt``; the checkpoint of the last finished epoch stays usable.
+    resumed from a checkpoint equals one that was never interrupted. Ctrl-C ends training with a ``KeyboardInterrupt``,
+    which after the first epoch is a `TrainingInterrupted` with the state so far; the checkpoint of the last finished
+    epoch stays usable.
 
     Args:
         model: called as ``model(values, padding)``; gives (batch, outputs).
@@ -108,6 +109,10 @@ class _Run:
         try:
             while state.epoch < self.settings.epochs and not state.stopped:
                 self._epoch()
+        except KeyboardInterrupt as interrupt:
+            if not state.best_epoch:
+                raise
+            raise TrainingInterrupted(state) from interrupt
         finally:
             for callback in self.callbacks:
                 callback.on_train_end(state)
@@ -200,10 +205,10 @@ class _Run:
     def _keep_best(self) -> None:
         state, patience = self.state, self.settings.patience
         if state.newest_is_best():
-            state.best_epoch = state.epoch
             weights = self.accelerator.get_state_dict(self.model)
             state.best_weights = {
                 name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()
             }
+            state.best_epoch = state.epoch
         elif patience is not None and state.epoch - state.best_epoch >= patience:
             state.stop()
