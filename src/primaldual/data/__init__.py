@@ -1,4 +1,4 @@
-"""Read time series: data sets of the aeon archive, ``.ts``, ``.npz`` and ``.csv`` files, data frames; and tables of numbers."""
+"""Read time series from aeon's archive, ``.ts``, ``.npz`` and ``.csv`` files and data frames; and tables of numbers."""
 
 from primaldual.data.dataset import Dataset
 from primaldual.data.frames import FrameCases, from_frame
