@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from primaldual.errors import CheckpointError
 from primaldual.primal.presets import faithful_spec, preset
-from primaldual.reporting.files import replacing
+from primaldual.reporting.files import saving
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,11 +32,8 @@ def write(expansion: SupportVectorExpansion, path: str | os.PathLike[str]) -> No
     tensors |= {PROBLEM + name: tensor for name, tensor in expansion.problem.state_dict().items()}
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     described = json.dumps({"format": FORMAT, "attention": faithful_spec(expansion.problem)})
-    try:
-        with replacing(target) as fresh:
-            save_file(tensors, fresh, {"primaldual": described})
-    except OSError as error:
-        raise CheckpointError(f"path {str(target)!r} cannot be written: {error.strerror or error}") from error
+    with saving(target) as fresh:
+        save_file(tensors, fresh, {"primaldual": described})
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
