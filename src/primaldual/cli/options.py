@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 MODEL = "Model and training (default: as AttentionClassifier)"
 _COLUMNS = "Columns of a .csv file"
-_LONG_NUMBER = re.compile(r"(?<![\d.])\d{10,}")
-_NO_NUMBER = re.compile(r"(?<!\w)(?:nan|inf|infinity)(?!\w)", re.IGNORECASE)
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that train or compare wrote.")]
 
@@ -152,12 +149,6 @@ def problem(spec: str) -> PrimalProblem:
     """
     from primaldual.primal.presets import PARTS, preset, split_parts
 
-    if _LONG_NUMBER.search(spec):
-        raise SpecError(
-            f"spec {spec[:60]!r} holds a number of ten digits or more; no attention is that large"
-        )
-    if found := _NO_NUMBER.search(spec):
-        raise SpecError(f"spec {spec[:60]!r} holds {found.group()}; numbers must be finite")
     try:
         return preset(spec)
     except SpecError as error:
