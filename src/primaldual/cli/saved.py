@@ -98,5 +98,5 @@ def is_saved_classifier(folder: Path) -> bool:
     """Whether a folder says that it holds an estimator of this library."""
     try:
         return "format" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False

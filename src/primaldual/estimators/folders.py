@@ -58,5 +58,5 @@ def read(cls: Any, path: str | os.PathLike[str]) -> Any:
 def _is_ours(folder: Path) -> bool:
     try:
         return bool(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["format"] == FORMAT)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.errors import ArgumentError, CheckpointError, UnsupportedError
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.head_decoders import HeadDecoder, head_decoders
@@ -163,10 +163,17 @@ class DecodingState:
         """Take over what :meth:`state_dict` gave, of the same problem and sizes.
 
         Raises:
-            CheckpointError: tensors of another problem or of other sizes; nothing is changed then.
+            CheckpointError: tensors of another problem, of other sizes, with fewer pairs than their lengths tell, not
+                finite, or of negative lengths; nothing is changed then.
         """
-        self.memories = loaded_memories(self.spec, self.memories, tensors)
-        self.lengths = tensors["lengths"].tolist()
+        memories = loaded_memories(self.spec, self.memories, tensors)
+        lengths = tensors["lengths"].tolist()
+        for heads, memory in zip(self._decoders, memories, strict=True):
+            needed = max(heads.decoder.filled(memory, lengths))
+            held = min((memory[name].shape[2] for name in SEQUENCES if name in memory), default=needed)
+            if held < needed:
+                raise CheckpointError(f"lengths of {lengths} need {needed} keys and values; got {held}")
+        self.memories, self.lengths = memories, lengths
         return self
 
     def decoders_for(self, problem: DecodableProblem) -> list[HeadDecoder]:
