@@ -146,6 +146,7 @@ def test_training_mode_does_not_move_running_averages():
     assert_close(out, problem.attend(*inputs, is_causal=True), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore")  # of tracing, raised in C
 def test_steps_are_not_traced():
     problem = preset("bn+sh(1,1,2,4)")
 

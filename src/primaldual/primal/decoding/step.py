@@ -23,7 +23,7 @@ def step(
     valid: Tensor | None,
 ) -> Tensor:
     """See :meth:`PrimalProblem.step`."""
-    if torch.jit.is_tracing():  # type: ignore[attr-defined] # public, not declared
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call] # public, not declared
         raise UnsupportedError(
             f"{problem.spec()}: torch.jit.trace would keep the lengths of this step for ever; accepted is step outside of "
             "traced functions, or attend inside"
