@@ -45,6 +45,10 @@ def inspect(
     weights: Annotated[
         Path | None, typer.Option(help="File of weights for timm:NAME.", show_default="random")
     ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub name of the tokenizer of a model of texts.", show_default="MODEL"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/inspect"),
     data_dir: options.DataDir = None,
     as_json: options.AsJson = False,
@@ -56,6 +60,7 @@ def inspect(
     Examples:
     $ primaldual inspect sentence-transformers/all-MiniLM-L6-v2
     $ primaldual inspect models/bert reviews.txt --cases 64 --layers 0,1,-1
+    $ primaldual inspect models/own reviews.txt --tokenizer bert-base-uncased
     $ primaldual inspect timm:vit_small_patch16_224 photos --weights vit.safetensors
     $ primaldual inspect models/vowels JapaneseVowels --no-ablate --json
     """
@@ -82,7 +87,7 @@ def inspect(
     with notes.status("Loading"):
         if is_saved_classifier(Path(model)):
             _check_saved(Path(model), data, data_dir)
-        subject = open_subject(model, data, cases, weights, data_dir)
+        subject = open_subject(model, data, cases, weights, data_dir, tokenizer)
     with RunProgress(notes, "Looking at the heads") as progress:
         found = inspect_heads(subject, chosen, not no_ablate, progress)
     with notes.status("Drawing"):
