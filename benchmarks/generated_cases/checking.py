@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import dataclass
 from random import Random
@@ -100,7 +101,8 @@ def check_case(case: Case) -> Outcome:
         coarse = _computed(
             case.problem, tuple(tensor.to(case.dtype) for tensor in case.inputs), case, "dense"
         )
-    largest = max((float(one.abs().max()) for one in exact if one.numel()), default=0.0)
+    sizes = [float(one.abs().max()) for one in exact if one.numel()]
+    largest = max(filter(math.isfinite, sizes), default=0.0)
     rounding = Rounding(torch.finfo(case.dtype).eps, largest)
     faults = [
         fault
@@ -119,7 +121,7 @@ def check_case(case: Case) -> Outcome:
 
 def _refused_alike(case: Case, refused: PrimalDualError) -> Outcome:
     try:
-        case.problem.attend(*_given(case), case.mask, case.is_causal)
+        deepcopy(case.problem).to(case.dtype).attend(*_given(case), case.mask, case.is_causal)
     except PrimalDualError:
         return Outcome(refusal=str(refused))
     except Exception as error:
