@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
-from primaldual.primal.depthwise import flag
+from primaldual.kernels.arguments import flag
 from primaldual.primal.parts import Part
 
 
