@@ -3,13 +3,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check format bench docs clean
+OLDEST := .venv-oldest
+OLDEST_READY := $(OLDEST)/ready
+
+.PHONY: demo test test-oldest check format bench docs clean
 
 demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2
+
+test-oldest: $(OLDEST_READY)
+	$(OLDEST)/bin/python -m pytest --numprocesses 2
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -36,5 +42,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
 
+$(OLDEST_READY): pyproject.toml constraints-oldest.txt
+	@echo "Setting up $(OLDEST): the oldest versions that are declared, once, a few minutes."
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[test]"
+	touch $(OLDEST_READY)
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(OLDEST) runs

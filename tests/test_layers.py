@@ -20,10 +20,10 @@ BELOW = {
     "svr": {"errors", "kernels", "primal", "reporting"},
     "nn": {"errors", "kernels", "primal"},
     "models": {"errors", "kernels", "primal", "nn"},
-    "training": {"errors", "models"},
+    "training": {"errors", "models", "reporting"},
     "data": {"errors", "reporting"},
-    "estimators": {"errors", "primal", "svr", "nn", "models", "training", "reporting"},
-    "integrations": {"errors", "kernels", "primal", "nn"},
+    "estimators": {"errors", "primal", "svr", "nn", "models", "training", "data", "reporting"},
+    "integrations": {"errors", "kernels", "primal", "nn", "reporting"},
     "analysis": {"errors", "kernels", "primal", "svr", "nn", "models", "integrations"},
     "compression": {"errors", "kernels", "primal", "nn", "integrations", "analysis", "reporting"},
     "experiments": {

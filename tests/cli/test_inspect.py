@@ -139,6 +139,12 @@ def test_timm_says_that_weights_are_random_and_reads_a_file(capsys, folder, tmp_
     assert text.startswith("VisionTransformer: 3 of 3 images")
 
 
+def test_a_tokenizer_from_another_place(capsys, folder, tmp_path):
+    words = [folder / "wordless", folder / "texts.txt", "--tokenizer", folder / "bert"]
+    text, _, _ = inspected(capsys, folder, tmp_path / "out", *words)
+    assert text.startswith("BertModel: the first 3 of 3 lines of texts.txt")
+
+
 def test_a_classifier_of_series(capsys, folder, tmp_path):
     text, numbers, _ = inspected(
         capsys, folder, tmp_path / "out", folder / "waves", folder / "waves.npz", "--cases", 5
@@ -155,6 +161,13 @@ BAD = {
     "foreign": (["strange"], "names no model_type"),
     "garbled": (["garbled"], "cannot be read"),
     "no tokenizer": (["wordless"], "there is no tokenizer beside it"),
+    "tokenizer": (["bert", "--tokenizer", "images"], "tokenizer images: "),
+    "tokenizer of images": (
+        ["vit", "--tokenizer", "bert"],
+        "--tokenizer is for models of texts; vit takes images",
+    ),
+    "tokenizer of series": (["waves", "waves.npz", "--tokenizer", "bert"], "./waves takes series"),
+    "tokenizer of timm": ([TIMM, "--tokenizer", "bert"], "--tokenizer is for models of texts"),
     "no texts": (["bert", "none.txt"], "none.txt cannot be read"),
     "not UTF-8": (["bert", "latin.txt"], "no text in UTF-8"),
     "empty": (["bert", "empty.txt"], "holds no text"),

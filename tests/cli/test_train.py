@@ -151,3 +151,66 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(source, tmp_pat
         path for path in tmp_path.rglob("*") if path.name == "model.safetensors" or path.name.startswith(".")
     ]
     assert left == []
+
+
+def test_head_and_weights_of_classes_are_options(capsys, source, tmp_path):
+    words = ["--head", "mean", "--class-weight", "up=3,down=0.5", "--label-smoothing", "0.2"]
+    code, _, _ = run(capsys, "train", source, "--out", tmp_path / "m", *TINY, *words)
+    assert code == 0
+    saved = AttentionClassifier.load(tmp_path / "m").get_params()
+    assert (saved["head"], saved["label_smoothing"]) == ("mean", 0.2)
+    assert saved["class_weight"] == {"up": 3.0, "down": 0.5}
+    code, _, _ = run(capsys, "train", source, "--out", tmp_path / "m", *TINY, "--class-weight", "balanced")
+    assert AttentionClassifier.load(tmp_path / "m").class_weight == "balanced"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--class-weight", "fair"],
+            "--class-weight must be balanced or label=weight, comma-separated; got 'fair'",
+        ),
+        (["--class-weight", "up=x"], "--class-weight must give a number for every label; got 'up=x'"),
+        (["--class-weight", "left=2"], "--class-weight names 'left'; the labels are down, up"),
+        (["--class-weight", "up=0"], "--class-weight must hold finite positive numbers; got 0.0 for 'up'"),
+        (["--label-smoothing", "1"], "--label-smoothing must lie in [0, 1); got 1.0"),
+        (["--head", "tail"], "--head must be"),
+    ],
+)
+def test_options_out_of_range_are_named_as_flags(capsys, source, tmp_path, words, message):
+    code, _, err = run(capsys, "train", source, "--out", tmp_path / "m", *TINY, *words)
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_an_interrupted_training_saves_the_best_epoch_so_far(capsys, source, tmp_path, monkeypatch, as_json):
+    from primaldual.cli.progress import GridProgress
+
+    def stop_at_two(self, event):
+        if event.entry["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(GridProgress, "__call__", stop_at_two)
+    words = [*TINY, "--epochs", "50", *as_json]
+    code, out, err = run(capsys, "train", source, "--test", source, "--out", tmp_path / "m", *words)
+    assert code == 130
+    assert "Stopped." in err
+    if as_json:
+        assert json.loads(out)["interrupted"] is True
+        assert json.loads(out)["epochs"] == 2
+    else:
+        assert " of 2, validation accuracy" in out
+        assert f"Saved: {tmp_path / 'm'}" in out
+    assert run(capsys, "evaluate", tmp_path / "m", source)[0] == 0
+
+
+def test_a_training_that_is_interrupted_at_once_saves_nothing(capsys, source, tmp_path, monkeypatch):
+    def stop(self, X, y):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AttentionClassifier, "fit", stop)
+    code, out, _err = run(capsys, "train", source, "--out", tmp_path / "m", *TINY)
+    assert (code, out) == (130, "")
+    assert not (tmp_path / "m").exists()

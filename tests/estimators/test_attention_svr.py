@@ -30,9 +30,12 @@ X, Y = (part[:90] for part in load_diabetes(return_X_y=True))
     [AttentionSVR(), AttentionSVR("linear", intercept=False), AttentionSVR("bn", C=10, standardize=False)],
 )
 def test_scikit_learn_finds_nothing_wrong(regressor):
-    results = check_estimator(regressor, on_skip=None)
-    assert {one["check_name"] for one in results if one["status"] != "passed"} <= {"check_array_api_input"}
-    assert not any(one["status"] == "xfail" for one in results)
+    counted_once = {
+        "check_sample_weight_equivalence_on_dense_data": "h counts a case once, whatever its weight"
+    }
+    results = check_estimator(regressor, on_skip=None, expected_failed_checks=counted_once)
+    failed = {one["check_name"] for one in results if one["status"] != "passed"}
+    assert failed <= {"check_array_api_input", *counted_once}
 
 
 def test_predictions_are_those_of_a_support_vector_machine_with_the_kernel_of_softmax():

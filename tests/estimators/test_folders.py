@@ -91,7 +91,7 @@ def test_a_failed_write_leaves_the_old_model(saved, fitted, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("primaldual.estimators.folders.save_file", full)
-    with pytest.raises(CheckpointError, match="cannot be written: No space left on device"):
+    with pytest.raises(CheckpointError, match="cannot be written: the disk is full"):
         fitted.save(saved)
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
     AttentionClassifier.load(saved)

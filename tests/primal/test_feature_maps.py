@@ -81,14 +81,15 @@ def test_the_equation_says_it(scale, text, latex):
 
 @pytest.mark.parametrize("scale", [0, -1, math.inf, math.nan, "0.5", True, torch.tensor(0.5)])
 def test_bad_scales(scale):
-    with pytest.raises(ArgumentError, match="scale must be a positive number; got"):
+    with pytest.raises(ArgumentError, match=r"scale must be a number above 0 and at most 1e\+06; got"):
         Exponential(scale=scale)
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "none", "true", "big", "2x2"])
 def test_bad_scales_in_a_spec(word):
     with pytest.raises(
-        SpecError, match=r"softmax: scale must be a positive number; got .*; accepted is softmax\("
+        SpecError,
+        match=r"softmax: scale must be a number above 0 and at most 1e\+06; got .*; accepted is softmax\(",
     ):
         preset(f"softmax(scale={word})")
 
@@ -115,5 +116,5 @@ def test_a_changed_kernel_loses_the_facts_of_the_former():
 def test_rescaled_keeps_a_stated_factor():
     assert Exponential().rescaled(0.5).spec() == "softmax(scale=0.5)"
     assert Exponential(scale=2.0).rescaled(0.5).scale == 2.0
-    with pytest.raises(ArgumentError, match="positive"):
+    with pytest.raises(ArgumentError, match="above 0"):
         Exponential().rescaled(0.0)

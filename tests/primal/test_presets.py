@@ -106,7 +106,7 @@ def test_a_problem_passes_through():
             r"bn: got an unexpected keyword argument 'gamma'; accepted is bn\(beta=1.0, scale=inv_std",
         ),
         ("bn(scale=half)", r"scale must be one of inv_std, none; got 'half'"),
-        ("bn(eps=0)", r"eps must be above 0; got 0"),
+        ("bn(eps=0)", r"eps must be a number from 1e-30 to 1e\+06; got 0"),
         ("sh(1,0)", r"scales must be integers 1 or more; got \(1, 0\)"),
         ("sh(1.5)", r"scales must be integers 1 or more"),
         ("window", r"missing a required argument: 'radius'"),

@@ -313,3 +313,15 @@ def test_nothing_gives_nothing(spec, sizes, is_causal):
     out = preset(spec).bind(2, 4).attend(query, key, value, is_causal=is_causal)
     assert out.shape == (batch, 2, queries, 4)
     assert not out.any()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test_torchscript_is_refused_by_name():
+    from primaldual import MultiheadAttention
+
+    layer = MultiheadAttention(16, 4, attention="bn")
+    for module in (layer, layer.problem, torch.nn.Sequential(layer)):
+        with pytest.raises(
+            UnsupportedError, match=r"bn: torch.jit.script reads .* accepted are torch.compile"
+        ):
+            torch.jit.script(module)

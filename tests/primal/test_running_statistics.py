@@ -345,7 +345,7 @@ def test_errors():
     ):
         with pytest.raises(ArgumentError, match=r"call problem\.bind\(heads, head_dim\) first"):
             use()
-    with pytest.raises(SpecError, match=r"momentum must be from 0 to 1; got 1\.5"):
+    with pytest.raises(SpecError, match=r"momentum must be a number from 0 to 1; got 1\.5"):
         preset("bn(running=true,momentum=1.5)")
     with pytest.raises(ArgumentError, match="seen no training batch"):
         kernel_scale(bound("bn(running=true)"), inputs[1])

@@ -1,10 +1,16 @@
 import os
+import signal
+import sys
 import tempfile
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
+import torch
 
-from primaldual.errors import ArgumentError
-from primaldual.reporting.files import check_writable, replacing, write_text
+import primaldual as pdl
+from primaldual.errors import ArgumentError, CheckpointError
+from primaldual.reporting.files import check_writable, replacing, saving, write_text
 
 
 def fail(source, target):
@@ -87,3 +93,67 @@ def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
         ArgumentError, match=r"cannot be written \(Permission denied\); give a writable folder"
     ):
         check_writable(tmp_path)
+
+
+@contextmanager
+def small_files(most):
+    """Files that may not grow beyond some bytes, as on a disk that is full."""
+    import resource
+
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def _expansion(folder):
+    keys = torch.randn(600, 4)
+    return pdl.solve("linear", keys, keys[:, :1]).save, folder / "expansion.safetensors"
+
+
+def _estimator(folder):
+    series = torch.randn(8, 1, 10).numpy()
+    fitted = pdl.AttentionRidgeClassifier(num_kernels=20, random_state=0).fit(series, [0, 1] * 4)
+    return fitted.save, folder / "estimator"
+
+
+def _converted(folder):
+    model = torch.nn.TransformerEncoderLayer(32, 4, batch_first=True).eval()
+    pdl.convert(model, "bn", verbose=False)
+    return partial(pdl.integrations.save, model), folder / "model.pt"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+@pytest.mark.parametrize("make", [_expansion, _estimator, _converted])
+def test_a_full_disk_leaves_what_was_there_and_nothing_half_written(tmp_path, make):
+    save, target = make(tmp_path)
+    save(target)
+    before = sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
+    with small_files(1000), pytest.raises(CheckpointError, match="cannot be written: ") as caught:
+        save(target)
+    assert "\n" not in str(caught.value)
+    assert sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_full_disk_keeps_the_former_checkpoint(tmp_path):
+    def fitted(epochs):
+        classifier = pdl.AttentionClassifier(
+            epochs=epochs, embed_dim=16, num_layers=1, checkpoint_dir=tmp_path, random_state=0
+        )
+        return classifier.fit(torch.randn(8, 1, 10).numpy(), [0, 1] * 4)
+
+    with small_files(1000), pytest.raises(CheckpointError, match=r"checkpoint_dir .* cannot be written: "):
+        fitted(2)
+    assert [path.name for path in tmp_path.glob("*/*")] == []
+
+
+def test_errors_of_other_kinds_stay_what_they_are(tmp_path):
+    with pytest.raises(KeyError), saving(tmp_path / "weights"):
+        raise KeyError
+    with pytest.raises(CheckpointError, match=r"^no$"), saving(tmp_path / "weights"):
+        raise CheckpointError("no")

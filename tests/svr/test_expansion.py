@@ -71,3 +71,36 @@ def test_what_cannot_be_saved_or_read_says_so(solution, tmp_path):
         pdl.SupportVectorExpansion.load(tmp_path / "other")
     with pytest.raises(CheckpointError, match="cannot be written"):
         solution.save(tmp_path / "other" / "below")
+
+
+def test_a_printed_solution_is_a_summary(solution):
+    text = str(solution)
+    assert "attention        bn" in text
+    assert "keys             40 of dimension 3, 2 outputs each" in text
+    assert f"support vectors  {int(solution.support.sum())} of 80" in text
+    assert f"duality gap      {solution.duality_gap:.1e}" in text
+    assert len(text.splitlines()) == 7
+    assert repr(solution).startswith("SupportVectorExpansion('bn', keys=(40, 3), outputs=2, duality_gap=")
+
+
+@pytest.mark.parametrize("depth", [10**5])
+def test_deeply_nested_descriptions_are_refused(solution, tmp_path, depth):
+    from safetensors.torch import save_file
+
+    save_file({"keys": torch.ones(1)}, tmp_path / "deep", {"primaldual": "[" * depth + "]" * depth})
+    with pytest.raises(CheckpointError, match="is corrupt"):
+        pdl.SupportVectorExpansion.load(tmp_path / "deep")
+
+
+def test_numbers_that_are_not_finite_are_refused(solution, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from primaldual.svr.saving import FORMAT
+
+    solution.save(tmp_path / "whole")
+    tensors = load_file(tmp_path / "whole")
+    tensors["values"][0, 0] = torch.nan
+    described = f'{{"format": "{FORMAT}", "attention": "bn"}}'
+    save_file(tensors, tmp_path / "damaged", {"primaldual": described})
+    with pytest.raises(CheckpointError, match="values holds numbers that are not finite"):
+        pdl.SupportVectorExpansion.load(tmp_path / "damaged")

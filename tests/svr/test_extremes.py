@@ -126,7 +126,7 @@ def test_arrays_lists_and_no_queries():
     assert pdl.solve("bn", keys, targets).predict(keys[:0]).shape == (0, 2)
 
 
-@pytest.mark.parametrize("penalty", ["x", None])
+@pytest.mark.parametrize("penalty", ["x", [None]])
 def test_penalties_that_are_no_numbers(penalty):
     with pytest.raises(ArgumentError, match="C must be"):
         pdl.solve("bn", *table(), C=penalty)

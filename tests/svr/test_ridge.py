@@ -104,3 +104,31 @@ def test_what_cannot_be_solved_is_named():
         solve_ridge(LINEAR, keys, targets[1:], 1.0)
     with pytest.raises(UnsupportedError, match="window"):
         solve_ridge("window(2)", keys, targets, 1.0)
+
+
+@pytest.mark.parametrize("penalty", [1e-2, 1.0])
+def test_weighted_solutions_and_left_out_predictions_are_those_of_sklearn(penalty):
+    from primaldual.primal.presets import preset
+
+    keys, targets = table()
+    weights = torch.linspace(0.2, 4, 25, dtype=torch.float64)
+    shares = weights / weights.mean()
+    mean = (shares.unsqueeze(1) * keys).mean(0)
+    alpha = penalty * float((shares.unsqueeze(1) * (keys - mean).square()).sum(1).mean())
+    solution = solve_ridge(LINEAR, keys, targets, penalty, weights)
+    model = Ridge(alpha=alpha).fit(keys, targets, sample_weight=shares)
+    problem = preset(LINEAR).bind(1, 6).double()
+    parts = (part[None, None] for part in (keys, keys, solution.values))
+    found = problem.dense(*parts)[0, 0] + solution.intercept
+    np.testing.assert_allclose(found, model.predict(keys), rtol=1e-7, atol=1e-9)
+    choice = choose_ridge(LINEAR, keys, targets, lambda _: 0.0, [penalty], weights)
+    for case in range(len(keys)):
+        others = np.arange(len(keys)) != case
+        model = Ridge(alpha=alpha).fit(keys[others], targets[others], sample_weight=shares[others])
+        np.testing.assert_allclose(model.predict(keys[case : case + 1])[0], choice.left_out[case], rtol=1e-8)
+
+
+@pytest.mark.parametrize("weights", [torch.zeros(25), torch.ones(24)])
+def test_weights_that_are_refused(weights):
+    with pytest.raises(ValueError, match="weights must be"):
+        solve_ridge(LINEAR, *table(), 1.0, weights)

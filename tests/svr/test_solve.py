@@ -11,6 +11,7 @@ from sklearn.svm import SVR
 from torch.testing import assert_close
 
 import primaldual as pdl
+from primaldual.errors import ArgumentError, ShapeError
 from tests.svr.helpers import dense_kernel, objectives, table
 
 SPECS = ("softmax", "bn", "linear", "linear+bn", "constant", "linear+constant")
@@ -249,3 +250,66 @@ def test_float32_is_accepted():
 def test_arrays_are_accepted():
     keys, targets = table()
     assert pdl.solve("bn", keys.numpy(), targets.numpy()).duality_gap <= 1e-6
+
+
+@pytest.mark.parametrize("spec", ["softmax", "bn"])
+def test_weighted_errors_are_those_of_scikit_learn(spec):
+    keys, targets = table(50, 4)
+    kernel, _ = dense_kernel(spec, keys)
+    kernel = (kernel / pdl.kernel_scale(spec, keys)).float().double()
+    problem = pdl.PrimalProblem(Looked(kernel), pdl.Constant())
+    numbers = torch.arange(50.0).unsqueeze(-1)
+    weights = torch.linspace(0.1, 3, 50, dtype=torch.float64)
+    solution = pdl.solve(problem, numbers, targets, 2.0, weights=weights, tolerance=1e-11)
+    for output in range(targets.shape[1]):
+        fitted = SVR(kernel="precomputed", C=2, epsilon=0.1, tol=1e-11)
+        fitted.fit(kernel.numpy(), targets[:, output].numpy(), sample_weight=weights.numpy())
+        predicted = torch.from_numpy(fitted.predict(kernel.numpy()))
+        assert_close(solution.predict(numbers)[:, output], predicted, rtol=0, atol=1e-6)
+    assert (solution.coefficients.abs() <= 2 * weights.unsqueeze(-1)).all()
+
+
+@pytest.mark.parametrize("spec", ["softmax", "linear", "sh(2)"])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_equal_weights_are_a_factor_of_the_penalty(spec, intercept):
+    keys, targets = table(30)
+    penalty = 2 / pdl.kernel_scale(spec, keys)
+    options = {"intercept": intercept, "tolerance": 1e-9}
+    weighted = pdl.solve(spec, keys, targets, penalty, weights=torch.full((30,), 3.0), **options)
+    plain = pdl.solve(spec, keys, targets, 3 * penalty, **options)
+    assert_close(weighted.predict(keys), plain.predict(keys), rtol=1e-4, atol=1e-5)
+    assert weighted.duality_gap <= 1e-9
+
+
+def test_weights_of_masked_pairs_do_not_matter():
+    keys, targets = table(20)
+    mask = torch.arange(20) < 15
+    weights = torch.where(mask, torch.linspace(1, 2, 20), -1.0)
+    found = pdl.solve("softmax", keys, targets, 1e4, mask=mask, weights=weights)
+    alone = pdl.solve("softmax", keys[:15], targets[:15], 1e4, weights=weights[:15])
+    assert_close(found.predict(keys), alone.predict(keys), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        (torch.zeros(20), ArgumentError, "weights must be above 0"),
+        (torch.full((20,), torch.inf), ArgumentError, "weights must be above 0"),
+        (torch.ones(19), ShapeError, r"weights must broadcast to \(20,\); got shape \(19,\)"),
+        ("many", ArgumentError, "weights must be a tensor"),
+    ],
+)
+def test_weights_that_are_refused(weights, error, message):
+    with pytest.raises(error, match=message):
+        pdl.solve("softmax", *table(20), weights=weights)
+
+
+def test_the_usual_penalty_follows_the_units_of_kernel_and_targets():
+    keys = torch.linspace(-2, 2, 60, dtype=torch.float64).unsqueeze(-1)
+    targets = (2 * keys).sin()
+    solution = pdl.solve("softmax", keys, targets)
+    assert (solution.predict(keys) - targets).abs().max() < 0.3
+    assert_close(float(solution.C), float(targets.std(correction=0)) / pdl.kernel_scale("softmax", keys))
+    larger = pdl.solve("softmax", keys, 1e4 * targets, epsilon=1e3)
+    assert_close(larger.predict(keys) / 1e4, solution.predict(keys), rtol=1e-3, atol=1e-4)
+    assert pdl.solve("softmax", keys, torch.ones(60, 1)).predict(keys).sub(1).abs().max() < 1e-9

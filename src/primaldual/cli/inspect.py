@@ -45,6 +45,10 @@ def inspect(
     weights: Annotated[
         Path | None, typer.Option(help="File of weights for timm:NAME.", show_default="random")
     ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub name of the tokenizer of a model of texts.", show_default="MODEL"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/inspect"),
     data_dir: options.DataDir = None,
     as_json: options.AsJson = False,
@@ -56,6 +60,7 @@ def inspect(
     Examples:
     $ primaldual inspect sentence-transformers/all-MiniLM-L6-v2
     $ primaldual inspect models/bert reviews.txt --cases 64 --layers 0,1,-1
+    $ primaldual inspect models/own reviews.txt --tokenizer bert-base-uncased
     $ primaldual inspect timm:vit_small_patch16_224 photos --weights vit.safetensors
     $ primaldual inspect models/vowels JapaneseVowels --no-ablate --json
     """
@@ -82,7 +87,7 @@ def inspect(
     with notes.status("Loading"):
         if is_saved_classifier(Path(model)):
             _check_saved(Path(model), data, data_dir)
-        subject = open_subject(model, data, cases, weights, data_dir)
+        subject = open_subject(model, data, cases, weights, data_dir, tokenizer)
     with RunProgress(notes, "Looking at the heads") as progress:
         found = inspect_heads(subject, chosen, not no_ablate, progress)
     with notes.status("Drawing"):
@@ -107,14 +112,14 @@ def _check_saved(model: Path, data: str | None, data_dir: Path | None) -> None:
     from primaldual.cli.saved import default_split, open_saved
     from primaldual.data import load
 
-    record = open_saved(model).record
-    if data is None or record is None or record.channel_names is None:
+    names = open_saved(model).channel_names
+    if data is None or names is None:
         return
     part = load(data, default_split(data), data_dir)
     own = part.channel_names
-    if own != part.with_channels(record.channel_names).channel_names:
+    if own != part.with_channels(names).channel_names:
         raise ArgumentError(
-            f"{data}: inspect takes channels in the order of the model, {', '.join(record.channel_names)}; "
+            f"{data}: inspect takes channels in the order of the model, {', '.join(names)}; "
             f"the order here is {', '.join(own or ())}"
         )
 

@@ -6,11 +6,10 @@ import re
 import sqlite3
 
 from primaldual.errors import PrimalDualError
+from primaldual.reporting.files import FULL
 
 _KNOWN = {
-    r"No space left on device|disk is full|File too large|Disk quota exceeded": (
-        "the disk is full, or a limit on the size of files is reached; nothing half-written is left"
-    ),
+    FULL: ("the disk is full, or a limit on the size of files is reached; nothing half-written is left"),
     r"out of memory|can't allocate memory|not enough memory|Unable to allocate": (
         "not enough memory; smaller sizes, a smaller --batch-size or fewer --jobs need less"
     ),

@@ -35,6 +35,12 @@ class Saved:
         """Labels, in the order of the probabilities."""
         return [str(label) for label in self.classifier.classes_]
 
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the channels that it was fitted to, from a file or a data frame; None if they have none."""
+        own: tuple[str, ...] | None = self.classifier.channel_names_
+        return own if self.record is None or self.record.channel_names is None else self.record.channel_names
+
     def load(self, data: str, split: str | None, data_dir: Path | None, reading: Reading) -> Dataset:
         """Data with the channels of the classifier, in its order.
 
@@ -48,8 +54,8 @@ class Saved:
             DataError: no such data, or other channels.
         """
         part = load(data, split or default_split(data), data_dir, reading)
-        if self.record is not None and self.record.channel_names is not None:
-            part = part.with_channels(self.record.channel_names)
+        if self.channel_names is not None:
+            part = part.with_channels(self.channel_names)
         channels = part.X[0].shape[0]
         if channels != self.classifier.model_.channels:
             raise DataError(
@@ -92,5 +98,5 @@ def is_saved_classifier(folder: Path) -> bool:
     """Whether a folder says that it holds an estimator of this library."""
     try:
         return "format" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, CheckpointError
 from primaldual.reporting.files import check_writable
 
 Rows = Sequence[Mapping[str, Any]]
@@ -59,3 +61,28 @@ def _json_text(rows: Rows) -> str:
 
 WRITERS: Mapping[str, Callable[[Rows], str]] = {".csv": _csv_text, ".json": _json_text}
 """Text of a table of predictions, by file ending."""
+
+
+def save_classifier(classifier: Any, out: Path) -> None:
+    """Save; where that fails, in a temporary folder, for training may have taken long.
+
+    Raises:
+        CheckpointError: ``out`` cannot be written.
+    """
+    from primaldual.cli.mishaps import in_one_line
+
+    try:
+        classifier.save(out)
+    except Exception as error:
+        reason = in_one_line(error)
+        if reason is None:
+            raise
+        elsewhere = Path(tempfile.mkdtemp(prefix="primaldual-")) / "model"
+        try:
+            classifier.save(elsewhere)
+        except Exception:
+            shutil.rmtree(elsewhere.parent, ignore_errors=True)
+            raise CheckpointError(f"out {out} cannot be written: {reason}") from error
+        raise CheckpointError(
+            f"out {out} cannot be written: {reason}; the trained classifier is in {elsewhere}"
+        ) from error

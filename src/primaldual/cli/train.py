@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from primaldual.cli import options
+from primaldual.cli import options, training_options
 from primaldual.cli.training_record import TrainingRecord
 from primaldual.data import Dataset, Reading
-from primaldual.errors import ArgumentError, CheckpointError
+from primaldual.errors import ArgumentError
 
 
 def train(
@@ -46,23 +44,29 @@ def train(
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
     patience: options.Patience = None,
+    head: training_options.Head = None,
+    class_weight: training_options.ClassWeight = None,
+    label_smoothing: training_options.LabelSmoothing = None,
 ) -> None:
     """Train one classifier on the train part of a data set and save it.
 
     A file that is not split gives 30 % of every class to its test part,
     the same cases every time; primaldual evaluate with --split test reads them.
+    Ctrl-C stops and saves the best epoch so far.
 
     Examples:
     $ primaldual train JapaneseVowels --attention bn+sh --out models/vowels
     $ primaldual train my_series.csv --out models/mine --epochs 50 --heads 8
     $ primaldual train monday.csv --test tuesday.csv --out models/mine
+    $ primaldual train rare.csv --class-weight balanced --head mean --out models/rare
     $ primaldual train visits.csv --case patient --time day --label illness --out models/mine
     """
     from primaldual.cli.progress import GridProgress
-    from primaldual.cli.saving import check_model_folder
+    from primaldual.cli.saving import check_model_folder, save_classifier
     from primaldual.cli.screen import Screen
     from primaldual.data.loading import check_trainable, load_parts
     from primaldual.experiments.methods import AttentionMethod
+    from primaldual.experiments.methods.epochs import EpochReport
     from primaldual.experiments.places import Epoch
 
     given = options.classifier_options(
@@ -75,6 +79,9 @@ def train(
         batch_size=batch_size,
         learning_rate=learning_rate,
         patience=patience,
+        head=head,
+        class_weight=None if class_weight is None else training_options.class_weights(class_weight),
+        label_smoothing=label_smoothing,
     )
     method = AttentionMethod(options.one_spec(attention), given)
     check_model_folder(out)
@@ -94,9 +101,11 @@ def train(
     notes = Screen(stderr=True)
     notes.print(f"{part.name}: training on {_cases(part, parts.is_split, held_out)}")
     title = f"{method.label}, seed {seed}"
-    with GridProgress(notes, 1, method.parameters()["epochs"]) as progress:
-        classifier = method.fit(part, seed, 1, lambda entry: progress(Epoch(title, title, entry)))
-    _save(classifier, out)
+    classifier = method.build(seed, 1)
+    with GridProgress(notes, 1, classifier.epochs) as progress:
+        report = EpochReport(lambda entry: progress(Epoch(title, title, entry)))
+        interrupted = _fit_or_stop(classifier.set_params(callbacks=[report]), part)
+    save_classifier(classifier, out)
     record = TrainingRecord.of(part)
     record.write(out)
     score = classifier.history_[classifier.best_epoch_ - 1]["validation_metric"]
@@ -106,22 +115,43 @@ def train(
         "epochs": len(classifier.history_),
         "best_epoch": classifier.best_epoch_,
         "validation_accuracy": score,
+        "interrupted": interrupted,
     }
-    found |= {} if other is None else _tested(classifier, other, record)
+    tested = other if not interrupted else None
+    found |= {} if tested is None else _tested(classifier, tested, record)
     found |= {"model": str(out)}
     if as_json:
         print(json.dumps(found, indent=2))
-        return
-    screen = Screen()
+    else:
+        _tell(found, tested)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _fit_or_stop(classifier: Any, part: Dataset) -> bool:
+    """Train; whether Ctrl-C ended it after an epoch was finished, before which nothing is worth keeping."""
+    try:
+        classifier.fit(part.X, part.y)
+    except KeyboardInterrupt:
+        if not classifier.is_fitted:
+            raise
+        return True
+    return False
+
+
+def _tell(found: dict[str, Any], other: Dataset | None) -> None:
+    from primaldual.cli.screen import Screen
+
+    screen, score = Screen(), found["validation_accuracy"]
     validation = "" if score is None else f", validation accuracy {score:.3f}"
-    screen.print(f"{method.label}: kept epoch {found['best_epoch']} of {found['epochs']}{validation}")
+    screen.print(f"{found['attention']}: kept epoch {found['best_epoch']} of {found['epochs']}{validation}")
     if other is not None:
         seen = found["test_seen_in_training"]
         also = f", {seen} of them trained on" if seen else ""
         screen.print(
             f"{other.name}: test accuracy {found['test_accuracy']:.3f} on {len(other.X)} cases{also}"
         )
-    screen.print(f"Saved: {out}", soft_wrap=True)
+    screen.print(f"Saved: {found['model']}", soft_wrap=True)
 
 
 def _cases(part: Dataset, is_split: bool, held_out: int) -> str:
@@ -166,28 +196,3 @@ def _tested(classifier: Any, part: Dataset, record: TrainingRecord) -> dict[str,
         "test_accuracy": accuracy,
         "test_balanced_accuracy": balanced,
     }
-
-
-def _save(classifier: Any, out: Path) -> None:
-    """Save; where that fails, in a temporary folder, for training may have taken long.
-
-    Raises:
-        CheckpointError: ``out`` cannot be written.
-    """
-    from primaldual.cli.mishaps import in_one_line
-
-    try:
-        classifier.save(out)
-    except Exception as error:
-        reason = in_one_line(error)
-        if reason is None:
-            raise
-        elsewhere = Path(tempfile.mkdtemp(prefix="primaldual-")) / "model"
-        try:
-            classifier.save(elsewhere)
-        except Exception:
-            shutil.rmtree(elsewhere.parent, ignore_errors=True)
-            raise CheckpointError(f"out {out} cannot be written: {reason}") from error
-        raise CheckpointError(
-            f"out {out} cannot be written: {reason}; the trained classifier is in {elsewhere}"
-        ) from error

@@ -62,5 +62,5 @@ def read_record(folder: Path) -> TrainingRecord | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder / FILE_NAME} is corrupt: {type(error).__name__}") from error

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from primaldual.errors import ArgumentError, ConvergenceError
+from primaldual.estimators.inputs import as_array, read_weights
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr import SupportVectorExpansion, kernel_scale, solve
@@ -92,15 +93,22 @@ class AttentionSVR(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.standardize = standardize
         self.tolerance = tolerance
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Solve the regression.
 
         Args:
-            X: (n_cases, n_features), finite numbers.
+            X: (n_cases, n_features), finite numbers: an array, a torch tensor, or a data frame of pandas or polars.
             y: (n_cases,) or (n_cases, n_outputs).
+            sample_weight: (n_cases,), 0 or more: factors of the cases' errors, so that C of a case is C times its weight.
+                Cases of weight 0 are left out. h counts every other case once, whatever its weight.
         """
         self.check_parameters()
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        X, y = validate_data(
+            self, as_array(X), as_array(y), dtype=np.float64, multi_output=True, y_numeric=True
+        )
+        weights = read_weights(sample_weight, len(X))
+        counting = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
+        X, y = X[counting], y[counting]
         targets = y.astype(np.float64).reshape(len(X), -1)
         self.X_mean_, self.X_scale_ = standard_units(X, self.standardize)
         self.y_mean_, self.y_scale_ = standard_units(targets, self.standardize)
@@ -115,13 +123,14 @@ class AttentionSVR(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
                 self.C / kernel_scale(problem, keys),
                 float(self.epsilon),
                 intercept=bool(self.intercept),
+                weights=None if weights is None else torch.from_numpy(weights[counting]),
                 tolerance=float(self.tolerance),
             )
         except ConvergenceError as error:
             self.expansion_ = cast("SupportVectorExpansion", error.solution)
             warnings.warn(str(error), ConvergenceWarning, stacklevel=2)
         self.duality_gap_ = self.expansion_.duality_gap
-        self.support_ = np.flatnonzero(self.expansion_.support.any(-1).numpy())
+        self.support_ = counting[self.expansion_.support.any(-1).numpy()]
         return self
 
     def predict(self, X: Any) -> Numbers:
@@ -134,7 +143,7 @@ class AttentionSVR(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             NotFittedError: before ``fit``.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, as_array(X), dtype=np.float64, reset=False)
         found: Numbers = self.expansion_.predict(self._keys(X)).numpy() * self.y_scale_ + self.y_mean_
         return found[:, 0] if self._one_dimensional else found
 

@@ -2,14 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, ShapeError
+from primaldual.estimators.checks import one_dimensional
+from primaldual.estimators.inputs import read_cases
 from primaldual.estimators.networks import build_network, device_of, restore_network
 from primaldual.estimators.preparation import Series, SeriesPreparation
 from primaldual.estimators.seeds import seed_from
@@ -17,7 +18,17 @@ from primaldual.estimators.series_estimator import SeriesEstimator
 from primaldual.estimators.splitting import check_fraction, split_off_validation
 from primaldual.models import TimeSeriesTransformer
 from primaldual.primal.presets import faithful_spec
-from primaldual.training import Callback, Examples, Objective, ProgressBar, Record, TrainingSettings, train
+from primaldual.training import (
+    Callback,
+    Examples,
+    Objective,
+    ProgressBar,
+    Record,
+    TrainingInterrupted,
+    TrainingSettings,
+    TrainingState,
+    train,
+)
 from primaldual.training.randomness import derive_seed
 
 _MODEL_PARAMETERS = (
@@ -34,6 +45,23 @@ _TRAINING_PARAMETERS = tuple(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class LabelledSeries:
+    """Series with checked labels or targets, as users have them."""
+
+    X: Sequence[Series]
+    y: npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Targeted:
+    """Series with what the objective compares outputs with, and the weights of their losses."""
+
+    series: Sequence[Series]
+    targets: Tensor
+    weights: Tensor
+
+
 class AttentionEstimator(SeriesEstimator):
     """Mixin of `AttentionClassifier` and `AttentionRegressor`: one transformer, trained."""
 
@@ -44,44 +72,89 @@ class AttentionEstimator(SeriesEstimator):
     history_: list[Record]
     best_epoch_: int
 
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, validation: Any = None) -> Self:
+        """Fit to series and their labels or targets.
+
+        Ctrl-C raises ``KeyboardInterrupt`` as usual and leaves the best epoch so far fitted, if one is finished.
+
+        Args:
+            X: (cases, channels, time points), (cases, time points), or a list of (channels, time points): arrays,
+                torch tensors, or a data frame of pandas or polars with columns case and time, as in a file.
+            y: (cases,); None = the column label of a data frame, whose cases count in the order in which they occur.
+            sample_weight: (cases,), 0 or more: factors of the losses. Cases of weight 0 are left out.
+            validation: (X, y) in the same forms, or a data frame with a column label: the cases that epochs are
+                compared by. None = split off the training cases, see ``validation_fraction``.
+
+        Raises:
+            DataError: series or labels that cannot be used.
+            ArgumentError: weights that are negative, not finite, or all 0; a parameter out of range.
+            ShapeError: arrays that do not fit together.
+        """
+        series, labels, weights = self._training_cases(X, y, sample_weight)
+        held_out = None if validation is None else self._held_out(validation, int(series[0].shape[0]))
+        try:
+            self._fit(series, labels, weights, held_out)
+        finally:
+            self.is_fitted = hasattr(self, "model_")
+        return self
+
+    def _held_out(self, validation: Any, channels: int) -> LabelledSeries:
+        pair = tuple(validation) if isinstance(validation, tuple | list) else (validation, None)
+        if len(pair) != 2:
+            raise ArgumentError(
+                f"validation must be (X, y) or a data frame with a column label; got {len(pair)} parts"
+            )
+        cases = read_cases(pair[0], pair[1], self.channel_names_)
+        series = self._preprocess_collection(cases.X, store_metadata=False)
+        if series[0].shape[0] != channels:
+            raise ShapeError(f"validation must have {channels} channels, as X; got {series[0].shape[0]}")
+        return LabelledSeries(series, self._check_held_out(one_dimensional(cases.y), len(series)))
+
     def _fit_network(
         self,
-        series: Sequence[Series],
-        targets: Tensor,
+        part: Targeted,
         groups: npt.NDArray[np.int64],
-        weights: Tensor,
         outputs: int,
         objective: Objective,
+        held_out: Targeted | None,
     ) -> None:
         if self.checkpoint_dir is not None:
             faithful_spec(self.attention)  # what has no spec has no name that a run could be found by
         seed = seed_from(self.random_state)
         fraction = check_fraction(self.validation_fraction)
         settings = self._settings(derive_seed(seed, 0))
-        in_training, in_validation = split_off_validation(groups, fraction, derive_seed(seed, 1))
-        self._preparation = SeriesPreparation.learn([series[place] for place in in_training])
+        if held_out is None:
+            part, held_out = _split(part, groups, fraction, derive_seed(seed, 1))
+        self._preparation = SeriesPreparation.learn(part.series)
         self._model_settings = {
-            "channels": int(series[0].shape[0]),
+            "channels": int(part.series[0].shape[0]),
             "length": self._preparation.length,
             "outputs": outputs,
             **self._given(_MODEL_PARAMETERS),
         }
 
-        def examples(places: npt.NDArray[np.int64]) -> Examples:
-            values, padding = self._preparation.apply([series[place] for place in places])
-            chosen = torch.from_numpy(places)
-            return Examples(values, padding if padding.any() else None, targets[chosen], weights[chosen])
+        def examples(part: Targeted) -> Examples:
+            values, padding = self._preparation.apply(part.series)
+            return Examples(values, padding if padding.any() else None, part.targets, part.weights)
 
         callbacks = [*(self.callbacks or ()), *([ProgressBar()] if self.verbose else ())]
-        state = train(
-            build_network(self._model_settings, derive_seed(seed, 2), TimeSeriesTransformer),
-            objective,
-            settings,
-            examples(in_training),
-            examples(in_validation) if len(in_validation) else None,
-            callbacks,
-            self.checkpoint_dir,
-        )
+        try:
+            state = train(
+                build_network(self._model_settings, derive_seed(seed, 2), TimeSeriesTransformer),
+                objective,
+                settings,
+                examples(part),
+                None if held_out is None else examples(held_out),
+                callbacks,
+                self.checkpoint_dir,
+                self.device,
+            )
+        except TrainingInterrupted as interrupted:
+            self._keep(interrupted.state)
+            raise
+        self._keep(state)
+
+    def _keep(self, state: TrainingState) -> None:
         self.model_ = restore_network(self._model_settings, state.best_weights, TimeSeriesTransformer).to(
             device_of(state.model)
         )
@@ -96,3 +169,14 @@ class AttentionEstimator(SeriesEstimator):
 
     def _specs(self) -> dict[str, Any]:
         return {"attention": faithful_spec(self.attention)}
+
+
+def _split(
+    part: Targeted, groups: npt.NDArray[np.int64], fraction: float, seed: int
+) -> tuple[Targeted, Targeted | None]:
+    """Training and validation part, the latter None where nothing is split off."""
+    training, validation = (
+        Targeted([part.series[place] for place in places], part.targets[places], part.weights[places])
+        for places in split_off_validation(groups, fraction, seed)
+    )
+    return training, validation if validation.series else None

@@ -37,15 +37,6 @@ def check_series(X: object) -> None:
             _check_list(X)
 
 
-def with_gaps(X: object) -> object:
-    """Masked arrays, alone or in a list, as arrays with NaN where they are masked; all else as it is."""
-    if isinstance(X, np.ma.MaskedArray):
-        return np.ma.filled(X.astype(np.float64), np.nan)
-    if isinstance(X, list):
-        return [with_gaps(series) if isinstance(series, np.ma.MaskedArray) else series for series in X]
-    return X
-
-
 def check_labels(y: object) -> Array:
     """Labels as a 1-D array.
 
@@ -54,7 +45,7 @@ def check_labels(y: object) -> Array:
             none at all.
         ShapeError: labels that are not 1-D.
     """
-    labels = _one_dimensional(y)
+    labels = one_dimensional(y)
     missing = np.flatnonzero(pd.isna(labels))
     if len(missing):
         raise DataError(
@@ -82,7 +73,7 @@ def check_targets(y: object) -> npt.NDArray[np.float64]:
         DataError: targets that are not finite numbers, or none at all.
         ShapeError: targets that are not 1-D.
     """
-    given = _one_dimensional(y)
+    given = one_dimensional(y)
     try:
         targets = given.astype(np.float64) if given.dtype.kind in "fiubO" else None
     except (TypeError, ValueError):
@@ -105,7 +96,15 @@ def check_case_count(cases: int, labels: int) -> None:
         raise ShapeError(f"X and y must have as many entries as each other; got {cases} and {labels}")
 
 
-def _one_dimensional(y: object) -> Array:
+def one_dimensional(y: object) -> Array:
+    """Labels or targets as a 1-D array.
+
+    Raises:
+        DataError: none at all.
+        ShapeError: several columns.
+    """
+    if y is None:
+        raise DataError("y is missing; give a label for every case, or a data frame with a column label")
     labels: Array = np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

@@ -10,7 +10,7 @@ import torch
 from aeon.classification import BaseClassifier
 
 from primaldual.estimators.aeon_check_parameters import tiny_parameter_sets
-from primaldual.estimators.base import AttentionEstimator
+from primaldual.estimators.base import AttentionEstimator, LabelledSeries, Targeted
 from primaldual.estimators.networks import Outputs
 from primaldual.estimators.preparation import Series
 from primaldual.estimators.splitting import class_weights
@@ -31,6 +31,9 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
 
     The same ``random_state`` gives the same model on the same machine, and the global generators of Python,
     NumPy and torch are left as they were.
+
+    ``fit`` also takes ``sample_weight``, factors of the cases' losses beside ``class_weight``, and
+    ``validation=(X, y)``, cases of your own in the place of those split off.
 
     Args:
         attention: spec such as "bn(beta=0.8)+sh(1,1,2,4)", or a `PrimalProblem`.
@@ -54,6 +57,7 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
         patience: epochs without an improvement on the validation part before stopping; None never stops.
         class_weight: None, "balanced", or a mapping from label to weight.
         label_smoothing: share of the target probability spread over all classes.
+        device: where to train and predict, such as "cpu" or "cuda"; None for a GPU where there is one.
         checkpoint_dir: folder for checkpoints; the same fit on the same data resumes there.
         callbacks: `primaldual.training.Callback` objects.
         verbose: 0 for silence, 1 for a progress bar on whatever takes longer than two seconds.
@@ -69,7 +73,7 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
 
     Raises:
         DataError: missing labels, a single class, an empty series.
-        ArgumentError: a parameter out of range.
+        ArgumentError: a parameter out of range, or a device that is not there.
         SpecError: an attention spec that cannot be read.
 
     Example:
@@ -103,6 +107,7 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
         patience: int | None = 25,
         class_weight: "Mapping[Any, float] | str | None" = None,
         label_smoothing: float = 0.1,
+        device: str | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] | None = None,
         verbose: int = 0,
@@ -128,23 +133,29 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
         self.patience = patience
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
+        self.device = device
         self.checkpoint_dir = checkpoint_dir
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
         super().__init__()
 
-    def _fit(self, X: Sequence[Series], y: npt.NDArray[np.generic]) -> Self:
-        labels = np.searchsorted(self.classes_, y).astype(np.int64)
-        weights = class_weights(labels, self.classes_, self.class_weight)[labels]
-        self._fit_network(
-            X,
-            torch.from_numpy(labels),
-            labels,
-            torch.from_numpy(weights).float(),
-            len(self.classes_),
-            Classification(self.label_smoothing),
-        )
+    def _fit(
+        self,
+        X: Sequence[Series],
+        y: npt.NDArray[np.generic],
+        weights: npt.NDArray[np.float64],
+        validation: "LabelledSeries | None" = None,
+    ) -> Self:
+        labels = self._label_numbers(y)
+        by_class = class_weights(labels, self.classes_, self.class_weight)
+        objective = Classification(self.label_smoothing)
+        held_out = None
+        if validation is not None:
+            numbers = self._label_numbers(validation.y)
+            held_out = Targeted(validation.X, torch.from_numpy(numbers), _weights(by_class[numbers]))
+        part = Targeted(X, torch.from_numpy(labels), _weights(weights * by_class[labels]))
+        self._fit_network(part, labels, len(self.classes_), objective, held_out)
         return self
 
     def _predict(self, X: Sequence[Series]) -> npt.NDArray[np.generic]:
@@ -158,3 +169,7 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
     def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         del parameter_set
         return tiny_parameter_sets()
+
+
+def _weights(numbers: npt.NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(numbers).float()

@@ -32,6 +32,7 @@ def describe(estimator: Any) -> dict[str, Any]:
             "deviation": preparation.deviation.tolist(),
             "length": preparation.length,
         },
+        "channel_names": estimator.channel_names_,
         "series": {name: _plain(value) for name, value in estimator.metadata_.items()},
         "targets": estimator._describe_targets(),
         **{name.removesuffix("_"): getattr(estimator, name) for name in estimator._reports},
@@ -46,6 +47,8 @@ def apply_description(estimator: Any, described: Mapping[str, Any]) -> None:
     )
     estimator._model_settings = dict(described["model"])
     estimator.metadata_ = dict(described["series"])
+    names = described.get("channel_names")
+    estimator.channel_names_ = None if names is None else tuple(names)
     estimator._apply_targets(described["targets"])
     for name in estimator._reports:
         setattr(estimator, name, described[name.removesuffix("_")])

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from primaldual.errors import CheckpointError
 from primaldual.estimators.description import describe
-from primaldual.reporting.files import replacing
+from primaldual.reporting.files import saving
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -23,14 +23,11 @@ def write(estimator: Any, path: str | os.PathLike[str]) -> None:
         raise CheckpointError(f"path {str(target)!r} exists and is not a saved estimator; it is left alone")
     description = {"format": FORMAT, "estimator": type(estimator).__name__, **describe(estimator)}
     weights = {name: tensor.cpu().contiguous() for name, tensor in estimator.model_.state_dict().items()}
-    try:
-        with replacing(target) as fresh:
-            fresh.mkdir()
-            save_file(weights, fresh / WEIGHTS)
-            text = json.dumps(description, indent=2, allow_nan=False)
-            (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"path {str(target)!r} cannot be written: {error.strerror or error}") from error
+    text = json.dumps(description, indent=2, allow_nan=False)
+    with saving(target) as fresh:
+        fresh.mkdir()
+        save_file(weights, fresh / WEIGHTS)
+        (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def read(cls: Any, path: str | os.PathLike[str]) -> Any:
@@ -61,5 +58,5 @@ def read(cls: Any, path: str | os.PathLike[str]) -> Any:
 def _is_ours(folder: Path) -> bool:
     try:
         return bool(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["format"] == FORMAT)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

@@ -10,7 +10,7 @@ import torch
 from aeon.regression import BaseRegressor
 
 from primaldual.estimators.aeon_check_parameters import tiny_parameter_sets
-from primaldual.estimators.base import AttentionEstimator
+from primaldual.estimators.base import AttentionEstimator, LabelledSeries, Targeted
 from primaldual.estimators.networks import Outputs
 from primaldual.estimators.preparation import Series
 from primaldual.estimators.targets import NumberTargets
@@ -32,7 +32,7 @@ class AttentionRegressor(AttentionEstimator, NumberTargets, BaseRegressor):  # t
 
     Raises:
         DataError: targets that are not finite, an empty series.
-        ArgumentError: a parameter out of range.
+        ArgumentError: a parameter out of range, or a device that is not there.
         SpecError: an attention spec that cannot be read.
 
     Example:
@@ -63,6 +63,7 @@ class AttentionRegressor(AttentionEstimator, NumberTargets, BaseRegressor):  # t
         mixed_precision: str = "no",
         validation_fraction: float = 0.1,
         patience: int | None = 25,
+        device: str | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] | None = None,
         verbose: int = 0,
@@ -86,18 +87,31 @@ class AttentionRegressor(AttentionEstimator, NumberTargets, BaseRegressor):  # t
         self.mixed_precision = mixed_precision
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.device = device
         self.checkpoint_dir = checkpoint_dir
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
         super().__init__()
 
-    def _fit(self, X: Sequence[Series], y: npt.NDArray[np.float64]) -> Self:
-        targets = torch.from_numpy(self._standardise(y)).float()
+    def _fit(
+        self,
+        X: Sequence[Series],
+        y: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64],
+        validation: "LabelledSeries | None" = None,
+    ) -> Self:
+        self._learn_standards(y)
+        held_out = None
+        if validation is not None:
+            held_out = Targeted(validation.X, self._targets(validation.y), torch.ones(len(validation.y)))
+        part = Targeted(X, self._targets(y), torch.from_numpy(weights).float())
         groups = np.zeros(len(y), dtype=np.int64)
-        objective = Regression(self._target_deviation)
-        self._fit_network(X, targets, groups, torch.ones(len(y)), 1, objective)
+        self._fit_network(part, groups, 1, Regression(self._target_deviation), held_out)
         return self
+
+    def _targets(self, y: npt.NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy(self._standardised(y)).float()
 
     def _predict(self, X: Sequence[Series]) -> Outputs:
         return self._outputs(X)[:, 0] * self._target_deviation + self._target_mean

@@ -21,6 +21,7 @@ from primaldual.models.series_features import SeriesFeatures
 from primaldual.primal.presets import faithful_spec, preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr.ridge import choose_ridge, solve_ridge
+from primaldual.training.accelerators import usable_device
 from primaldual.training.progress import with_progress
 from primaldual.training.randomness import derive_seed
 
@@ -52,6 +53,7 @@ class RidgeEstimator(SeriesEstimator):
         series: Sequence[Series],
         targets: Tensor,
         groups: npt.NDArray[np.int64],
+        weights: npt.NDArray[np.float64],
         score: Callable[[Tensor, Tensor], float],
     ) -> tuple[Tensor, Tensor]:
         """Fit ``model_``.
@@ -60,12 +62,13 @@ class RidgeEstimator(SeriesEstimator):
             series: training series.
             targets: (cases, outputs).
             groups: number of each case's class, or zeros.
+            weights: of the squared errors, above 0.
             score: rates left-out predictions of the cases with the given numbers; the larger the better.
 
         Returns:
             The left-out predictions of what was chosen, and the numbers of their cases.
         """
-        kernels, device = self._checked_kernels(), self._checked_device()
+        kernels, device = self._checked_kernels(), usable_device(self.device)
         attentions = self._checked_attentions()
         seed = seed_from(self.random_state)
         self._preparation = SeriesPreparation.learn(series)
@@ -75,6 +78,7 @@ class RidgeEstimator(SeriesEstimator):
         generator = torch.Generator().manual_seed(derive_seed(seed, 0))
         features.draw(values, padding if padding.any() else None, generator)
         found = self._convolved(features, values, padding)
+        errors = torch.from_numpy(weights).to(device)
         chosen_by = torch.from_numpy(_spread(groups, derive_seed(seed, 1)))
         candidates = list(product((False, True), attentions))
         choices = []
@@ -86,6 +90,7 @@ class RidgeEstimator(SeriesEstimator):
                 (used[chosen_by] - mean) / deviation,
                 targets[chosen_by].to(device),
                 lambda left_out: score(left_out.cpu(), chosen_by),
+                weights=errors[chosen_by],
             )
             choices.append((choice, with_differences, attention))
         best, self.with_differences_, attention = max(choices, key=lambda rated: rated[0].score)
@@ -100,7 +105,7 @@ class RidgeEstimator(SeriesEstimator):
             "with_differences": self.with_differences_,
             "attention": attention,
         }
-        self.model_ = self._solved(features, found, targets.to(device))
+        self.model_ = self._solved(features, found, targets.to(device), errors)
         return best.left_out.cpu(), chosen_by
 
     def _convolved(self, features: SeriesFeatures, values: Tensor, padding: Tensor) -> Tensor:
@@ -112,14 +117,16 @@ class RidgeEstimator(SeriesEstimator):
                 pieces.append(features(values[batch], blocked if blocked.any() else None).double())
         return torch.cat(pieces)
 
-    def _solved(self, features: SeriesFeatures, found: Tensor, targets: Tensor) -> CaseAttention:
+    def _solved(
+        self, features: SeriesFeatures, found: Tensor, targets: Tensor, weights: Tensor
+    ) -> CaseAttention:
         model = CaseAttention(**self._model_settings).to(found.device)
         drawn = features.state_dict()
         model.features.load_state_dict({name: drawn[name] for name in model.features.state_dict()})
         used = found[:, : model.features.width]
         mean, deviation = standard_units(used)
         keys = (used - mean) / deviation
-        solution = solve_ridge(self._model_settings["attention"], keys, targets, self.penalty_)
+        solution = solve_ridge(self._model_settings["attention"], keys, targets, self.penalty_, weights)
         fitted = {
             "mean": mean,
             "deviation": deviation,
@@ -136,15 +143,6 @@ class RidgeEstimator(SeriesEstimator):
         if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
             raise ArgumentError(f"num_kernels must be an integer of at least 1; got {given!r}")
         return int(given)
-
-    def _checked_device(self) -> torch.device:
-        try:
-            device = torch.device(self.device)
-            torch.empty(0, device=device)
-        except (RuntimeError, TypeError, AssertionError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise ArgumentError(f"device {self.device!r} cannot be used: {reason}") from error
-        return device
 
     def _checked_attentions(self) -> "list[str | PrimalProblem]":
         given = self.attentions

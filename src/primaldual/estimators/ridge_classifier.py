@@ -35,7 +35,8 @@ class AttentionRidgeClassifier(RidgeEstimator, LabelTargets, BaseClassifier):  #
     Series may have several channels, different lengths and missing values (NaN), prepared as by `AttentionClassifier`.
     Time and memory grow with the number of features times the number of time points, and with the square of the number
     of training series (8 bytes each); with more than 1500 of them the choices are made on 1500. The same
-    ``random_state`` gives the same model on the same machine.
+    ``random_state`` gives the same model on the same machine. ``fit`` takes ``sample_weight``: factors of the squared
+    errors, and of the likelihood of cases left out.
 
     Args:
         attentions: specs or `PrimalProblem` objects to choose from; each must treat a query alone.
@@ -49,7 +50,7 @@ class AttentionRidgeClassifier(RidgeEstimator, LabelTargets, BaseClassifier):  #
         attention_: spec of the chosen attention.
         with_differences_: whether differences are used.
         penalty_: the chosen strength, in units of the kernel.
-        left_out_score_: mean log-likelihood of the cases left out, of the chosen.
+        left_out_score_: weighted mean log-likelihood of the cases left out, of the chosen.
         classes_: the labels, sorted.
 
     Raises:
@@ -85,14 +86,18 @@ class AttentionRidgeClassifier(RidgeEstimator, LabelTargets, BaseClassifier):  #
         self.random_state = random_state
         super().__init__()
 
-    def _fit(self, X: Sequence[Series], y: npt.NDArray[np.generic]) -> Self:
-        labels = np.searchsorted(self.classes_, y).astype(np.int64)
-        numbers = torch.from_numpy(labels)
+    def _fit(self, X: Sequence[Series], y: npt.NDArray[np.generic], weights: npt.NDArray[np.float64]) -> Self:
+        labels = self._label_numbers(y)
+        numbers, shares = torch.from_numpy(labels), torch.from_numpy(weights)
         targets = 2.0 * torch.nn.functional.one_hot(numbers, len(self.classes_)).double() - 1.0
         left_out, cases = self._fit_cases(
-            X, targets, labels, lambda left_out, cases: _likelihood(left_out, numbers[cases])[0]
+            X,
+            targets,
+            labels,
+            weights,
+            lambda left_out, cases: _likelihood(left_out, numbers[cases], shares[cases])[0],
         )
-        sharpness = _likelihood(left_out, numbers[cases])[1]
+        sharpness = _likelihood(left_out, numbers[cases], shares[cases])[1]
         # Values scaled by the sharpness make the outputs logits.
         for tensor in (self.model_.values, self.model_.intercept):
             tensor.mul_(sharpness)
@@ -111,8 +116,12 @@ class AttentionRidgeClassifier(RidgeEstimator, LabelTargets, BaseClassifier):  #
         return [{"num_kernels": 20}, {"num_kernels": 10, "attentions": "softmax(scale=1.0)"}]
 
 
-def _likelihood(outputs: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean log-likelihood of the labels at the best sharpness, and that."""
+def _likelihood(outputs: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, float]:
+    """Weighted mean log-likelihood of the labels at the best sharpness, and that."""
+    shares = weights / weights.sum()
+    losses = (
+        torch.nn.functional.cross_entropy(factor * outputs, labels, reduction="none") for factor in SHARPNESS
+    )
     return max(
-        (-float(torch.nn.functional.cross_entropy(factor * outputs, labels)), factor) for factor in SHARPNESS
+        (-float(shares @ loss.to(shares)), factor) for loss, factor in zip(losses, SHARPNESS, strict=True)
     )

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from aeon.regression import BaseRegressor
+from torch import Tensor
 
 from primaldual.estimators.networks import Outputs
 from primaldual.estimators.preparation import Series
@@ -26,7 +27,7 @@ class AttentionRidgeRegressor(RidgeEstimator, NumberTargets, BaseRegressor):  # 
         attention_: spec of the chosen attention.
         with_differences_: whether differences are used.
         penalty_: the chosen strength, in units of the kernel.
-        left_out_score_: minus the mean squared error of the standardised targets left out.
+        left_out_score_: minus the weighted mean squared error of the standardised targets left out.
 
     Raises:
         DataError: targets that are not finite, an empty series.
@@ -56,12 +57,16 @@ class AttentionRidgeRegressor(RidgeEstimator, NumberTargets, BaseRegressor):  # 
         self.random_state = random_state
         super().__init__()
 
-    def _fit(self, X: Sequence[Series], y: npt.NDArray[np.float64]) -> Self:
-        targets = torch.from_numpy(self._standardise(y)).unsqueeze(1)
-        groups = np.zeros(len(y), dtype=np.int64)
-        self._fit_cases(
-            X, targets, groups, lambda left_out, cases: -float((left_out - targets[cases]).square().mean())
-        )
+    def _fit(self, X: Sequence[Series], y: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> Self:
+        self._learn_standards(y)
+        targets = torch.from_numpy(self._standardised(y)).unsqueeze(1)
+        shares = torch.from_numpy(weights)
+
+        def score(left_out: Tensor, cases: Tensor) -> float:
+            errors = (left_out - targets[cases]).square().squeeze(1)
+            return -float(shares[cases] @ errors / shares[cases].sum())
+
+        self._fit_cases(X, targets, np.zeros(len(y), dtype=np.int64), weights, score)
         return self
 
     def _predict(self, X: Sequence[Series]) -> Outputs:

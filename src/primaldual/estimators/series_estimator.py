@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from aeon.base import BaseCollectionEstimator
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from primaldual.errors import ShapeError
 from primaldual.estimators import folders
 from primaldual.estimators.aeon_warnings import without_variance_warnings
-from primaldual.estimators.checks import check_series, with_gaps
+from primaldual.estimators.checks import check_case_count, check_series, one_dimensional
 from primaldual.estimators.description import apply_description, parameters_from
+from primaldual.estimators.inputs import read_cases, read_weights
 from primaldual.estimators.networks import Outputs, apply_network, device_of, restore_network
 from primaldual.estimators.preparation import Series, SeriesPreparation
 from primaldual.models import TimeSeriesTransformer
@@ -33,9 +35,34 @@ class SeriesEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has
     """Fitted attributes that are saved beside the model, JSON values."""
 
     model_: nn.Module
+    channel_names_: tuple[str, ...] | None
     verbose: int
     _preparation: SeriesPreparation
     _model_settings: dict[str, Any]
+
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+        """Fit to series and their labels or targets.
+
+        Args:
+            X: (cases, channels, time points), (cases, time points), or a list of (channels, time points): arrays,
+                torch tensors, or a data frame of pandas or polars with columns case and time, as in a file.
+            y: (cases,); None = the column label of a data frame, whose cases count in the order in which they occur.
+            sample_weight: (cases,), 0 or more: weights of the errors. Cases of weight 0 are left out.
+
+        Raises:
+            DataError: series or labels that cannot be used.
+            ArgumentError: weights that are negative, not finite, or all 0; a parameter out of range.
+            ShapeError: arrays that do not fit together.
+        """
+        self._fit(*self._training_cases(X, y, sample_weight))
+        self.is_fitted = True
+        return self
+
+    def score(self, X: Any, y: Any = None, *arguments: Any, **options: Any) -> float:
+        """As in aeon: accuracy or R²; y may be left out for a data frame with a column label."""
+        cases = read_cases(X, y, getattr(self, "channel_names_", None))
+        score: float = super().score(cases.X, one_dimensional(cases.y), *arguments, **options)
+        return score
 
     def prepare(self, X: Any) -> tuple[Tensor, Tensor]:
         """Series exactly as the model gets them: ``model_(values, padding_mask)``.
@@ -94,6 +121,23 @@ class SeriesEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has
             name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()
         }
 
+    def _training_cases(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Sequence[Series], npt.NDArray[Any], npt.NDArray[np.float64]]:
+        """Checked series, labels and weights above 0, after everything that an earlier fit left is gone."""
+        self.reset()
+        cases = read_cases(X, y)
+        series = self._preprocess_collection(cases.X)
+        self.channel_names_ = cases.channel_names
+        labels, weights = one_dimensional(cases.y), read_weights(sample_weight, len(series))
+        check_case_count(len(series), len(labels))
+        if weights is None:
+            weights = np.ones(len(series))
+        elif not weights.all():
+            counting = np.flatnonzero(weights)
+            series, labels, weights = [series[case] for case in counting], labels[counting], weights[counting]
+        return series, self._check_y(labels, len(series)), weights
+
     def _model_inputs(self, series: Sequence[Series]) -> tuple[Tensor, Tensor]:
         values, padding = self._preparation.apply(series)
         device = device_of(self.model_)
@@ -103,7 +147,7 @@ class SeriesEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has
         return apply_network(self.model_, *self._model_inputs(series), progress=bool(self.verbose))
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
-        X = with_gaps(X)
+        X = read_cases(X, channel_names=getattr(self, "channel_names_", None)).X
         check_series(X)
         with without_variance_warnings():
             return super()._preprocess_collection(X, store_metadata)

@@ -28,6 +28,26 @@ class LabelTargets:
             self._remember_classes(classes)
         return labels
 
+    def _check_held_out(self, y: Any, n_cases: int) -> npt.NDArray[np.generic]:
+        """Checked labels of cases that are not trained on.
+
+        Raises:
+            DataError: a label that does not occur in training.
+        """
+        labels = check_labels(y)
+        check_case_count(n_cases, len(labels))
+        unseen = np.setdiff1d(labels, self.classes_)
+        if len(unseen):
+            raise DataError(
+                f"validation has the label {unseen[0]!s}, which never occurs in training; "
+                f"labels there: {', '.join(map(str, self.classes_[:12]))}"
+            )
+        return labels
+
+    def _label_numbers(self, y: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+        """Place of every label in ``classes_``."""
+        return np.searchsorted(self.classes_, y).astype(np.int64)
+
     def _describe_targets(self) -> dict[str, Any]:
         return labels_to_json(self.classes_)
 
@@ -51,9 +71,14 @@ class NumberTargets:
         check_case_count(n_cases, len(targets))
         return targets
 
-    def _standardise(self, y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _check_held_out(self, y: Any, n_cases: int) -> npt.NDArray[np.float64]:
+        return self._check_y(y, n_cases)
+
+    def _learn_standards(self, y: npt.NDArray[np.float64]) -> None:
         self._target_mean = float(y.mean())
         self._target_deviation = float(y.std()) or 1.0
+
+    def _standardised(self, y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         standardised: npt.NDArray[np.float64] = (y - self._target_mean) / self._target_deviation
         return standardised
 

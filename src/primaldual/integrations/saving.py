@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import all_or_nothing
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.primal.problem import PrimalProblem
+from primaldual.reporting.files import saving
 
 KEY, FORMAT = "primaldual", 1
 
@@ -26,10 +28,10 @@ def save(model: nn.Module, file: str | os.PathLike[str]) -> None:
 
     Args:
         model: converted by :func:`primaldual.convert`, pruned, or neither.
-        file: written with :func:`torch.save`; holds no code.
+        file: written with :func:`torch.save`, whole or not at all; holds no code.
 
     Raises:
-        CheckpointError: an attention with a part of one's own, which no spec describes.
+        CheckpointError: an attention with a part of one's own, which no spec describes, or a place that cannot be written.
 
     Example:
         >>> import tempfile
@@ -44,7 +46,8 @@ def save(model: nn.Module, file: str | os.PathLike[str]) -> None:
         True
     """
     layers = {site.path: _described(site) for site in find_sites(model)}
-    torch.save({KEY: {"format": FORMAT, "layers": layers}, "state": model.state_dict()}, file)
+    with saving(Path(file).expanduser()) as fresh:
+        torch.save({KEY: {"format": FORMAT, "layers": layers}, "state": model.state_dict()}, fresh)
 
 
 def load(model: nn.Module, file: str | os.PathLike[str]) -> nn.Module:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels.arguments import MOST_POSITIONS, is_whole, shown, whole
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,16 @@ class Layout:
 
     def __post_init__(self) -> None:
         for name, count in (("prefix", self.prefix), ("suffix", self.suffix)):
-            if not _is_integer(count, 0):
-                raise ArgumentError(f"{name} must be an integer 0 or more; got {count}")
+            whole(name, count)
         if self.suffix and self.grid is not None:
             raise ArgumentError(f"suffix must be 0 behind a grid; got {self.suffix}")
         if self.grid is None:
             return
-        if (
-            not isinstance(self.grid, tuple)
-            or len(self.grid) != 2
-            or not all(_is_integer(side, 1) for side in self.grid)
-        ):
-            raise ArgumentError(f"grid must be (rows, columns), both integers 1 or more; got {self.grid}")
+        sides = self.grid if isinstance(self.grid, tuple) and len(self.grid) == 2 else (0,)
+        if not all(is_whole(side, 1, MOST_POSITIONS) for side in sides):
+            raise ArgumentError(
+                f"grid must be (rows, columns), both integers 1 or more; got {shown(self.grid)}"
+            )
 
     def check(self, length: int) -> None:
         """Raise ShapeError unless a sequence of this length has the layout."""
@@ -72,10 +71,6 @@ class Layout:
 def ceil_div(count: int, size: int) -> int:
     """How many pieces of ``size`` cover ``count``."""
     return (count + size - 1) // size
-
-
-def _is_integer(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 SEQUENCE = Layout()

@@ -196,6 +196,7 @@ class MultiheadAttention(nn.Module):
         batch: int,
         *,
         capacity: int = 64,
+        croppable: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> DecodingState:
@@ -204,6 +205,7 @@ class MultiheadAttention(nn.Module):
         Args:
             batch: sequences.
             capacity: tokens that there is room for at first; twice as many when they are more.
+            croppable: keep every key and value, so that :meth:`DecodingState.crop` can forget the last tokens.
             dtype: that keys and values are kept in; default the parameters'.
             device: default the parameters'.
 
@@ -222,6 +224,7 @@ class MultiheadAttention(nn.Module):
             self.head_dim,
             kv_heads=self.kv_heads,
             capacity=capacity,
+            croppable=croppable,
             dtype=dtype or (weight.dtype if isinstance(weight, Tensor) else None),
             device=device or (weight.device if isinstance(weight, Tensor) else None),
         )

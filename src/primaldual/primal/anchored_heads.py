@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
+from primaldual.kernels.arguments import finite
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable
@@ -72,8 +73,8 @@ class AnchoredHeads(PooledHeads):
         prefix: int = 0,
         suffix: int = 0,
     ) -> None:
-        if isinstance(kept, bool) or not isinstance(kept, int | float) or not 0 <= kept < 1:
-            raise ArgumentError(f"kept must be a number from 0 to below 1; got {kept!r}")
+        if finite("kept", kept, 0, 1) == 1:
+            raise ArgumentError("kept must be below 1; got 1")
         if kept and (grid is not None or prefix or suffix):
             raise ArgumentError(
                 f"kept keys are those of the largest scores wherever they stand; got kept={kept} beside grid, prefix or "

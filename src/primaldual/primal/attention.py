@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from torch import Tensor, nn
 
+from primaldual.errors import UnsupportedError
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.reading import read
 from primaldual.primal.sources import KeyValueSource
@@ -19,6 +20,13 @@ class Attention(nn.Module, ABC):
     @abstractmethod
     def spec(self) -> str:
         """The attention as text."""
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Refuse ``torch.jit.script``, which calls this for every module of a model."""
+        raise UnsupportedError(
+            f"{self.spec()}: torch.jit.script reads the source of functions and cannot read this library's; accepted are "
+            "torch.compile, torch.export and torch.jit.trace (docs/export.md)"
+        )
 
     @abstractmethod
     def problems(self, heads: int) -> Iterable[tuple[Any, list[int]]]:

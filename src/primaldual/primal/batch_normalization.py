@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Self
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
+from primaldual.kernels.arguments import finite, flag, shown
 from primaldual.kernels.batch_norm import batch_normalized_query, recentred
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.modes import in_graph
@@ -25,6 +25,9 @@ from primaldual.primal.transforms import AffineMap, Transform
 
 SCALES = ("inv_std", "none")
 GAINS = ("head", "feature")
+
+SMALLEST_EPS = 1e-30
+"""Above what float32 rounds to 0, so that keys that are all the same divide by something."""
 
 
 class BatchNormalization(Transform):
@@ -93,30 +96,25 @@ class BatchNormalization(Transform):
         per: str = "head",
     ) -> None:
         super().__init__()
-        number = isinstance(gain, int | float) and not isinstance(gain, bool)
-        if gain is not None and not (number and math.isfinite(gain)):
-            raise ArgumentError(f"gain must be a finite number, or None; got {gain!r}")
         if per not in GAINS or (gain is None and per != "head"):
             raise ArgumentError(
-                f"per must be one of {', '.join(GAINS)}, beside a gain; got {per!r}, gain {gain}"
+                f"per must be one of {', '.join(GAINS)}, beside a gain; got {shown(per)}, gain {gain}"
             )
         if scale not in SCALES:
-            raise ArgumentError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
-        if not eps > 0:
-            raise ArgumentError(f"eps must be above 0; got {eps}")
-        self.beta = float(beta)
+            raise ArgumentError(f"scale must be one of {', '.join(SCALES)}; got {shown(scale)}")
+        self.beta = finite("beta", beta)
         self.scale = scale
-        self.eps = eps
-        self.learnable = learnable
+        self.eps = finite("eps", eps, SMALLEST_EPS)
+        self.learnable = flag("learnable", learnable)
         self.head_beta: nn.Parameter | None
         self.register_parameter("head_beta", None)
-        self.gain = None if gain is None else float(gain)
+        self.gain = None if gain is None else finite("gain", gain)
         self.per = per
         self.learned_gain: nn.Parameter | None
         self.register_parameter("learned_gain", None)
-        self.running = running
-        self.momentum = momentum
+        self.running = flag("running", running)
         averages = RunningStatistics(momentum)
+        self.momentum = averages.momentum
         self.averages = averages if running else None
 
     def bind(self, heads: int, head_dim: int) -> Self:

@@ -6,10 +6,11 @@ from functools import partial
 from typing import TypeVar
 
 from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels.arguments import flag
 from primaldual.kernels.layout import Layout
 from primaldual.primal.convolution_decoding import CausalConvolution
 from primaldual.primal.decoding.incremental import Incremental
-from primaldual.primal.depthwise import DepthwiseConvolution, flag
+from primaldual.primal.depthwise import DepthwiseConvolution
 from primaldual.primal.head_sets import HeadSet
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels import dense
+from primaldual.kernels.arguments import flag, is_whole, shown
 from primaldual.kernels.convolution import convolve, convolve_queries
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable, keep_attendable
@@ -19,6 +20,9 @@ from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import selection
 from primaldual.primal.training_sets import OWN, PREFIX, Kind, TrainingSet
 from primaldual.primal.transforms import Transform
+
+MOST_TAPS = {1: 1023, 2: 255}
+"""Largest kernel size by the dimensions of the filter."""
 
 
 class DepthwiseConvolution(Transform):
@@ -39,9 +43,11 @@ class DepthwiseConvolution(Transform):
 
     def __init__(self, kernel_size: int, queries: bool, own: Layout) -> None:
         super().__init__()
-        whole = isinstance(kernel_size, int) and not isinstance(kernel_size, bool)
-        if not whole or kernel_size < 1 or kernel_size % 2 == 0:
-            raise ArgumentError(f"kernel_size must be an odd integer 1 or more; got {kernel_size}")
+        most = MOST_TAPS[self.dimensions]
+        if not is_whole(kernel_size, 1, most) or kernel_size % 2 == 0:
+            raise ArgumentError(
+                f"kernel_size must be an odd integer from 1 to {most}; got {shown(kernel_size)}"
+            )
         self.kernel_size = kernel_size
         self.queries = flag("queries", queries)
         self.mixes_queries = self.queries
@@ -183,14 +189,3 @@ class DepthwiseConvolution(Transform):
         weight = torch.zeros(heads, head_dim, rows, columns)
         weight[..., rows // 2, columns - 1 if self.causal else columns // 2] = 1
         return weight
-
-
-def flag(name: str, value: object) -> bool:
-    """``value``, which must be a bool.
-
-    Raises:
-        ArgumentError: it is something else; the message names the argument.
-    """
-    if not isinstance(value, bool):
-        raise ArgumentError(f"{name} must be True or False; got {value!r}")
-    return value

@@ -1,13 +1,11 @@
 """Normalisers h: what the feature map is divided by."""
 
-import math
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from primaldual.errors import ArgumentError
-from primaldual.primal.depthwise import flag
+from primaldual.kernels.arguments import finite, flag
 from primaldual.primal.parts import Part
 
 
@@ -84,9 +82,7 @@ class Sink(SumOfKernels):
 
     def __init__(self, logit: float = 0.0, *, learnable: bool = True) -> None:
         super().__init__()
-        if isinstance(logit, bool) or not isinstance(logit, int | float) or not math.isfinite(logit):
-            raise ArgumentError(f"logit must be a finite number; got {logit!r}")
-        self.logit = float(logit)
+        self.logit = finite("logit", logit)
         self.learnable = flag("learnable", learnable)
         self.head_logit: nn.Parameter | None
         self.register_parameter("head_logit", None)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.arguments import MOST_POSITIONS, flag, is_whole, shown
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pooling import window_index
 from primaldual.kernels.row_pools import IndexedPools, arrangement
 from primaldual.kernels.weighted_pooling import log_counts
 from primaldual.primal.decoding.windows import Windows
-from primaldual.primal.depthwise import flag
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
@@ -66,8 +66,8 @@ class PooledHeads(Subset):
         weighted: bool = False,
     ) -> None:
         super().__init__()
-        if any(not isinstance(scale, int) or isinstance(scale, bool) or scale < 1 for scale in scales):
-            raise ArgumentError(f"scales must be integers 1 or more; got {scales}")
+        if not all(is_whole(scale, 1, MOST_POSITIONS) for scale in scales):
+            raise ArgumentError(f"scales must be integers 1 or more; got {shown(scales)}")
         self.scales = scales
         self.lay_out(Layout(grid, prefix, suffix))
         self.weighted = flag("weighted", weighted)

@@ -43,6 +43,9 @@ PARTS: dict[str, type[Part]] = {
 """The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
 parts; all else that is said of it comes from its class."""
 
+LONGEST = 10_000
+"""Characters of a spec: enough for the scales of thousands of heads."""
+
 _PART = re.compile(r"\s*([a-z_]\w*)\s*(?:\(([^()]*)\))?\s*", re.IGNORECASE)
 _WORDS: dict[str, object] = {"true": True, "false": False, "none": "none"}
 
@@ -70,6 +73,10 @@ def preset(spec: str | PrimalProblem) -> PrimalProblem:
         return spec
     if not isinstance(spec, str):
         raise SpecError(f"attention must be a spec string or a PrimalProblem; got {type(spec).__name__}")
+    if len(spec) > LONGEST:
+        raise SpecError(
+            f"attention must be a spec of at most {LONGEST} characters; got {len(spec)}: {spec[:40]}…"
+        )
     return PrimalProblem(**read_parts(spec))
 
 
@@ -228,6 +235,8 @@ def _read_part(text: str, spec: str) -> Part:
         word, equals, value = argument.partition("=")
         if not equals and named:
             raise SpecError(f"spec {spec!r}: positional {argument!r} follows a named argument of {name}")
+        if equals and word.strip() in named:
+            raise SpecError(f"spec {spec!r} gives {word.strip()} of {name} twice; accepted is one value")
         if equals:
             named[word.strip()] = _read_value(value, spec)
         else:

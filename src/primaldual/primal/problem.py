@@ -154,6 +154,7 @@ class PrimalProblem(Attention):
         kv_heads: int | None = None,
         value_dim: int | None = None,
         capacity: int = 64,
+        croppable: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> DecodingState:
@@ -166,6 +167,7 @@ class PrimalProblem(Attention):
             kv_heads: key and value heads, dividing heads; default ``heads``.
             value_dim: Dv; default ``head_dim``.
             capacity: tokens that there is room for at first; twice as many when they are more.
+            croppable: keep every key and value, so that :meth:`DecodingState.crop` can forget the last tokens.
             dtype: of the tensors of every step; default torch's.
             device: likewise.
 
@@ -174,7 +176,7 @@ class PrimalProblem(Attention):
             UnsupportedError: a problem with a fixed number of positions (a mask, a grid).
         """
         sizes = Sizes.read(batch, heads, head_dim, kv_heads, value_dim, dtype, device)
-        return DecodingState(self, sizes, capacity)
+        return DecodingState(self, sizes, capacity, croppable)
 
     def step(
         self, state: DecodingState, query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None

@@ -8,8 +8,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError
+from primaldual.kernels.arguments import whole
 from primaldual.primal.feature_maps import FeatureMap
+
+MOST_FEATURES = 2**16
 
 
 class RandomFeatures(FeatureMap):
@@ -19,11 +21,11 @@ class RandomFeatures(FeatureMap):
     Source: Choromanski et al., "Rethinking Attention with Performers", ICLR 2021.
 
     Args:
-        num_features: M, 1 or more.
+        num_features: M, from 1 to 65536.
         seed: the directions w_i follow from it and from D alone; the state_dict holds them once bound.
 
     Raises:
-        ArgumentError: num_features below 1.
+        ArgumentError: num_features or seed out of range.
     """
 
     name = "random"
@@ -34,10 +36,8 @@ class RandomFeatures(FeatureMap):
 
     def __init__(self, num_features: int = 64, *, seed: int = 0) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ArgumentError(f"num_features must be 1 or more; got {num_features}")
-        self.num_features = num_features
-        self.seed = seed
+        self.num_features = whole("num_features", num_features, 1, MOST_FEATURES)
+        self.seed = whole("seed", seed, -(2**63), 2**63 - 1)
         self.directions: Tensor
         self.register_buffer("directions", None)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.arguments import finite
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
 from primaldual.primal.sources import selection
 
@@ -43,9 +44,7 @@ class RunningStatistics(nn.Module):
 
     def __init__(self, momentum: float) -> None:
         super().__init__()
-        if not 0 <= momentum <= 1:
-            raise ArgumentError(f"momentum must be from 0 to 1; got {momentum}")
-        self.momentum = momentum
+        self.momentum = finite("momentum", momentum, 0, 1)
         self.running_mean: Tensor | None
         self.running_variance: Tensor | None
         self.batches: Tensor | None

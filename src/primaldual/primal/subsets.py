@@ -10,6 +10,7 @@ from torch import Tensor
 
 from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels import dense
+from primaldual.kernels.arguments import whole
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable, band_mask
@@ -231,9 +232,7 @@ class Window(Subset):
 
     def __init__(self, radius: int) -> None:
         super().__init__()
-        if not isinstance(radius, int) or isinstance(radius, bool) or radius < 0:
-            raise ArgumentError(f"radius must be an integer 0 or more; got {radius}")
-        self.radius = radius
+        self.radius = whole("radius", radius)
 
     def arguments(self) -> tuple[object, ...]:
         return (self.radius,)

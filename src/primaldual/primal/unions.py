@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.arguments import flag
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph
 from primaldual.kernels.row_scores import joined
 from primaldual.kernels.window import window_counts
-from primaldual.primal.depthwise import flag
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.row_pairs import RowPairs

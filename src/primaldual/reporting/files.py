@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, CheckpointError, PrimalDualError
+
+FULL = r"No space left on device|disk is full|File too large|Disk quota exceeded"
+"""What systems and libraries say of a disk that is full."""
 
 
 @contextmanager
@@ -43,6 +47,48 @@ def replacing(target: Path) -> Iterator[Path]:
             if former.exists():
                 os.replace(former, target)
             raise
+
+
+@contextmanager
+def saving(target: Path) -> Iterator[Path]:
+    """`replacing` for weights: a full disk or a place that cannot be written is a CheckpointError.
+
+    Raises:
+        CheckpointError: whatever the writer of the tensors raised for it.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder, saving(Path(folder) / "weights") as fresh:
+        ...     _ = fresh.write_bytes(b"...")
+    """
+    try:
+        with replacing(target) as fresh:
+            yield fresh
+    except Exception as error:
+        reason = write_failure(error)
+        if reason is None:
+            raise
+        raise CheckpointError(f"path {str(target)!r} cannot be written: {reason}") from error
+
+
+def write_failure(error: Exception) -> str | None:
+    """Why tensors could not be written, None for errors of another kind.
+
+    torch raises a RuntimeError for a full disk, safetensors an error of its own that is no OSError.
+
+    Example:
+        >>> write_failure(OSError(28, "No space left on device")), write_failure(KeyError("name"))
+        ('the disk is full, or a limit on the size of files is reached', None)
+    """
+    if re.search(FULL, str(error), re.IGNORECASE) and not isinstance(error, PrimalDualError):
+        return "the disk is full, or a limit on the size of files is reached"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    kinds = (OSError, RuntimeError)
+    if isinstance(error, PrimalDualError) or not (
+        isinstance(error, kinds) or type(error).__name__ == "SafetensorError"
+    ):
+        return None
+    return " ".join(str(error).split())[:200]
 
 
 def write_text(target: Path, text: str) -> None:

@@ -85,6 +85,7 @@ def assemble(
     data: TrainingData,
     solvers: list[HeadSolver],
     penalties: tuple[Tensor, Tensor],
+    weights: Tensor | None,
     start: Tensor,
     tolerance: float,
     progress: Progress | None,
@@ -96,6 +97,7 @@ def assemble(
         data: training pairs.
         solvers: of all heads, group by group.
         penalties: C and epsilon, (batch, heads, outputs).
+        weights: of the positions, (batch, heads, N), factors of C; a pooled pair has the mean of its members'.
         start: coefficients by position, (batch, heads, N, outputs).
         tolerance: relative duality gap to aim at; the solution tells the one it has.
         progress: see :func:`primaldual.solve`.
@@ -114,6 +116,8 @@ def assemble(
         else:
             middle = torch.zeros_like(targets[..., 0])
         penalty, tube = (tensor[:, members].unsqueeze(-1) for tensor in penalties)
+        if weights is not None:
+            penalty = penalty * part.to_pairs(weights[:, members].unsqueeze(-1)).mT
         regression = Regression(targets - middle.unsqueeze(-1), penalty, tube, solver.intercept)
         # Half of what is allowed, since the gap is measured again in the units that were given.
         beta = solver(regression, begin, tolerance / 2, progress or _silent)

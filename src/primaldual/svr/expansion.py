@@ -18,7 +18,7 @@ SCORES = 2**24
 """Scores of queries against keys that are held at a time."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SupportVectorExpansion:
     """f(x) = sum_j kappa(T x, T k_j) / h(x) v_j + b, with v_j = beta_j / h(k_j): attention with solved values.
 
@@ -28,10 +28,10 @@ class SupportVectorExpansion:
         problem: the choices.
         keys: (..., N, D), as given.
         values: v, (..., N, outputs).
-        coefficients: beta = alpha - alpha~, (..., N, outputs), within [-C, C].
+        coefficients: beta = alpha - alpha~, (..., N, outputs), within [-C, C], times the weights where there are any.
         intercept: b, (..., outputs); 0 where none was fitted.
         fitted: f at the training pairs, (..., N, outputs).
-        primal_objective: 1/2 ||W||^2 + C sum_j |y_j - f(k_j)|_eps, (..., outputs).
+        primal_objective: 1/2 ||W||^2 + sum_j C_j |y_j - f(k_j)|_eps, (..., outputs).
         gap: primal minus dual objective, (..., outputs), computed as a sum of terms that are 0 or more.
         C: (..., outputs).
         epsilon: (..., outputs).
@@ -49,6 +49,28 @@ class SupportVectorExpansion:
     C: Tensor
     epsilon: Tensor
     mask: Tensor | None = None
+
+    def __str__(self) -> str:
+        """What was solved, how sparse and how good the solution is, in a few lines."""
+        count, dim = self.keys.shape[-2:]
+        leading = " x ".join(map(str, self.keys.shape[:-2]))
+        pairs = self.support.numel() if self.mask is None else int(self.mask.sum()) * self.values.shape[-1]
+        lines = {
+            "attention": f"{self.problem.spec()}{f' ({leading} heads)' if leading else ''}",
+            "keys": f"{count} of dimension {dim}, {self.values.shape[-1]} outputs each",
+            "support vectors": f"{int(self.support.sum())} of {pairs}",
+            "C, epsilon": f"{_range(self.C)}, {_range(self.epsilon)}",
+            "intercept": _range(self.intercept),
+            "objective": _range(self.primal_objective),
+            "duality gap": f"{self.duality_gap:.1e} of the objective, at most",
+        }
+        return "\n".join(f"{name:<16} {text}" for name, text in lines.items())
+
+    def __repr__(self) -> str:
+        return (
+            f"SupportVectorExpansion({self.problem.spec()!r}, keys={tuple(self.keys.shape)}, "
+            f"outputs={self.values.shape[-1]}, duality_gap={self.duality_gap:.1e})"
+        )
 
     @property
     def dual_objective(self) -> Tensor:
@@ -110,3 +132,8 @@ class SupportVectorExpansion:
             CheckpointError: the file is missing, corrupt or holds something else.
         """
         return cls(**saving.read(path))
+
+
+def _range(numbers: Tensor) -> str:
+    low, high = float(numbers.min()), float(numbers.max())
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

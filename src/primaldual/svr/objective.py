@@ -2,10 +2,10 @@
 
 For one output with kernel matrix K, targets y and coefficients beta = alpha - alpha~:
 
-    primal   1/2 beta' K beta + C sum_j max(|r_j| - eps, 0),   r = y - K beta - b
-    dual    -1/2 beta' K beta + y' beta - eps sum_j |beta_j|,  |beta_j| <= C, and sum_j beta_j = 0 with b
+    primal   1/2 beta' K beta + sum_j C_j max(|r_j| - eps, 0),   r = y - K beta - b
+    dual    -1/2 beta' K beta + y' beta - eps sum_j |beta_j|,  |beta_j| <= C_j, and sum_j beta_j = 0 with b
 
-Tensors hold one output per row, (..., outputs, N); C and eps are (..., outputs, 1).
+Tensors hold one output per row, (..., outputs, N); eps is (..., outputs, 1), and so is C unless pairs have weights.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Regression:
 
     Attributes:
         targets: y, (..., outputs, N).
-        box: C, (..., outputs, 1).
+        box: C, (..., outputs, 1), or one for every pair, (..., outputs, N).
         epsilon: half width of the tube, (..., outputs, 1).
         intercept: whether b is fitted; without it b = 0 and the coefficients need not sum to zero.
     """
@@ -42,7 +42,8 @@ class Regression:
 
     def positions(self, index: Tensor) -> "Regression":
         """Some of the training pairs."""
-        return Regression(self.targets[..., index], self.box, self.epsilon, self.intercept)
+        box = self.box if self.box.shape[-1] == 1 else self.box[..., index]
+        return Regression(self.targets[..., index], box, self.epsilon, self.intercept)
 
 
 class Certificate(NamedTuple):
@@ -73,7 +74,7 @@ def relative(gap: Tensor, primal: Tensor) -> Tensor:
 def certify(regression: Regression, beta: Tensor, fitted: Tensor) -> Certificate:
     """Objectives of feasible coefficients; ``fitted`` is K beta.
 
-    The gap is sum_j (C max(|r_j| - eps, 0) + eps |beta_j| - beta_j r_j): no large numbers are subtracted.
+    The gap is sum_j (C_j max(|r_j| - eps, 0) + eps |beta_j| - beta_j r_j): no large numbers are subtracted.
 
     Example:
         >>> one = torch.ones(1, 1, dtype=torch.float64)
@@ -91,10 +92,14 @@ def certify(regression: Regression, beta: Tensor, fitted: Tensor) -> Certificate
 
 
 def best_intercept(regression: Regression, residual: Tensor) -> Tensor:
-    """argmin_b sum_j max(|r_j - b| - eps, 0): the median of all r_j - eps and r_j + eps; 0 if none is fitted."""
+    """argmin_b sum_j C_j max(|r_j - b| - eps, 0): the median of all r_j - eps and r_j + eps; 0 if none is fitted."""
     if not regression.intercept:
         return residual.new_zeros(residual.shape[:-1])
-    corners = torch.cat([residual - regression.epsilon, residual + regression.epsilon], -1).sort(-1).values
+    corners, order = torch.cat([residual - regression.epsilon, residual + regression.epsilon], -1).sort(-1)
+    if regression.box.shape[-1] > 1:
+        below = torch.cat([regression.box, regression.box], -1).gather(-1, order).cumsum(-1)
+        half = (below < below[..., -1:] / 2).sum(-1, keepdim=True)
+        return corners.gather(-1, half).squeeze(-1)
     middle = residual.shape[-1]
     return (corners[..., middle - 1] + corners[..., middle]) / 2
 

@@ -95,6 +95,31 @@ def read_penalty(name: str, given: float | Tensor, data: TrainingData) -> Tensor
         ) from None
 
 
+def read_weights(given: Tensor | None, data: TrainingData) -> Tensor | None:
+    """Weights of the training pairs as (batch, heads, N), 1 where masked; None = 1 each.
+
+    Raises:
+        ArgumentError: a weight that is not above 0, or not finite.
+        ShapeError: weights that do not broadcast to the pairs.
+    """
+    if given is None:
+        return None
+    weights = _real("weights", given, data.keys.dtype).to(data.keys.device)
+    length = data.keys.shape[2]
+    try:
+        weights = weights.broadcast_to(*data.leading, length).reshape(data.mask.shape)
+    except RuntimeError:
+        raise ShapeError(
+            f"weights must broadcast to {(*data.leading, length)}; got shape {tuple(weights.shape)}"
+        ) from None
+    weights = torch.where(data.mask, weights, 1.0)
+    if not bool(((weights > 0) & weights.isfinite()).all()):
+        raise ArgumentError(
+            "weights must be above 0 and finite; leave pairs that shall not count out of the mask"
+        )
+    return weights
+
+
 def _real(name: str, given: object, dtype: torch.dtype) -> Tensor:
     try:
         tensor = given if isinstance(given, Tensor) else torch.as_tensor(given, dtype=dtype)

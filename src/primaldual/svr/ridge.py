@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from primaldual.errors import ShapeError
+from primaldual.errors import ArgumentError, ShapeError
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr.solve import own_copy
 from primaldual.svr.training_kernel import training_kernels
@@ -60,11 +60,13 @@ def choose_ridge(
     targets: Tensor,
     score: Callable[[Tensor], float],
     penalties: Sequence[float] = PENALTIES,
+    weights: Tensor | None = None,
 ) -> RidgeChoice:
     r"""Rate the left-out predictions of every penalty; one eigendecomposition serves them all.
 
     With the kernel K of `solve_ridge`, centred in rows and columns, and H = K (K + lambda u)^-1 + 1/N, the prediction of
-    case j by the solution for all other cases is y_j - (y_j - f(k_j)) / (1 - H_jj). h and the statistics of T stay those
+    case j by the solution for all other cases is y_j - (y_j - f(k_j)) / (1 - H_jj); with weights, K and H are those of
+    the errors times their roots. h and the statistics of T stay those
     of all keys: only the target of a case is left out of them.
 
     Args:
@@ -73,6 +75,7 @@ def choose_ridge(
         targets: y, (N, outputs).
         score: rates left-out predictions (N, outputs); the larger the better.
         penalties: lambda, in units of the kernel.
+        weights: (N,), above 0, of the squared errors; only their ratios matter. None = equal.
 
     Raises:
         ShapeError: keys and targets that are not (N, D) and (N, outputs).
@@ -88,36 +91,47 @@ def choose_ridge(
         True
     """
     kernel, _, targets = _kernel(problem, keys, targets)
-    centred = _centred(kernel)
+    root = _roots(weights, targets)
+    kernel = root * kernel * root.T
+    centred = _centred(kernel, root)
     unit = _unit(kernel, centred)
     eigenvalues, vectors = torch.linalg.eigh(centred)
     eigenvalues = eigenvalues.clamp(min=0)
-    deviations = targets - targets.mean(0)
+    deviations = root * (targets - _mean(targets, root))
     rotated, squares = vectors.T @ deviations, vectors.square()
+    own = root.square().squeeze(1) / len(kernel)
     choices = []
     for penalty in penalties:
         shrunk = eigenvalues / (eigenvalues + penalty * unit)
         residual = deviations - vectors @ (shrunk.unsqueeze(1) * rotated)
-        doubt = (1 - 1 / len(kernel) - squares @ shrunk).clamp(min=LEAST_DOUBT)
-        left_out = targets - residual / doubt.unsqueeze(1)
+        doubt = (1 - own - squares @ shrunk).clamp(min=LEAST_DOUBT)
+        left_out = targets - residual / root / doubt.unsqueeze(1)
         choices.append(RidgeChoice(penalty, score(left_out), left_out))
     return max(choices, key=lambda choice: choice.score)
 
 
-def solve_ridge(problem: PrimalProblem | str, keys: Tensor, targets: Tensor, penalty: float) -> RidgeSolution:
+def solve_ridge(
+    problem: PrimalProblem | str,
+    keys: Tensor,
+    targets: Tensor,
+    penalty: float,
+    weights: Tensor | None = None,
+) -> RidgeSolution:
     r"""Solve the primal with squared errors.
 
-        min over W, b of  lambda u ||W||_F^2 + sum_j |y_j - f(k_j)|^2,   f(k) = W Phi(T k) / h(k) + b
+        min over W, b of  lambda u ||W||_F^2 + sum_j w_j |y_j - f(k_j)|^2,   f(k) = W Phi(T k) / h(k) + b
 
     h and the statistics of T are frozen at the keys. u, the mean of |Phi / h - their mean|^2 over the keys, is the unit of
     the kernel. In the dual, beta = (K + lambda u)^-1 (y - mean y) with K_ij = kappa(T k_i, T k_j) / (h(k_i) h(k_j)),
-    centred in rows and columns.
+    centred in rows and columns; with weights of mean 1, beta = root(w) (Q root(w) K root(w) Q + lambda u)^-1 Q root(w) y,
+    where Q takes off the part along root(w).
 
     Args:
         problem: a PrimalProblem or a spec, for one head.
         keys: (N, D).
         targets: y, (N, outputs).
         penalty: lambda, in units of the kernel, above 0.
+        weights: w, (N,), above 0; only their ratios matter. None = equal.
 
     Raises:
         ShapeError: keys and targets that are not (N, D) and (N, outputs).
@@ -130,12 +144,14 @@ def solve_ridge(problem: PrimalProblem | str, keys: Tensor, targets: Tensor, pen
         (torch.Size([40, 1]), torch.Size([1]))
     """
     kernel, normalizer, targets = _kernel(problem, keys, targets)
-    means = kernel.mean(0)
-    centred = _centred(kernel)
-    unit = _unit(kernel, centred)
+    root = _roots(weights, targets)
+    weighted = root * kernel * root.T
+    centred = _centred(weighted, root)
+    unit = _unit(weighted, centred)
     centred.diagonal().add_(penalty * unit)
-    beta = torch.cholesky_solve(targets - targets.mean(0), torch.linalg.cholesky(centred))
-    return RidgeSolution(beta / normalizer.unsqueeze(1), targets.mean(0) - means @ beta)
+    deviations = root * (targets - _mean(targets, root))
+    beta = root * torch.cholesky_solve(deviations, torch.linalg.cholesky(centred))
+    return RidgeSolution(beta / normalizer.unsqueeze(1), _mean(targets - kernel @ beta, root))
 
 
 def _kernel(problem: PrimalProblem | str, keys: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,9 +166,32 @@ def _kernel(problem: PrimalProblem | str, keys: Tensor, targets: Tensor) -> tupl
         return part.kernel.dense().matrix[0, 0], part.normalizer[0, 0], targets.double()
 
 
-def _centred(kernel: Tensor) -> Tensor:
-    means = kernel.mean(0)
-    return kernel - means - means.unsqueeze(1) + means.mean()
+def _roots(weights: Tensor | None, targets: Tensor) -> Tensor:
+    """Roots of the weights, whose mean becomes 1, (N, 1).
+
+    Raises:
+        ShapeError: weights that are not (N,).
+        ArgumentError: weights that are not above 0 and finite.
+    """
+    if weights is None:
+        return torch.ones_like(targets[:, :1])
+    if weights.shape != (len(targets),):
+        raise ShapeError(f"weights must be ({len(targets)},), one for each key; got {tuple(weights.shape)}")
+    if not bool(((weights > 0) & weights.isfinite()).all()):
+        raise ArgumentError("weights must be above 0 and finite; leave cases out that shall not count")
+    weights = weights.to(targets)
+    return (weights / weights.mean()).sqrt().unsqueeze(1)
+
+
+def _mean(rows: Tensor, root: Tensor) -> Tensor:
+    """Weighted mean of rows (N, outputs)."""
+    return (root.square() * rows).mean(0)
+
+
+def _centred(kernel: Tensor, root: Tensor) -> Tensor:
+    """Q K Q, where Q takes off the part along the roots; their squares have the mean 1."""
+    means = (kernel @ root) / len(kernel)
+    return kernel - root * means.T - means * root.T + (root * means).mean() * (root * root.T)
 
 
 def _unit(kernel: Tensor, centred: Tensor) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from primaldual.errors import CheckpointError
 from primaldual.primal.presets import faithful_spec, preset
-from primaldual.reporting.files import replacing
+from primaldual.reporting.files import saving
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,11 +32,8 @@ def write(expansion: SupportVectorExpansion, path: str | os.PathLike[str]) -> No
     tensors |= {PROBLEM + name: tensor for name, tensor in expansion.problem.state_dict().items()}
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     described = json.dumps({"format": FORMAT, "attention": faithful_spec(expansion.problem)})
-    try:
-        with replacing(target) as fresh:
-            save_file(tensors, fresh, {"primaldual": described})
-    except OSError as error:
-        raise CheckpointError(f"path {str(target)!r} cannot be written: {error.strerror or error}") from error
+    with saving(target) as fresh:
+        save_file(tensors, fresh, {"primaldual": described})
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -50,7 +47,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         with safe_open(source, "pt") as file:
             described = json.loads((file.metadata() or {}).get("primaldual", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"path {str(source)!r} is corrupt: {error}") from error
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise CheckpointError(
@@ -75,6 +72,9 @@ def _fields(described: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, 
             raise ValueError(
                 f"{name} has the shape {tuple(tensors[name].shape)}, {shape} fits keys and values"
             )
+    for name in TENSORS:
+        if name in tensors and not bool(tensors[name].isfinite().all()):
+            raise ValueError(f"{name} holds numbers that are not finite")
     if state:
         problem = problem.bind(1 if keys.dim() == 2 else keys.shape[-3], keys.shape[-1]).to(keys.dtype)
         problem.load_state_dict(state)

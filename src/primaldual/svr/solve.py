@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 
 import torch
@@ -14,7 +14,7 @@ from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.svr.assembly import HeadSolver, assemble
 from primaldual.svr.expansion import SupportVectorExpansion
-from primaldual.svr.reading import TrainingData, read_penalty, read_training_data
+from primaldual.svr.reading import TrainingData, read_penalty, read_training_data, read_weights
 from primaldual.svr.solver import Progress
 from primaldual.svr.training_kernel import TrainingKernel, training_kernels
 
@@ -26,11 +26,12 @@ def solve(
     problem: PrimalProblem | str,
     keys: Tensor,
     targets: Tensor,
-    C: float | Tensor = 1.0,
+    C: float | Tensor | None = None,
     epsilon: float = 0.1,
     *,
     intercept: bool = True,
     mask: Tensor | None = None,
+    weights: Tensor | None = None,
     start: SupportVectorExpansion | None = None,
     tolerance: float = 1e-6,
     memory: int = MEMORY,
@@ -46,7 +47,8 @@ def solve(
         max over beta of  -1/2 beta' K beta + y' beta - eps sum_j |beta_j|,   |beta_j| <= C,  sum_j beta_j = 0
 
     The values of the attention are v_j = beta_j / h(k_j). With h the sum of kernels, entries of K are about
-    1 / N^2, so a C that lets the data be fitted is large: C / :func:`kernel_scale` is C in units of the kernel.
+    1 / N^2, so a C that lets the data be fitted is large: C / :func:`kernel_scale` is C in units of the kernel, and the
+    default is 1 in units of the kernel and of the targets' deviation, as in :class:`AttentionSVR`.
     Keys are the training inputs as attention has them: batch normalisation, pooling (of targets too) and
     convolution happen inside. With a convolution of keys only, f is fitted at the convolved keys.
 
@@ -54,10 +56,12 @@ def solve(
         problem: a PrimalProblem or a spec, with a subset that serves all queries.
         keys: ([[batch,] heads,] N, D).
         targets: ([[batch,] heads,] N, outputs); every head is a regression of its own.
-        C: above 0; a number, or a tensor that broadcasts to ([[batch,] heads,] outputs).
+        C: above 0; a number, or a tensor that broadcasts to ([[batch,] heads,] outputs); None = the deviation of each
+            output's targets / ``kernel_scale(problem, keys, mask)``.
         epsilon: half width of the tube, 0 or more, in the unit of the targets.
         intercept: whether b is fitted; False = the form that attention layers have.
         mask: bool ([[batch,] heads,] N), True = a training pair; others are ignored, whatever they hold.
+        weights: ([[batch,] heads,] N), above 0: the C of pair j is C times its weight; None = 1 each.
         start: an earlier solution on the same keys; outputs that it solves are done, dense kernels start from it.
         tolerance: largest relative duality gap of any output.
         memory: bytes that kernels may need; up to about 1 GiB of workspace comes on top.
@@ -69,7 +73,7 @@ def solve(
         The solution; ``solution.predict`` is the attention.
 
     Raises:
-        ArgumentError: C or epsilon out of range, values that are not finite, a kernel that is not positive
+        ArgumentError: C, epsilon or weights out of range, values that are not finite, a kernel that is not positive
             semidefinite on these keys.
         ShapeError: keys, targets and mask that do not fit.
         UnsupportedError: a subset that differs by query, or too little memory.
@@ -81,13 +85,16 @@ def solve(
     Example:
         >>> keys = torch.linspace(-2, 2, 40, dtype=torch.float64).unsqueeze(-1)
         >>> solution = solve("softmax", keys, keys.sin(), C=100 / kernel_scale("softmax", keys), epsilon=0.01)
-        >>> solution.duality_gap <= 1e-6
-        True
+        >>> print(solution)
+        attention        softmax
+        keys             40 of dimension 1, 1 outputs each
+        ...
+        duality gap      ... of the objective, at most
         >>> float((solution.predict(keys) - keys.sin()).abs().max()) < 0.02
         True
     """
     return solve_path(
-        problem, keys, targets, [C], epsilon, intercept=intercept, mask=mask, start=start,
+        problem, keys, targets, [C], epsilon, intercept=intercept, mask=mask, weights=weights, start=start,
         tolerance=tolerance, memory=memory, dtype=dtype, progress=progress,
     )[0]  # fmt: skip
 
@@ -96,11 +103,12 @@ def solve_path(
     problem: PrimalProblem | str,
     keys: Tensor,
     targets: Tensor,
-    C: Sequence[float | Tensor],
+    C: Sequence[float | Tensor | None],
     epsilon: float = 0.1,
     *,
     intercept: bool = True,
     mask: Tensor | None = None,
+    weights: Tensor | None = None,
     start: SupportVectorExpansion | None = None,
     tolerance: float = 1e-6,
     memory: int = MEMORY,
@@ -119,18 +127,21 @@ def solve_path(
     data = read_training_data(keys, targets, mask, dtype)
     if not len(C):
         raise ArgumentError("C must hold at least one penalty; got none")
-    boxes = [read_penalty("C", penalty, data) for penalty in C]
     width = read_penalty("epsilon", epsilon, data)
+    factors = read_weights(weights, data)
     if not 0 < tolerance < 1:
         raise ArgumentError(f"tolerance must be above 0 and below 1; got {tolerance}")
     beta = _start(start, data)
     with torch.no_grad():
-        solvers = [
-            HeadSolver(part, intercept) for part in training_kernels(problem, data.keys, data.mask, memory)
+        parts = list(training_kernels(problem, data.keys, data.mask, memory))
+        boxes = [
+            _usual_penalty(parts, data) if penalty is None else read_penalty("C", penalty, data)
+            for penalty in C
         ]
+        solvers = [HeadSolver(part, intercept) for part in parts]
         found = []
         for box in boxes:
-            solution = assemble(problem, data, solvers, (box, width), beta, tolerance, progress)
+            solution = assemble(problem, data, solvers, (box, width), factors, beta, tolerance, progress)
             if not solution.duality_gap <= tolerance:
                 raise ConvergenceError(
                     f"the solver stopped at the relative duality gap {solution.duality_gap:.2e}, above the tolerance "
@@ -167,11 +178,27 @@ def kernel_scale(
         True
     """
     data = read_training_data(keys, None, mask, torch.float64)
-    scales = data.keys.new_empty(*data.keys.shape[:2], 1)
     with torch.no_grad():
-        for part in training_kernels(own_copy(problem, torch.float64), data.keys, data.mask, memory):
-            scales[:, part.heads.members, 0] = _deviation(part)
+        scales = _scales(
+            training_kernels(own_copy(problem, torch.float64), data.keys, data.mask, memory), data
+        )
     return float(scales) if not data.leading else data.original_shape(scales)
+
+
+def _usual_penalty(parts: Iterable[TrainingKernel], data: TrainingData) -> Tensor:
+    """C of 1 in units of the kernel and of the targets, (batch, heads, outputs); constant targets count as they are."""
+    share = data.mask.unsqueeze(-1).to(data.targets.dtype)
+    share = share / share.sum(-2, keepdim=True).clamp(min=1)
+    mean = (share * data.targets).sum(-2, keepdim=True)
+    deviation = (share * (data.targets - mean).square()).sum(-2).sqrt()
+    return torch.where(deviation > 0, deviation, 1.0) / _scales(parts, data)
+
+
+def _scales(parts: Iterable[TrainingKernel], data: TrainingData) -> Tensor:
+    scales = data.keys.new_empty(*data.keys.shape[:2], 1)
+    for part in parts:
+        scales[:, part.heads.members, 0] = _deviation(part)
+    return scales
 
 
 def _deviation(part: TrainingKernel) -> Tensor:

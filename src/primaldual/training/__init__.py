@@ -1,6 +1,6 @@
 """Train a network: settings, one explicit loop, callbacks, checkpoints."""
 
-from primaldual.training.callbacks import Callback, Record, TrainingState
+from primaldual.training.callbacks import Callback, Record, TrainingInterrupted, TrainingState
 from primaldual.training.examples import Examples
 from primaldual.training.loop import train
 from primaldual.training.objectives import Classification, Objective, Regression
@@ -21,6 +21,7 @@ __all__ = [
     "ProgressBar",
     "Record",
     "Regression",
+    "TrainingInterrupted",
     "TrainingSettings",
     "TrainingState",
     "train",

@@ -44,6 +44,18 @@ class TrainingState:
         return self.best_epoch == 0 or _rank(self.history[-1]) > _rank(self.history[self.best_epoch - 1])
 
 
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C after an epoch was finished.
+
+    Attributes:
+        state: as it was; ``best_weights`` holds the weights of the best epoch so far.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        super().__init__()
+        self.state = state
+
+
 class Callback:
     """Base of callbacks; every method does nothing until a subclass says otherwise.
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from primaldual.errors import CheckpointError
+from primaldual.reporting.files import write_failure
 from primaldual.training.callbacks import TrainingState
 from primaldual.training.examples import Examples
 from primaldual.training.objectives import Objective
@@ -70,9 +71,25 @@ class RunCheckpoints:
             ) from error
 
     def save(self, state: TrainingState) -> None:
-        """Write the state after an epoch to a temporary name, rename it, drop the older ones."""
+        """Write the state after an epoch to a temporary name, rename it, drop the older ones.
+
+        Raises:
+            CheckpointError: the disk is full or the place cannot be written; the checkpoint before stays.
+        """
         named = [f"{_WRITING}-{secrets.token_hex(8)}"]  # its own, for the same run may be under way elsewhere
         writing = self.folder / broadcast_object_list(named)[0]
+        try:
+            self._write(state, writing)
+        except Exception as error:
+            shutil.rmtree(writing, ignore_errors=True)
+            reason = write_failure(error)
+            if reason is None:
+                raise
+            raise CheckpointError(
+                f"checkpoint_dir {str(self.folder)!r} cannot be written: {reason}"
+            ) from error
+
+    def _write(self, state: TrainingState, writing: Path) -> None:
         self.accelerator.save_state(str(writing))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:

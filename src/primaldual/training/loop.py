@@ -11,7 +11,8 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from primaldual.errors import DataError
-from primaldual.training.callbacks import Callback, Record, TrainingState
+from primaldual.training.accelerators import run_accelerator
+from primaldual.training.callbacks import Callback, Record, TrainingInterrupted, TrainingState
 from primaldual.training.checkpoint import RunCheckpoints, run_fingerprint
 from primaldual.training.examples import Examples, shard, shuffled_batches, sorted_batches
 from primaldual.training.objectives import Objective
@@ -30,12 +31,14 @@ def train(
     validation: Examples | None = None,
     callbacks: Sequence[Callback] = (),
     checkpoint_dir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
 ) -> TrainingState:
     """Train a model, keep the weights of the best epoch: highest validation metric, then lowest loss.
 
     Without a validation part the last weights are kept. Every epoch is seeded by itself, so a run that is
-    resumed from a checkpoint equals one that was never interrupted. Ctrl-C ends training with the usual
-    ``KeyboardInterrupt``; the checkpoint of the last finished epoch stays usable.
+    resumed from a checkpoint equals one that was never interrupted. Ctrl-C ends training with a ``KeyboardInterrupt``,
+    which after the first epoch is a `TrainingInterrupted` with the state so far; the checkpoint of the last finished
+    epoch stays usable.
 
     Args:
         model: called as ``model(values, padding)``; gives (batch, outputs).
@@ -45,11 +48,13 @@ def train(
         validation: the validation part, for early stopping.
         callbacks: called on the main process.
         checkpoint_dir: folder of checkpoints, written after every epoch; the same run resumes from there.
+        device: where to train, such as "cpu" or "cuda"; None = a GPU where there is one.
 
     Returns:
         The final state; ``best_weights`` holds the weights to use.
 
     Raises:
+        ArgumentError: a device that cannot be used.
         DataError: a loss is not finite.
         CheckpointError: the checkpoint cannot be read or written.
 
@@ -61,8 +66,10 @@ def train(
         >>> train(model, Classification(), TrainingSettings(epochs=2), data).epoch
         2
     """
-    with private_torch_randomness(settings.seed):
-        return _Run(model, objective, settings, training, validation, callbacks, checkpoint_dir).result()
+    with private_torch_randomness(settings.seed), run_accelerator(device) as accelerator:
+        return _Run(
+            model, objective, settings, training, validation, callbacks, checkpoint_dir, accelerator
+        ).result()
 
 
 class _Run:
@@ -75,10 +82,11 @@ class _Run:
         validation: Examples | None,
         callbacks: Iterable[Callback],
         checkpoint_dir: str | os.PathLike[str] | None,
+        accelerator: Accelerator,
     ) -> None:
         self.objective, self.settings = objective, settings
         self.training, self.validation = training, validation
-        self.accelerator = Accelerator()
+        self.accelerator = accelerator
         self.callbacks = list(callbacks) if self.accelerator.is_main_process else []
         self.model = self.accelerator.prepare_model(model)
         self.optimizer = self.accelerator.prepare_optimizer(
@@ -101,6 +109,10 @@ class _Run:
         try:
             while state.epoch < self.settings.epochs and not state.stopped:
                 self._epoch()
+        except KeyboardInterrupt as interrupt:
+            if not state.best_epoch:
+                raise
+            raise TrainingInterrupted(state) from interrupt
         finally:
             for callback in self.callbacks:
                 callback.on_train_end(state)
@@ -193,10 +205,10 @@ class _Run:
     def _keep_best(self) -> None:
         state, patience = self.state, self.settings.patience
         if state.newest_is_best():
-            state.best_epoch = state.epoch
             weights = self.accelerator.get_state_dict(self.model)
             state.best_weights = {
                 name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()
             }
+            state.best_epoch = state.epoch
         elif patience is not None and state.epoch - state.best_epoch >= patience:
             state.stop()

@@ -10,7 +10,7 @@ Precision = Callable[[torch.device], AbstractContextManager[object]]
 
 
 def full(device: torch.device) -> AbstractContextManager[object]:
-    """Leave the precision to the weights (and to ``accelerate launch --mixed_precision``)."""
+    """Leave the precision to the weights (and, of several processes, to ``accelerate launch --mixed_precision``)."""
     del device
     return nullcontext()
 

@@ -8,7 +8,7 @@ from tests.primal.decoding.helpers import KINDS, decode, problem_of, started, st
 from torch.testing import assert_close
 
 from primaldual import preset
-from primaldual.errors import ArgumentError, ShapeError
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 
 
 @pytest.mark.parametrize("spec", KINDS)
@@ -104,3 +104,47 @@ def test_bytes_of_the_cache():
 def test_it_prints():
     _, state, _ = started("bn")
     assert repr(state).startswith("DecodingState('bn', batch=2, lengths=[7, 7]")
+
+
+@pytest.mark.parametrize("spec", KINDS)
+@pytest.mark.parametrize("lengths", [4, 7, 0, [6, 3]])
+def test_cropped_states_go_on_as_if_the_last_tokens_had_not_been(spec, lengths):
+    problem, state, later = started(spec, croppable=True)
+    before = [tensor[:, :, :7] for tensor in tensors(13, 2, 0)]
+    wanted = [lengths] * 2 if isinstance(lengths, int) else lengths
+    for tensor in state.memories[0].values():
+        tensor[:, :, 7:] = torch.nan  # a draft that went wrong
+    assert state.crop(lengths).lengths == wanted
+    found = problem.step(state, *later)
+    for row, length in enumerate(wanted):
+        alone = [
+            torch.cat([old[row : row + 1, :, :length], new[row : row + 1]], 2)
+            for old, new in zip(before, later, strict=True)
+        ]
+        expected = problem.dense(*alone, is_causal=True)[0, :, length:]
+        assert_close(found[row], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_states_that_keep_every_key_crop_without_being_asked():
+    problem, state, later = started("softmax")
+    state.crop(3)
+    before = [tensor[:, :, :3] for tensor in tensors(13, 2, 0)]
+    whole = [torch.cat(pair, 2) for pair in zip(before, later, strict=True)]
+    assert_close(problem.step(state, *later), problem.dense(*whole, is_causal=True)[:, :, 3:])
+
+
+@pytest.mark.parametrize("spec", ["bn", "sh(1,1,2,2)", "linear", "bn+window(3)", "conv(3,causal=true)"])
+def test_states_that_cannot_forget_say_so(spec):
+    _, state, _ = started(spec)
+    assert state.crop(7).lengths == [7, 7]
+    with pytest.raises(
+        UnsupportedError, match=r"accepted are states made with init_state\(\.\.\., croppable=True\)"
+    ):
+        state.crop(6)
+
+
+@pytest.mark.parametrize("length", [-1, 8, True, [1], [1, 2, 3], [8, 1], [1.0, 2.0]])
+def test_lengths_to_crop_to_that_are_refused(length):
+    _, state, _ = started("softmax")
+    with pytest.raises(ArgumentError, match=r"length must be a number of tokens from 0 .*\[7, 7\]"):
+        state.crop(length)

@@ -51,3 +51,28 @@ def test_what_does_not_fit_is_not_loaded():
         state_of(problem, kv_heads=2).load_state_dict({"spec": saved["spec"]})
     with pytest.raises(CheckpointError, match="got tensors of None"):
         state_of(problem, kv_heads=2).load_state_dict({})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lengths": torch.tensor([-1, 7])}, "lengths must be .* all 0 or more; .* down to -1"),
+        ({"lengths": torch.tensor([7.0, 7.0])}, "lengths must be"),
+        ({"lengths": torch.tensor([9, 7])}, r"lengths of \[9, 7\] need 9 keys and values; got 7"),
+        ({"spec": torch.zeros(2, 2, dtype=torch.uint8)}, "got tensors of ''"),
+        ({"spec": torch.full((3,), 300)}, "got tensors of ''"),
+        ({"0.keys": torch.nan}, "0.keys must be finite; got 1 numbers that are not"),
+    ],
+)
+def test_damaged_states_are_refused_and_change_nothing(change, message):
+    problem, state, _ = started("softmax")
+    saved = state.state_dict()
+    for name, value in change.items():
+        if isinstance(value, float):
+            saved[name][0, 0, 0, 0] = value
+        else:
+            saved[name] = value
+    other = state_of(problem, kv_heads=2)
+    with pytest.raises(CheckpointError, match=message):
+        other.load_state_dict(saved)
+    assert other.lengths == [0, 0]

@@ -11,6 +11,7 @@ from tests.primal.decoding.helpers import HEAD_DIM, HEADS, VALUE_DIM, decode, pr
 from torch.testing import assert_close
 
 from primaldual import preset
+from primaldual.errors import UnsupportedError
 from primaldual.testing.inputs import prepared
 
 CHUNKS = st.lists(st.integers(1, 7), min_size=1, max_size=8)
@@ -143,3 +144,14 @@ def test_training_mode_does_not_move_running_averages():
     for name, tensor in problem.state_dict().items():
         assert_close(tensor, before[name], rtol=0, atol=0)
     assert_close(out, problem.attend(*inputs, is_causal=True), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore")  # of tracing, raised in C
+def test_steps_are_not_traced():
+    problem = preset("bn+sh(1,1,2,4)")
+
+    def traced(query, key, value):
+        return problem.step(problem.init_state(1, 4, 8), query, key, value)
+
+    with pytest.raises(UnsupportedError, match=r"bn\+sh\(1,1,2,4\): torch.jit.trace would keep the lengths"):
+        torch.jit.trace(traced, tuple(torch.randn(3, 1, 4, 5, 8)), check_trace=False)

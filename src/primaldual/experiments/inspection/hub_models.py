@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from primaldual.errors import CheckpointError, PrimalDualError, UnsupportedError
+from primaldual.errors import ArgumentError, CheckpointError, PrimalDualError, UnsupportedError
 from primaldual.experiments.inspection.images import NOISE_NOTE, image_files, noise, opened
 from primaldual.experiments.inspection.sentences import texts
 from primaldual.experiments.inspection.subject import Subject, first_line, needed, pieces
@@ -20,7 +20,7 @@ LONGEST = 256
 """Tokens of a text that are read; the maps of a layer grow with the square."""
 
 
-def hub_subject(source: str, data: str | None, cases: int) -> Subject:
+def hub_subject(source: str, data: str | None, cases: int, tokenizer: str | None = None) -> Subject:
     """A transformers model without the head of its task, with texts or images as it takes them.
 
     Raises:
@@ -37,9 +37,11 @@ def hub_subject(source: str, data: str | None, cases: int) -> Subject:
         if missing:
             notes.append(f"{len(missing)} parameters are not in the file and random, such as {missing[0]}.")
         if takes == "input_ids":
-            batches, count, words, tokens = _texts(transformers, model, source, data, cases)
+            batches, count, words, tokens = _texts(transformers, model, source, tokenizer, data, cases)
             return Subject(source, model, origin, batches, count, words, tokens, tuple(notes))
         if takes == "pixel_values":
+            if tokenizer is not None:
+                raise ArgumentError(f"tokenizer is for models of texts; {source} takes images")
             batches, count, words = _images(transformers, model, source, data, cases)
             notes += [NOISE_NOTE] if data is None else []
             return Subject(source, model, origin, batches, count, words, notes=tuple(notes))
@@ -61,14 +63,19 @@ def _load(transformers: Any, source: str) -> tuple[Any, list[str]]:
 
 
 def _texts(
-    transformers: Any, model: Any, source: str, data: str | None, cases: int
+    transformers: Any, model: Any, source: str, own: str | None, data: str | None, cases: int
 ) -> tuple[list[Any], int, str, tuple[str, ...]]:
     """Batches of texts of the same length: without padding, whose outputs would count as a change."""
     chosen, words = texts(data, cases)
-    with _one_line(f"model {source}: the tokenizer beside it"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    place = f"model {source}: the tokenizer beside it" if own is None else f"tokenizer {own}: it"
+    with _one_line(place):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(own or source, trust_remote_code=False)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # made up where there is no file
-        raise CheckpointError(f"model {source}: there is no tokenizer beside it")
+        if own is not None:
+            raise CheckpointError(f"tokenizer {own}: there is none")
+        raise CheckpointError(
+            f"model {source}: there is no tokenizer beside it; --tokenizer names another place"
+        )
     limit = min(
         LONGEST, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", LONGEST)
     )

@@ -19,6 +19,7 @@ def open_subject(
     cases: int = 16,
     weights: Path | None = None,
     data_dir: Path | None = None,
+    tokenizer: str | None = None,
 ) -> Subject:
     """Load a model and the cases that it is to be looked at with.
 
@@ -30,6 +31,7 @@ def open_subject(
         cases: how many cases, at most.
         weights: a file of weights for ``timm:NAME``.
         data_dir: where data sets of series lie.
+        tokenizer: folder or name on the hub of the tokenizer of a model of texts; None = beside the model.
 
     Raises:
         ArgumentError: arguments that do not go together.
@@ -43,6 +45,8 @@ def open_subject(
         ...
         primaldual.errors.CheckpointError: model ./nowhere: there is no such folder...
     """
+    if tokenizer is not None and model.startswith(_TIMM):
+        raise ArgumentError(f"tokenizer is for models of texts; {model} takes images")
     if model.startswith(_TIMM):
         from primaldual.experiments.inspection.timm_models import timm_subject
 
@@ -55,6 +59,8 @@ def open_subject(
         if "format" in config and "model_type" not in config:
             from primaldual.experiments.inspection.classifiers import classifier_subject
 
+            if tokenizer is not None:
+                raise ArgumentError(f"tokenizer is for models of texts; {model} takes series")
             return classifier_subject(folder, data, cases, data_dir)
         if "model_type" not in config:
             raise CheckpointError(
@@ -66,7 +72,7 @@ def open_subject(
         raise CheckpointError(f"model {model}: {there}; accepted: a folder, timm:NAME or a name on the hub")
     from primaldual.experiments.inspection.hub_models import hub_subject
 
-    return hub_subject(model if not folder.is_dir() else str(folder), data, cases)
+    return hub_subject(model if not folder.is_dir() else str(folder), data, cases, tokenizer)
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

@@ -58,7 +58,7 @@ def _load(timm: Any, model: Any, weights: Path) -> None:
     if not weights.is_file():
         raise CheckpointError(f"weights {weights}: there is no such file")
     try:
-        result = timm.models.load_checkpoint(model, str(weights), strict=False)
+        result = timm.models.load_checkpoint(model, str(weights), strict=False, weights_only=True)
     except Exception as error:  # timm, torch and safetensors each raise their own kinds
         raise CheckpointError(
             f"weights {weights}: do not fit or cannot be read ({first_line(error)})"

@@ -50,18 +50,20 @@ class HeadDecoder:
         return self.decoder.start(*self.of(query, key, value), capacity)
 
 
-def head_decoders(problem: DecodableProblem, sizes: Sizes) -> list[HeadDecoder]:
-    """The decoders of all heads, each with the smallest memory that is exact.
+def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = False) -> list[HeadDecoder]:
+    """The decoders of all heads, each with the smallest memory that is exact, or with every token.
 
     Raises:
         UnsupportedError: a problem that accepts only some lengths.
     """
-    found = [_incremental(problem, heads, sizes) for heads in problem.parts().subset.head_sets(sizes.heads)]
-    exact = [decoder for decoder in found if decoder is not None]
-    if len(exact) == len(found):
-        return exact
+    if not croppable:
+        sets = problem.parts().subset.head_sets(sizes.heads)
+        found = [_incremental(problem, heads, sizes) for heads in sets]
+        exact = [decoder for decoder in found if decoder is not None]
+        if len(exact) == len(found):
+            return exact
     _check_lengths(problem, sizes)
-    return [HeadDecoder(History(problem))]
+    return [HeadDecoder(History(problem, croppable))]
 
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:

@@ -20,15 +20,16 @@ class History(Decoder):
 
     Args:
         problem: the problem of all heads.
+        every_token: keep tokens that no later one sees too, so that the last ones can be forgotten again.
     """
 
     most = sys.maxsize
 
-    def __init__(self, problem: DecodableProblem) -> None:
+    def __init__(self, problem: DecodableProblem, every_token: bool = False) -> None:
         self.problem = problem
         transform, subset = problem.parts().transform, problem.parts().subset
         self.mixes_queries = transform.mixes_queries
-        self.reach = subset.reach if transform.shift_equivariant else None
+        self.reach = subset.reach if transform.shift_equivariant and not every_token else None
         self.room = sys.maxsize if self.reach is None else 2 * self.reach + LEAST
         """Most slots that sequences have between steps."""
 

@@ -9,11 +9,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, CheckpointError, UnsupportedError
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.head_decoders import HeadDecoder, head_decoders
 from primaldual.primal.decoding.memory import SEQUENCES
+from primaldual.primal.decoding.rows import cropped_lengths, row_numbers
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.state_dict import loaded_memories, saved_tensors
 
@@ -39,13 +40,16 @@ class DecodingState:
         ([5, 5], [5, 5, 5])
     """
 
-    def __init__(self, problem: DecodableProblem, sizes: Sizes, capacity: int) -> None:
+    def __init__(
+        self, problem: DecodableProblem, sizes: Sizes, capacity: int, croppable: bool = False
+    ) -> None:
         self.spec = problem.spec()
         self.sizes = sizes
         self.common: int | None = 0
         self._lengths = [0] * sizes.batch
         self._problem = problem
-        self._decoders = head_decoders(problem, sizes)
+        self._croppable = croppable
+        self._decoders = head_decoders(problem, sizes, croppable)
         with torch.inference_mode(False):
             self.memories = [heads.start(sizes, capacity) for heads in self._decoders]
 
@@ -84,12 +88,53 @@ class DecodingState:
         Raises:
             ArgumentError: numbers outside the batch, or none.
         """
-        numbers = _row_numbers(rows, self.sizes.batch)
+        numbers = row_numbers(rows, self.sizes.batch)
         index = torch.tensor(numbers, device=self.sizes.device)
         chosen = self._with(lambda _, tensor: tensor.index_select(0, index))
         chosen.sizes = self.sizes._replace(batch=len(numbers))
         chosen.lengths = [self.lengths[number] for number in numbers]
         return chosen
+
+    def crop(self, length: int | Sequence[int] | Tensor) -> Self:
+        """Forget all but the first tokens, such as drafts that were rejected in speculative decoding.
+
+        States that keep every key as it came can, as those of softmax do; others when made with ``croppable=True``.
+
+        Args:
+            length: tokens that stay, of all sequences or of each.
+
+        Returns:
+            The state itself.
+
+        Raises:
+            ArgumentError: fewer than 0 tokens, or more than there are.
+            UnsupportedError: a state that keeps means, sums or statistics, which cannot be undone.
+
+        Example:
+            >>> from primaldual import preset
+            >>> problem = preset("bn")
+            >>> state = problem.init_state(batch=1, heads=2, head_dim=8, croppable=True)
+            >>> tokens = torch.randn(3, 1, 2, 6, 8).unbind(0)
+            >>> _ = problem.step(state, *tokens)
+            >>> state.crop(4).lengths
+            [4]
+        """
+        wanted = cropped_lengths(length, self.lengths)
+        if wanted == self.lengths:
+            return self
+        kept = {name.rpartition(".")[2] for memory in self.memories for name, _ in memory.tensors()}
+        if not kept <= {*SEQUENCES, "shift"}:
+            raise UnsupportedError(
+                f"a state of {self.spec!r} keeps means, sums or statistics of its tokens and cannot forget some; accepted "
+                "are states made with init_state(..., croppable=True), or a copy() from before"
+            )
+        for memory in self.memories:
+            for name in SEQUENCES:
+                if name in memory:
+                    for row, slots in zip(memory[name], wanted, strict=True):
+                        row[:, slots:] = 0  # what a mask hides must be finite
+        self.lengths = wanted
+        return self
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DecodingState:
         """A state on another device, or for steps of another type; statistics stay at least float32."""
@@ -118,10 +163,17 @@ class DecodingState:
         """Take over what :meth:`state_dict` gave, of the same problem and sizes.
 
         Raises:
-            CheckpointError: tensors of another problem or of other sizes; nothing is changed then.
+            CheckpointError: tensors of another problem, of other sizes, with fewer pairs than their lengths tell, not
+                finite, or of negative lengths; nothing is changed then.
         """
-        self.memories = loaded_memories(self.spec, self.memories, tensors)
-        self.lengths = tensors["lengths"].tolist()
+        memories = loaded_memories(self.spec, self.memories, tensors)
+        lengths = tensors["lengths"].tolist()
+        for heads, memory in zip(self._decoders, memories, strict=True):
+            needed = max(heads.decoder.filled(memory, lengths))
+            held = min((memory[name].shape[2] for name in SEQUENCES if name in memory), default=needed)
+            if held < needed:
+                raise CheckpointError(f"lengths of {lengths} need {needed} keys and values; got {held}")
+        self.memories, self.lengths = memories, lengths
         return self
 
     def decoders_for(self, problem: DecodableProblem) -> list[HeadDecoder]:
@@ -136,7 +188,7 @@ class DecodingState:
             raise ArgumentError(
                 f"state must be of {problem.spec()!r}, the problem that steps; got one of {self.spec!r}"
             )
-        found = head_decoders(problem, self.sizes)
+        found = head_decoders(problem, self.sizes, self._croppable)
         sizes = self.sizes._replace(device=torch.device("meta"))
         needed = [[name for name, _ in heads.start(sizes, 0).tensors()] for heads in found]
         if needed != [[name for name, _ in memory.tensors()] for memory in self.memories]:
@@ -165,15 +217,3 @@ class DecodingState:
 
     def __repr__(self) -> str:
         return f"DecodingState({self.spec!r}, batch={self.sizes.batch}, lengths={self.lengths}, {self.nbytes} bytes)"
-
-
-def _row_numbers(rows: Sequence[int] | Tensor, batch: int) -> list[int]:
-    index = torch.as_tensor(rows)
-    if index.dtype == torch.bool and index.shape == (batch,):
-        index = index.nonzero().squeeze(-1)
-    whole = index.dim() == 1 and index.numel() and index.dtype in (torch.int64, torch.int32)
-    if not whole or not 0 <= int(index.min()) <= int(index.max()) < batch:
-        raise ArgumentError(
-            f"rows must be numbers from 0 to {batch - 1}, or a bool tensor ({batch},) with a True; got {rows}"
-        )
-    return index.tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from primaldual.errors import UnsupportedError
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.head_decoders import HeadDecoder
@@ -22,6 +23,11 @@ def step(
     valid: Tensor | None,
 ) -> Tensor:
     """See :meth:`PrimalProblem.step`."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call] # public, not declared
+        raise UnsupportedError(
+            f"{problem.spec()}: torch.jit.trace would keep the lengths of this step for ever; accepted is step outside of "
+            "traced functions, or attend inside"
+        )
     if torch.is_grad_enabled() or torch.is_autocast_enabled(state.sizes.device.type):
         with torch.no_grad(), own_precision(state.sizes.device):
             return step(problem, state, query, key, value, valid)

@@ -1,0 +1,1 @@
+"""Attentions, tensors and masks drawn at random, each compared with the definition."""

@@ -1,0 +1,51 @@
+"""A short run of ``python -m benchmarks.generated_cases``, and faults that it must find."""
+
+import warnings
+
+import pytest
+import torch
+from benchmarks.generated_cases.case import draw_case
+from benchmarks.generated_cases.checking import check_case
+
+from primaldual import PrimalProblem
+from primaldual.errors import SlowAttentionWarning
+
+BLOCKS, CASES = 6, 25
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_generated_cases_agree_with_the_definition(block):
+    warnings.simplefilter("ignore", SlowAttentionWarning)
+    for number in range(block * CASES, (block + 1) * CASES):
+        case = draw_case(number)
+        assert check_case(case).faults == (), case
+
+
+def _faulty(change):
+    def attend(self, query, key, value, mask=None, is_causal=False):
+        return change(self.dense(query, key, value, mask, is_causal))
+
+    return attend
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda out: out * (1 + 1e-3), "outputs: off by"),
+        (lambda out: out[:, :, :0], "outputs: shape"),
+        (lambda out: out + torch.nan, "numbers are not finite"),
+        (lambda out: out.detach() + 0 * out, "gradient of query: off by"),
+        (lambda out: out.missing, "AttributeError"),
+    ],
+)
+def test_faults_are_found(monkeypatch, change, told):
+    monkeypatch.setattr(PrimalProblem, "attend", _faulty(change))
+    warnings.simplefilter("ignore", SlowAttentionWarning)
+    found = [check_case(draw_case(number)) for number in range(20)]
+    assert any(told in fault for outcome in found for fault in outcome.faults)
+
+
+def test_a_case_is_the_same_every_time():
+    first, second = draw_case(7), draw_case(7)
+    assert str(first) == str(second)
+    assert all(torch.equal(one, other) for one, other in zip(first.inputs, second.inputs, strict=True))
