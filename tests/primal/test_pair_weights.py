@@ -94,7 +94,7 @@ def test_spec_heads_and_refusals():
     assert preset("alibi(0.5,0,2)").spec() == "alibi(0.5,0,2)"
     kept = preset("alibi").bind(4, 6).keep_heads([1, 3], 4)
     assert kept.pair_weights.slopes == (2.0**-4, 2.0**-8)
-    with pytest.raises(ArgumentError, match="slopes must be finite numbers 0 or more"):
+    with pytest.raises(ArgumentError, match="slopes must be a number from 0 to"):
         Alibi(-1)
     with pytest.raises(ArgumentError, match="slopes must hold one number for each of the 4 heads; got 2"):
         preset("alibi(1,2)").bind(4, 6)

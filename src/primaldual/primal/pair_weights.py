@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.arguments import finite
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 
@@ -43,7 +43,7 @@ class Alibi(PairWeights):
         slopes: one number 0 or more per head; none = 2^(-8 (h + 1) / H) in head h of H, from 0.
 
     Raises:
-        ArgumentError: a slope that is negative or not finite, or as many slopes as do not match the heads.
+        ArgumentError: a slope that is negative or above 1e6, or as many slopes as do not match the heads.
 
     Reference: Press, Smith, Lewis, "Train Short, Test Long: Attention with Linear Biases Enables Input Length
     Extrapolation", ICLR 2022.
@@ -63,11 +63,7 @@ class Alibi(PairWeights):
 
     def __init__(self, *slopes: float) -> None:
         super().__init__()
-        for slope in slopes:
-            number = isinstance(slope, int | float) and not isinstance(slope, bool)
-            if not number or not math.isfinite(slope) or slope < 0:
-                raise ArgumentError(f"slopes must be finite numbers 0 or more; got {slopes}")
-        self.slopes = tuple(float(slope) for slope in slopes)
+        self.slopes = tuple(finite("slopes", slope, least=0) for slope in slopes)
 
     def arguments(self) -> tuple[object, ...]:
         return tuple(int(slope) if slope.is_integer() else slope for slope in self.slopes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,7 +46,7 @@ class RayCluster(Place):
         except ImportError:
             raise ArgumentError('ray needs Ray: pip install "primaldual[ray]"') from None
         try:
-            ray.init(None if address == LOCAL else address, log_to_driver=False, logging_level="ERROR")
+            ray.init(None if address == LOCAL else address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ArgumentError(
                 f"ray {address} has no cluster that answers: {' '.join(str(error).split())}"
