@@ -41,13 +41,13 @@ ALLOWED = {
 def names(tree):
     """Every name that a module imports, reads or writes, quoted annotations and class names in strings included.
 
-    Names of torch.nn do not count: nn.Identity is not a part.
+    Names of torch.nn and ast do not count: nn.Identity and ast.Constant are no parts.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             yield node.id
         elif isinstance(node, ast.Attribute):
-            if not (isinstance(node.value, ast.Name) and node.value.id == "nn"):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("nn", "ast")):
                 yield node.attr
         elif isinstance(node, ast.ImportFrom | ast.Import):
             yield from (alias.name for alias in node.names)
