@@ -131,6 +131,37 @@ def test_masks_of_ones_own_cover_windows_too():
     )
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "window(2)|sh(1,1,3,3)",
+        "sh(2,2,3,3)|sh(4)+bn",
+        "window(2)|anchored(1,1,2,2)",
+        "sink(0)+window(2)|sh(3)",
+    ],
+)
+def test_masks_of_every_head_and_shared_keys(spec, is_causal):
+    torch.manual_seed(0)
+    query = torch.randn(2, HEADS, 17, WIDTH, dtype=torch.float64)
+    key, value = torch.randn(2, 2, 2, 17, WIDTH, dtype=torch.float64).unbind(0)
+    problem = preset(spec).bind(HEADS, WIDTH).double()
+    for shape in ((2, HEADS, 17, 17), (2, HEADS, 1, 17), (1, HEADS, 17, 17)):
+        mask = torch.rand(shape) > 0.3
+        wanted = problem.dense(query, key, value, mask, is_causal)
+        assert_close(problem.attend(query, key, value, mask, is_causal), wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_heads_of_fixed_masks_go_with_their_heads():
+    torch.manual_seed(0)
+    tensors = torch.randn(3, 1, HEADS, 12, WIDTH, dtype=torch.float64).unbind(0)
+    problem = PrimalProblem(
+        subset=Union(MaskedKeys(torch.rand(HEADS, 12, 12) > 0.5), PooledHeads(1, 1, 3, 3))
+    )
+    for mask in (None, torch.rand(1, HEADS, 12, 12) > 0.3):
+        assert_close(problem.attend(*tensors, mask), problem.dense(*tensors, mask))
+
+
 def test_grouped_heads_and_decoding():
     torch.manual_seed(0)
     problem = preset("window(2)|sh(1,2,3,4)+bn")

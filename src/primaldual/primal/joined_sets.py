@@ -34,6 +34,8 @@ class JoinedSet(TrainingSet):
     @classmethod
     def of(cls, sets: Sequence[TrainingSet], keys_seen: Tensor | None = None) -> Self:
         """The union of some sets, a pair counting as often as it is there."""
+        heads = max(each.key.shape[1] for each in sets)
+        sets = [each.for_query_heads(heads) for each in sets]
         key, value = (joined([getattr(each, name) for each in sets], 2) for name in ("key", "value"))
         parts = (tensor.split([each.key.shape[2] for each in sets], 2) for tensor in (key, value))
         own = [

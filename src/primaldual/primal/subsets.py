@@ -129,21 +129,20 @@ class Subset(Part):
     ) -> TrainingSet:
         """The training set of some heads, of the kind that :meth:`training_kind` says."""
         key, value = source.take(heads.members)
-        attendable = attendable.select(selection(heads.members))
         allowed = self.allowed(query_length, source.length, key.device)
         if allowed is not None:
             attendable = restrict(attendable, allowed)
-        return MaskedPairs(key, value, query_length, attendable)
+        return MaskedPairs(key, value, query_length, attendable.select(selection(heads.members)))
 
     def row_pairs(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
     ) -> RowPairs | JoinedSet:
         """The pairs of some heads as every query forms them of what it may attend, whatever their kind."""
         key, value = (for_query_heads(part, len(heads.members)) for part in source.take(heads.members))
-        attendable = attendable.select(selection(heads.members))
         pattern = self.allowed(query_length, source.length, key.device)
         if pattern is not None:
             attendable = restrict(attendable, pattern)
+        attendable = attendable.select(selection(heads.members))
         allowed = attendable.matrix(query_length, source.length, key.device)
         return RowPairs(key, value, query_length, Attendable(pairs=allowed))
 

@@ -191,17 +191,17 @@ class Union(Subset):
             sets.append(pools)
         if kind == Kind(ALL):
             return JoinedSet.of(sets).listed()
-        return JoinedSet.of(sets, self._keys_seen(masks, query_length, source.length, sets[0].key.device))
+        device = sets[0].key.device
+        return JoinedSet.of(sets, self._keys_seen(heads, masks, query_length, source.length, device))
 
     def _keys_seen(
-        self, masks: Attendable, query_length: int, key_length: int, device: torch.device
+        self, heads: HeadSet, masks: Attendable, query_length: int, key_length: int, device: torch.device
     ) -> Tensor:
+        """How many keys each query has in some pair, broadcastable to (batch, heads, Nq, 1)."""
         if masks.pairs is not None:
-            allowed, pattern = (
-                masks.matrix(query_length, key_length, device),
-                self.allowed(query_length, key_length, device),
-            )
-            return (allowed if pattern is None else allowed & pattern).sum(-1, keepdim=True)
+            allowed = masks.matrix(query_length, key_length, device)
+            held = self._held(heads.members, allowed, query_length)
+            return reduce(torch.logical_or, held).sum(-1, keepdim=True)
         radius = key_length + query_length if self.reach is None else self.reach
         return window_counts(
             masks.keys, radius, query_length=query_length, key_length=key_length,
@@ -213,11 +213,12 @@ class Union(Subset):
     ) -> JoinedSet:
         source = RememberedSource(source)
         parts, device = self.with_heads(heads), source.take(heads.members)[0].device
-        allowed = attendable.select(heads.members).matrix(query_length, source.length, device)
-        masks, sets = self._held(heads, allowed, query_length), []
+        allowed = attendable.matrix(query_length, source.length, device)
+        of_all_heads, sets = self._held(None, allowed, query_length), []
+        masks = [mask if mask.shape[1] == 1 else mask[:, heads.members] for mask in of_all_heads]
         singly = [mask for (_, own), mask in zip(parts, masks, strict=True) if own.scale == 1]
-        for (part, own), mask in zip(parts, masks, strict=True):
-            pairs = part.row_pairs(source, Attendable(pairs=mask), own, query_length)
+        for (part, own), whole, mask in zip(parts, of_all_heads, masks, strict=True):
+            pairs = part.row_pairs(source, Attendable(pairs=whole), own, query_length)
             assert isinstance(pairs, RowPairs)
             front = part.consecutive_from(own)
             if front is not None:
@@ -228,7 +229,7 @@ class Union(Subset):
 
     def dense_pairs(self, key: Tensor, value: Tensor, allowed: Tensor, heads: HeadSet) -> DensePairs:
         length, parts = allowed.shape[-1], self.with_heads(heads)
-        masks = self._held(heads, allowed, allowed.shape[-2])
+        masks = self._held(heads.members, allowed, allowed.shape[-2])
         found = [
             part.dense_pairs(key, value, mask, own) for (part, own), mask in zip(parts, masks, strict=True)
         ]
@@ -244,10 +245,10 @@ class Union(Subset):
                 found[place] = pairs._replace(valid=pairs.valid & (lacking | ~unfinished))
         return _together(found, length)
 
-    def _held(self, heads: HeadSet, allowed: Tensor, query_length: int) -> list[Tensor]:
-        """What each subset has of the keys that may be attended, like ``allowed``."""
+    def _held(self, members: list[int] | None, allowed: Tensor, query_length: int) -> list[Tensor]:
+        """What each subset has of the keys that may be attended, like ``allowed``: in some heads, None = all."""
         masks: list[Tensor] = []
-        for part, _ in self.with_heads(heads):
+        for part in self.parts():
             mine = allowed
             if self.disjoint and masks:
                 mine = mine & ~reduce(torch.logical_or, masks)
@@ -256,7 +257,8 @@ class Union(Subset):
             )
             if pattern is not None:
                 pattern = pattern[(None,) * (4 - pattern.dim())]
-                mine = mine & (pattern if pattern.shape[1] == 1 else pattern[:, heads.members])
+                alike = members is None or pattern.shape[1] == 1
+                mine = mine & (pattern if alike else pattern[:, members])
             masks.append(mine)
         return masks
 
