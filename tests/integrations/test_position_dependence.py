@@ -10,6 +10,8 @@ OF = {
     "softmax": PositionDependence(),
     "bn": PositionDependence(),
     "window(2)": PositionDependence(from_query=True),
+    "alibi": PositionDependence(from_query=True),
+    "window(2)|sh(1,2)": PositionDependence(from_start=True, from_query=True),
     "sh(1,2)": PositionDependence(from_start=True),
     "conv(3)": PositionDependence(neighbours=True),
     "bn+conv(3)": PositionDependence(neighbours=True),

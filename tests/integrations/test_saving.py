@@ -10,7 +10,7 @@ from tests.integrations.hf_models import bert, llama, made, tokens
 from torch import nn
 
 import primaldual as pdl
-from primaldual.errors import CheckpointError, UnsupportedError
+from primaldual.errors import ArgumentError, CheckpointError, UnsupportedError
 from primaldual.integrations import load, save
 from primaldual.integrations.timm_layers import SquareImage, attention_class
 from primaldual.primal.convolutions import Convolution
@@ -121,6 +121,12 @@ def test_files_that_do_not_fit_change_nothing(tmp_path):
     plain.compile()
     with pytest.raises(UnsupportedError, match="loaded before it is compiled"):
         load(plain, tmp_path / "model.pt")
+
+
+def test_a_name_of_another_format_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match=r"must not end in \.safetensors"):
+        save(nn.TransformerEncoderLayer(8, 2), tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_attention_without_a_spec_is_not_saved(tmp_path):

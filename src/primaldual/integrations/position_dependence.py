@@ -15,7 +15,7 @@ class PositionDependence:
 
     Attributes:
         from_start: on a key's distance from the start (pools, tokens in front).
-        from_query: on its distance from the query (windows).
+        from_query: on its distance from the query (windows, weights by distance).
         neighbours: on the keys beside it (convolutions).
         mixes_queries: queries depend on one another.
     """
@@ -43,7 +43,7 @@ class PositionDependence:
         return cls(
             from_start=not (transform.shift_equivariant and subset.shift_equivariant)
             or bool(transform.neighbours and lone),
-            from_query=subset.reach is not None,
+            from_query=subset.from_query or parts.pair_weights.uneven,
             neighbours=transform.neighbours,
             mixes_queries=transform.mixes_queries,
         )

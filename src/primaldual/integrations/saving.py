@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from primaldual.errors import CheckpointError, PrimalDualError, UnsupportedError
+from primaldual.errors import ArgumentError, CheckpointError, PrimalDualError, UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.descriptions import Description, rebuilt
 from primaldual.integrations.finding import find_sites
@@ -31,6 +31,7 @@ def save(model: nn.Module, file: str | os.PathLike[str]) -> None:
         file: written with :func:`torch.save`, whole or not at all; holds no code.
 
     Raises:
+        ArgumentError: a name that ends in .safetensors, by which torch would read another format.
         CheckpointError: an attention with a part of one's own, which no spec describes, or a place that cannot be written.
 
     Example:
@@ -45,6 +46,10 @@ def save(model: nn.Module, file: str | os.PathLike[str]) -> None:
         >>> torch.equal(again(inputs), model(inputs))
         True
     """
+    if Path(file).suffix == ".safetensors":
+        raise ArgumentError(
+            f"file must not end in .safetensors, since it has torch's own format; got {str(file)!r}"
+        )
     layers = {site.path: _described(site) for site in find_sites(model)}
     with saving(Path(file).expanduser()) as fresh:
         torch.save({KEY: {"format": FORMAT, "layers": layers}, "state": model.state_dict()}, fresh)

@@ -185,6 +185,11 @@ class Subset(Part):
         """How many keys before its own a query sees at most, chosen by their distance alone; None = any."""
         return None
 
+    @property
+    def from_query(self) -> bool:
+        """Whether pairs depend on their distance from the query."""
+        return self.reach is not None
+
     def consecutive_from(self, heads: HeadSet) -> int | None:
         """The position from which on consecutive windows are pooled, those before being pairs by themselves; or None."""
         del heads

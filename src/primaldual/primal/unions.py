@@ -272,6 +272,10 @@ class Union(Subset):
         return all(part.shift_equivariant for part in self.parts())
 
     @property
+    def from_query(self) -> bool:
+        return any(part.from_query for part in self.parts())
+
+    @property
     def reach(self) -> int | None:
         reaches = [part.reach for part in self.parts()]
         known = [reach for reach in reaches if reach is not None]
