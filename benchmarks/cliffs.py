@@ -26,6 +26,8 @@ SPECS = (
     "sh(grid=16x{rows})", "bn+sh(grid=16x{rows})", "anchored(1,2,3,4)", "anchored(1,2,3,4,kept=0.5)", "anchored(1,2,3,4)+bn",
     "conv(3)", "conv(3,causal=true)", "conv2d(3,grid=16x{rows})", "conv(3)+bn", "conv(3)+sh", "conv(3)+bn+sh",
     "linear", "linear+bn", "linear+sh", "linear+bn+sh", "random(64)", "random(64)+bn", "taylor(2)",
+    "window(16)|sh(8)", "window(16)|sh(8)+bn", "sh(2)|sh(4)", "window(16)|sh(8)|disjoint=true", "sink(0)", "sink(0)+bn",
+    "sink(0)+window(16)|sh(8)", "alibi", "alibi+bn", "alibi+sh",
 )  # fmt: skip
 MASKS = ("none", "padding", "pairs")
 BATCH, HEADS, WIDTH = 2, 4, 32

@@ -14,11 +14,12 @@ from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
 from primaldual.primal.pair_weights import Alibi, PairWeights
+from primaldual.primal.patterns import MaskedKeys, Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import PARTS, preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
-from primaldual.primal.subsets import AllKeys, MaskedKeys, Subset, Window
+from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.transforms import Identity, Transform
 from primaldual.primal.unions import Union
 from primaldual.svr import (

@@ -18,10 +18,11 @@ from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTay
 from primaldual.primal.normalizers import Constant, Sink
 from primaldual.primal.pair_weights import Alibi
 from primaldual.primal.parts import Part, written
+from primaldual.primal.patterns import Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
-from primaldual.primal.subsets import Subset, Window
+from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 from primaldual.primal.unions import Union
 
