@@ -120,7 +120,7 @@ def test_what_cannot_be_honoured_is_refused():
         inner(queries, queries, queries, torch.zeros(3, 3, dtype=torch.bool))
     with pytest.raises(UnsupportedError, match="7 queries of one sequence and 3 keys of another"):
         adapt("window(2)", 4, 8)(queries, queries[:, :3], queries[:, :3])
-    with pytest.raises(ArgumentError, match="scales must hold"):
+    with pytest.raises(ArgumentError, match="scales must be one integer, or one for each"):
         adapt("sh(1,2)", 4, 8)
     with pytest.raises(ArgumentError, match="dropout must be"):
         adapt("bn", 4, 8, dropout=1.0)

@@ -8,7 +8,7 @@ import typer
 
 from primaldual.cli import options
 
-ORDER = ("feature_map", "normalizer", "transform", "subset")
+ORDER = ("feature_map", "normalizer", "transform", "subset", "pair_weights")
 
 
 def equation(
@@ -38,7 +38,7 @@ def presets() -> None:
     from primaldual.primal.presets import PARTS, cost, signature, summary
 
     console = Screen()
-    console.print("Parts of a spec, joined by +")
+    console.print("Parts of a spec, joined by +; several subsets by |")
     ordered = sorted(PARTS, key=lambda word: ORDER.index(PARTS[word].choice))
     for choice, alike in groupby(ordered, key=lambda word: PARTS[word].choice):
         console.print(words("\n", (choice.replace("_", " "), "bold")))

@@ -76,7 +76,7 @@ class Sink(SumOfKernels):
     name = "sink"
     summary = "one more pair of value 0 in the normaliser, its logit learned"
     cost = "that of softmax, about"
-    examples = ("sink(0.5)", "sink(-1,learnable=false)")
+    examples = ("sink(0.5)",)
     sink = True
     factored = None
 

@@ -58,7 +58,7 @@ class Alibi(PairWeights):
     name = "alibi"
     summary = "pairs count less the farther away they are, at a rate per head"
     cost = "that of softmax, about"
-    examples = ("alibi", "alibi(0.5,0.1,0,2)")
+    examples = ("alibi",)
     uneven = True
 
     def __init__(self, *slopes: float) -> None:
