@@ -1,5 +1,6 @@
 """The committed page and figures are what the generator writes."""
 
+import copy
 import importlib.util
 import sys
 from pathlib import Path
@@ -40,11 +41,17 @@ def test_the_committed_figures_are_those_of_the_results():
             assert [*committed.itertext()] == [*written.itertext()], "run make docs"
 
 
+@pytest.fixture(scope="module")
+def whole_run():
+    with pytest.MonkeyPatch.context() as patch:
+        one, found, _ = runner(patch)
+        one.run()
+    return found
+
+
 @pytest.fixture
-def results(monkeypatch):
-    one, results, _ = runner(monkeypatch)
-    one.run()
-    return results
+def results(whole_run):
+    return copy.deepcopy(whole_run)
 
 
 def test_the_page_says_what_was_measured_and_what_was_not(results):

@@ -28,10 +28,10 @@ def words(spec):
 
 
 def pairs(names):
-    """Every name with every check, the slow ones with the first name of each word and every other name."""
+    """Every name with every check, the slow ones with the first name of each word and every sixth name."""
     met, slow = set(), set()
     for number, name in enumerate(names):
-        if number % 2 == 0 or not words(name) <= met:
+        if number % 6 == 0 or not words(name) <= met:
             slow.add(name)
             met |= words(name)
     return [
