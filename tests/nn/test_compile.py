@@ -56,7 +56,7 @@ def test_one_graph_serves_all_shapes(spec, backend):
     check_attend(spec, masked=False, is_causal=False, backend=backend)
 
 
-@pytest.mark.parametrize("spec", [*SPECS, UNION])
+@pytest.mark.parametrize("spec", [*SPECS[::3], UNION])
 def test_one_causal_graph_serves_all_shapes(spec, backend):
     check_attend(spec, masked=True, is_causal=True, backend=backend)
 
