@@ -72,6 +72,23 @@ def test_weights_of_positions_are_multiplied_and_normalised_anew(spec, is_causal
     assert_close(preset(f"{spec}+alibi").attend(*inputs, is_causal=is_causal), wanted)
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_half_precision_counts_beyond_256_positions(is_causal):
+    torch.manual_seed(0)
+    tensors = torch.randn(3, 1, 2, 600, WIDTH, dtype=torch.bfloat16).unbind(0)
+    problem = preset("alibi(0.05,1)")
+    wanted = problem.dense(*(tensor.double() for tensor in tensors), is_causal=is_causal)
+    for compute in (problem.attend, problem.dense):
+        assert_close(compute(*tensors, is_causal=is_causal).double(), wanted, rtol=0.05, atol=0.02)
+
+
+def test_more_causal_queries_than_keys(monkeypatch):
+    monkeypatch.setattr(biased, "BLOCK_ROWS", 3)
+    inputs = [tensor.detach() for tensor in tensors(19, 4)]
+    problem = preset("alibi")
+    assert_close(problem.attend(*inputs, is_causal=True), problem.dense(*inputs, is_causal=True))
+
+
 def test_pools_by_hand():
     """Query 0 of slope log 2: its own window {0, 1} has distance 1/2, {2, 3} has 5/2, so weights are 4 : 1."""
     zero, value = (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.masks import Attendable
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.joined_sets import JoinedSet
@@ -51,12 +52,13 @@ class Call(NamedTuple):
         Args:
             heads: which heads.
             rows: numbers of the queries.
-            like: gives device and type.
+            like: gives the device, and the type if that is float32 or wider.
             end: how many keys; None = all.
         """
         count, length = self.query.shape[1:3]
-        keys = torch.arange(self.source.length, dtype=like.dtype, device=like.device)
-        queries = torch.arange(rows.start, rows.stop, dtype=like.dtype, device=like.device)
+        wide = accumulation_dtype(like.dtype)
+        keys = torch.arange(self.source.length, dtype=wide, device=like.device)
+        queries = torch.arange(rows.start, rows.stop, dtype=wide, device=like.device)
         queries = queries + self.source.length - length
         return self.choices.pair_weights.log_weights(heads, count, queries, keys[:end])
 

@@ -158,8 +158,11 @@ def _groups(
             picked = choices.transform.dense_queries(picked, allowed if one_sequence else None, heads)
         added = None
         if choices.pair_weights.uneven:
-            positions = torch.arange(key.shape[2], dtype=query.dtype, device=query.device)
-            rows = torch.arange(query_length, dtype=query.dtype, device=query.device)
+            wide = accumulation_dtype(
+                query.dtype
+            )  # half precision does not count to the length of a sequence
+            positions = torch.arange(key.shape[2], dtype=wide, device=query.device)
+            rows = torch.arange(query_length, dtype=wide, device=query.device)
             added = choices.pair_weights.log_weights(
                 heads, count, rows + key.shape[2] - query_length, positions
             )

@@ -9,6 +9,7 @@ from primaldual.kernels.biased import BLOCK_ROWS, BiasedCall
 from primaldual.kernels.flash import flash_enabled
 from primaldual.kernels.merged import attention_of
 from primaldual.kernels.precision import own_precision
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
@@ -37,6 +38,8 @@ class Biased(Form):
             return "runs on the CPU by its blockwise kernel, outside of graphs"
         if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):
             return refused
+        if question.is_causal and question.query_length > question.key_length:
+            return "needs a key for every query of a causal mask"
         if question.dropout:
             return "drops no weights"
         if question.value_dim != question.head_dim:
@@ -76,11 +79,12 @@ def _attend(call: Call, heads: HeadSet, query: Tensor, training: TrainingSet, bl
         mask, is_causal = masks.matrix(query.shape[2], length, query.device), False
     block_rows = min(BLOCK_ROWS, query.shape[2])
     ahead = max(block_rows, 1 if is_causal else length + query.shape[2])
-    place = torch.arange(-length, ahead, dtype=query.dtype, device=query.device)
+    wide = accumulation_dtype(query.dtype)
+    place = torch.arange(-length, ahead, dtype=wide, device=query.device)
     rows = place[length : length + block_rows]
     count = call.query.shape[1]
     bias = call.choices.pair_weights.log_weights(heads, count, rows, place)
     if is_causal:
         bias += torch.where(place > rows[:, None], -torch.inf, 0.0)
-    biased = BiasedCall(key, value, scale, bias, mask)
+    biased = BiasedCall(key, value, scale, bias.to(query.dtype), mask)
     return attention_of(biased, query[:, :, block.start :])
