@@ -74,6 +74,14 @@ def test_by_hand():
     assert_close(problem.weights(zero, zero).sum(-1), torch.full((1, 1, 3), 0.5))
 
 
+def test_a_large_sink_keeps_its_digits_in_half_precision():
+    """One key of score 32 beside a sink of 32.1, which half precision alone would take for 32."""
+    query = torch.tensor([8.0, 0, 0, 0], dtype=torch.bfloat16).view(1, 1, 1, 4)
+    compiled = torch.compile(preset("sink(32.1)").attend, backend="eager", fullgraph=True)
+    found = compiled(query, query, torch.ones_like(query)).float()
+    assert_close(found, torch.full((1, 1, 1, 4), 1 / (1 + math.exp(0.1))), rtol=0.01, atol=0)
+
+
 def test_decodes_as_the_whole():
     problem = preset("sink(0.5)+bn+window(3)|sh(2)")
     query, key, value = (each.detach() for each in tensors(dtype=torch.float32))

@@ -99,6 +99,18 @@ def test_pools_by_hand():
     assert_close(out[0, 0, 0, 0], torch.tensor(4.0).double())
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(
+    "spec", ["sh(1,2,3,4)", "sh(2,grid=4x5,prefix=3)", "window(3)|sh(4)", "sink(0.3)+bn+sh(3)"]
+)
+def test_pools_in_any_order_have_the_means_of_their_members(spec, is_causal):
+    inputs = tensors()
+    problem = preset(f"{spec}+alibi")
+    assert_same(
+        problem.attend(*inputs, is_causal=is_causal), problem.dense(*inputs, is_causal=is_causal), inputs
+    )
+
+
 def test_decodes_as_the_whole():
     query, key, value = (each.detach().float() for each in tensors())
     problem = preset("bn+alibi")
