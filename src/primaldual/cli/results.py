@@ -25,7 +25,7 @@ def results(
     method: Annotated[
         list[str],
         typer.Option("--method", "-m", help="Only this method; repeat for more.", show_default=False),
-    ] = [],  # noqa: B006
+    ] = [],  # noqa: B006 - the same
     export: Annotated[
         Path | None,
         typer.Option(

@@ -1,6 +1,6 @@
 """Softmax over pairs that every query forms of the keys it may attend, from scores of the keys themselves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial, reduce
 from typing import NamedTuple
 
@@ -102,7 +102,9 @@ class JoinedPairs(NamedTuple):
 
     def weighted_values(self, weights: Tensor) -> Tensor:
         parts = weights.split([each.valid.shape[-1] for each in self.sets], -1)
-        return sum_of(each.weighted_values(part) for each, part in zip(self.sets, parts, strict=True))
+        return reduce(
+            torch.add, (each.weighted_values(part) for each, part in zip(self.sets, parts, strict=True))
+        )
 
 
 def row_attention(
@@ -140,11 +142,6 @@ def joined(parts: Sequence[Tensor], dim: int = -1) -> Tensor:
     dim %= parts[0].dim()
     leading = torch.broadcast_shapes(*(part.shape[:dim] + part.shape[dim + 1 :] for part in parts))
     return torch.cat([part.expand(*leading[:dim], part.shape[dim], *leading[dim:]) for part in parts], dim)
-
-
-def sum_of(terms: Iterable[Tensor]) -> Tensor:
-    """Their sum."""
-    return reduce(torch.add, terms)
 
 
 def _pooled(query: Tensor, key: Tensor, shares: Shares, pools: Pools | None) -> Tensor:

@@ -46,21 +46,20 @@ class Call(NamedTuple):
         """The queries of some heads."""
         return self.query if len(heads.members) == self.query.shape[1] else pick(self.query, heads.members)
 
-    def log_weights(self, heads: HeadSet, rows: slice, like: Tensor, end: int | None = None) -> Tensor:
-        """What the pairs of some queries and the first keys count, see :meth:`PairWeights.log_weights`.
+    def log_weights(self, heads: HeadSet, rows: slice, like: Tensor) -> Tensor:
+        """What the pairs of some queries count, see :meth:`PairWeights.log_weights`.
 
         Args:
             heads: which heads.
             rows: numbers of the queries.
             like: gives the device, and the type if that is float32 or wider.
-            end: how many keys; None = all.
         """
         count, length = self.query.shape[1:3]
         wide = accumulation_dtype(like.dtype)
         keys = torch.arange(self.source.length, dtype=wide, device=like.device)
         queries = torch.arange(rows.start, rows.stop, dtype=wide, device=like.device)
         queries = queries + self.source.length - length
-        return self.choices.pair_weights.log_weights(heads, count, queries, keys[:end])
+        return self.choices.pair_weights.log_weights(heads, count, queries, keys)
 
     def training_set(self, heads: HeadSet) -> TrainingSet:
         """The training pairs of some heads."""

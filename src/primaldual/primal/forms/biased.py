@@ -15,6 +15,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    over_row_blocks,
     pairs_scored,
     shared_pairs_refusal,
     softmax_refusal,
@@ -55,21 +56,19 @@ class Biased(Form):
         return Cost(count * operations, count * 2 * question.key_length * question.head_dim)
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
-        query, training = call.queries(heads), call.training_set(heads)
-        blocks = training.row_blocks() if call.choices.transform.uses_statistics else []
-        parts = []
+        query, transform = call.queries(heads), call.choices.transform
+        training = call.training_set(heads)  # projected as autocast says
+
+        def attend(rows: Tensor, seen: TrainingSet, first: int) -> Tensor:
+            changed, seen = transform.into_query(rows, seen, heads)
+            return _attend(call, heads, changed, seen, first)
+
         with own_precision(query.device):
-            for block in reversed(blocks or [slice(0, query.shape[2])]):
-                rows, seen = query[:, :, : block.stop], training.rows(block) if blocks else training
-                if blocks and not block.start:
-                    rows, seen = rows.double(), seen.double()
-                changed, seen = call.choices.transform.into_query(rows, seen, heads)
-                parts.append(_attend(call, heads, changed, seen, block).to(query.dtype))
-            return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+            return over_row_blocks(query, training, transform, attend)
 
 
-def _attend(call: Call, heads: HeadSet, query: Tensor, training: TrainingSet, block: slice) -> Tensor:
-    """The outputs of a block of queries, from all of them up to its end."""
+def _attend(call: Call, heads: HeadSet, query: Tensor, training: TrainingSet, first: int) -> Tensor:
+    """The outputs of queries from number ``first`` on."""
     training = training.for_query_heads(len(heads.members))
     key, value = (tensor.to(query.dtype) for tensor in (training.key, training.value))
     masks, scale = training.attendable, call.choices.feature_map.score_scale(query.shape[-1])
@@ -87,4 +86,4 @@ def _attend(call: Call, heads: HeadSet, query: Tensor, training: TrainingSet, bl
     if is_causal:
         bias += torch.where(place > rows[:, None], -torch.inf, 0.0)
     biased = BiasedCall(key, value, scale, bias.to(query.dtype), mask)
-    return attention_of(biased, query[:, :, block.start :])
+    return attention_of(biased, query[:, :, first:])

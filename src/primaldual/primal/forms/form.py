@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from primaldual.primal.call import Call
@@ -12,7 +14,8 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import TRANSFORM, Question
 from primaldual.primal.subsets import Subset
-from primaldual.primal.training_sets import OWN
+from primaldual.primal.training_sets import OWN, TrainingSet
+from primaldual.primal.transforms import Transform
 
 
 class Cost(NamedTuple):
@@ -84,6 +87,32 @@ def shared_pairs_refusal(choices: Choices, heads: HeadSet, question: Question) -
     if kind == (OWN, True):
         return f"{choices.subset.spec()} pools for every query what it may attend"
     return choices.transform.query_refusal(kind)
+
+
+def over_row_blocks(
+    query: Tensor,
+    training: TrainingSet,
+    transform: Transform,
+    attend: Callable[[Tensor, TrainingSet, int], Tensor],
+) -> Tensor:
+    """The output by blocks of queries whose keys one centre serves, where T has statistics of a prefix; else at once.
+
+    Args:
+        query: (batch, heads, Nq, D).
+        training: the pairs of all of them.
+        transform: T.
+        attend: from queries, their pairs and the number of the first query that counts, the outputs from that one on.
+    """
+    blocks = training.row_blocks() if transform.uses_statistics else []
+    if not blocks:
+        return attend(query, training, 0).to(query.dtype)
+    parts = []
+    for block in reversed(blocks):
+        rows, seen = query[:, :, : block.stop], training.rows(block)
+        if not block.start:
+            rows, seen = rows.double(), seen.double()
+        parts.append(attend(rows, seen, block.start).to(query.dtype))
+    return torch.cat(parts, 2)
 
 
 def pairs_scored(choices: Choices, heads: HeadSet, question: Question) -> int:

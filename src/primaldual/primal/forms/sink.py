@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, pairs_scored, transform_operations
+from primaldual.primal.forms.form import Cost, Form, over_row_blocks, pairs_scored, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import GRAPH, TRANSFORM, Question
-from primaldual.primal.training_sets import OWN, Kind
+from primaldual.primal.training_sets import OWN, Kind, TrainingSet
 
 
 class WithSink(Form):
@@ -47,7 +46,7 @@ class WithSink(Form):
         return Cost(count * operations, count * 2 * heads.pairs(question.key_length) * question.head_dim)
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
-        query, (choices, dropout_p) = call.queries(heads), (call.choices, call.dropout_p)
+        query, choices = call.queries(heads), call.choices
         scale = choices.feature_map.score_scale(query.shape[-1])
         assert scale is not None
         masks = call.attendable
@@ -59,18 +58,14 @@ class WithSink(Form):
             or choices.transform.scored_refusal(kind) is not None
         )
         training = call.row_pairs(heads) if by_rows else call.training_set(heads)
-        blocks = training.row_blocks() if choices.transform.uses_statistics else []
-        parts = []
+
+        def attend(rows: Tensor, seen: TrainingSet, first: int) -> Tensor:
+            changed, seen, lacking = choices.transform.into_scored(rows, seen, heads)
+            wide = changed.new_empty(0, dtype=accumulation_dtype(changed.dtype))
+            logit = choices.normalizer.sink_logits(heads.members, wide)
+            if lacking is not None:
+                logit = logit - scale * lacking
+            return seen.to(changed.dtype).softmax(changed, scale, call.dropout_p, logit)[:, :, first:]
+
         with own_precision(query.device):
-            for block in reversed(blocks or [slice(0, query.shape[2])]):
-                rows, seen = query[:, :, : block.stop], training.rows(block) if blocks else training
-                if blocks and not block.start:
-                    rows, seen = rows.double(), seen.double()
-                changed, seen, lacking = choices.transform.into_scored(rows, seen, heads)
-                wide = changed.new_empty(0, dtype=accumulation_dtype(changed.dtype))
-                logit = choices.normalizer.sink_logits(heads.members, wide)
-                if lacking is not None:
-                    logit = logit - scale * lacking
-                out = seen.to(changed.dtype).softmax(changed, scale, dropout_p, logit)
-                parts.append(out[:, :, block.start :].to(query.dtype))
-            return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+            return over_row_blocks(query, training, choices.transform, attend)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from primaldual.kernels.precision import own_precision
@@ -11,6 +10,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    over_row_blocks,
     pairs_scored,
     shared_pairs_refusal,
     softmax_refusal,
@@ -18,6 +18,7 @@ from primaldual.primal.forms.form import (
 )
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
+from primaldual.primal.training_sets import TrainingSet
 
 
 class Softmax(Form):
@@ -44,21 +45,14 @@ class Softmax(Form):
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         query, transform = call.queries(heads), call.choices.transform
-        training = call.training_set(heads)
-        blocks = training.row_blocks() if transform.uses_statistics else []
+        training = call.training_set(heads)  # projected as autocast says
+
+        def attend(rows: Tensor, seen: TrainingSet, first: int) -> Tensor:
+            changed, seen = transform.into_query(rows, seen, heads)
+            return seen.softmax(changed, call.scale, call.dropout_p)[:, :, first:]
+
         with own_precision(query.device):
-            if not blocks:
-                changed, training = transform.into_query(query, training, heads)
-                return training.softmax(changed, call.scale, call.dropout_p).to(query.dtype)
-            parts = []
-            for block in reversed(blocks):
-                rows, seen = query[:, :, : block.stop], training.rows(block)
-                if not block.start:
-                    rows, seen = rows.double(), seen.double()
-                changed, seen = transform.into_query(rows, seen, heads)
-                out = seen.softmax(changed, call.scale, call.dropout_p)
-                parts.append(out[:, :, block.start :].to(query.dtype))
-            return torch.cat(parts, 2)
+            return over_row_blocks(query, training, transform, attend)
 
 
 class Band(Softmax):
