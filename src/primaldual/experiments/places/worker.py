@@ -34,9 +34,9 @@ def work(pipe: Connection, threads: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    pipe.send(READY)
     data: Any = None
     try:
+        pipe.send(READY)
         while True:
             job: Job
             job, fresh = pipe.recv()
@@ -45,7 +45,7 @@ def work(pipe: Connection, threads: int) -> None:
             with threadpool_limits(threads):
                 pipe.send(attempt(replace(job, train=train, test=test), pipe.send))
             torch.set_num_threads(threads)  # classifiers of aeon change it
-    except EOFError:
+    except (EOFError, OSError):  # the parent has closed its end; faults of a job are results
         return
 
 
