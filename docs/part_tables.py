@@ -10,7 +10,8 @@ from docs.preset_pages import page_name, shown_spec
 
 from primaldual import PARTS, Chain, MaskedKeys, PrimalProblem, Union
 from primaldual.primal.parts import Part
-from primaldual.primal.presets import cost, preset, signature, summary
+from primaldual.primal.presets import preset
+from primaldual.primal.words import cost, signature, summary
 
 ROOT = Path(__file__).parent.parent
 CHOICES = {

@@ -11,7 +11,7 @@ from docs.preset_facts import PRESETS, Facts
 
 from primaldual import PARTS, PrimalProblem, preset
 from primaldual.errors import UnsupportedError
-from primaldual.primal.presets import cost, examples, signature, summary
+from primaldual.primal.words import cost, examples, signature, summary
 from primaldual.svr.operators import FactoredKernel
 from primaldual.svr.training_kernel import training_kernels
 

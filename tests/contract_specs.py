@@ -2,7 +2,7 @@
 
 from primaldual import PARTS, preset
 from primaldual.errors import UnsupportedError
-from primaldual.primal.presets import examples
+from primaldual.primal.words import examples
 
 HEADS, HEAD_DIM, FIXED_LENGTH = 4, 6, 12
 """Sizes of the contract; a spec that accepts one length only is for ``FIXED_LENGTH`` positions."""

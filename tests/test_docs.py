@@ -7,9 +7,6 @@ from types import ModuleType
 
 import pytest
 
-import primaldual
-from primaldual.primal import presets
-
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -20,11 +17,10 @@ def name(page):
 
 # torch.onnx copies the program that it exports, and warns of torch's own class in doing so.
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")
+@pytest.mark.usefixtures("words_as_before")
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_python_blocks_run(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "PARTS", dict(presets.PARTS))  # pages add words of their own
-    monkeypatch.setattr(primaldual, "PARTS", presets.PARTS)
     module = ModuleType("documentation")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):

@@ -11,7 +11,7 @@ from docs.preset_pages import page, page_name, shown_spec
 
 from primaldual import PARTS, Transform, preset
 from primaldual.experiments.mathml import mathml
-from primaldual.primal.presets import signature
+from primaldual.primal.words import signature
 
 EVERY = pytest.mark.parametrize("facts", PRESETS, ids=lambda facts: facts.spec)
 

@@ -13,7 +13,7 @@ NAMES = {
     "Sink", "Subset", "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Union", "Window",
     "derive", "preset", "fold_batch_norm",
     "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
-    "prune_heads", "revert", "uptrain",
+    "prune_heads", "register", "revert", "uptrain",
     "ImpliedRegression", "SupportVectorExpansion", "implied_regression", "kernel_scale", "solve", "solve_path",
 }  # fmt: skip
 

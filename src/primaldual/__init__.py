@@ -16,12 +16,13 @@ from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKerne
 from primaldual.primal.pair_weights import Alibi, PairWeights
 from primaldual.primal.patterns import MaskedKeys, Window
 from primaldual.primal.pooled_heads import PooledHeads
-from primaldual.primal.presets import PARTS, preset
+from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.transforms import Identity, Transform
 from primaldual.primal.unions import Union
+from primaldual.primal.words import PARTS, register
 from primaldual.svr import (
     ImpliedRegression,
     SupportVectorExpansion,
@@ -115,6 +116,7 @@ __all__ = [
     "kernel_scale",
     "preset",
     "prune_heads",
+    "register",
     "revert",
     "solve",
     "solve_path",

@@ -6,7 +6,8 @@ import pytest
 
 from primaldual.errors import UnsupportedError
 from primaldual.experiments.mathml import mathml
-from primaldual.primal.presets import PARTS, examples, preset
+from primaldual.primal.presets import preset
+from primaldual.primal.words import PARTS, examples
 
 SPECS = [spec for word in PARTS for spec in examples(word)]
 

@@ -5,7 +5,7 @@ import pytest
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.arguments import finite, flag, whole
-from primaldual.primal.presets import PARTS
+from primaldual.primal.words import PARTS
 
 NONSENSE = [-1, 1.5, math.nan, math.inf, True, 10**10, 10**4000, 1e308, "x", [1], (), b"1", 1j, None]
 

@@ -12,8 +12,9 @@ from primaldual.primal.convolutions import Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne
 from primaldual.primal.patterns import MaskedKeys
 from primaldual.primal.pooled_heads import PooledHeads
-from primaldual.primal.presets import PARTS, preset
+from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.words import PARTS
 from primaldual.testing import CHECKS
 from primaldual.testing.inputs import prepared, tensors
 from primaldual.testing.modules import check_compile, check_export

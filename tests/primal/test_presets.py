@@ -20,7 +20,8 @@ from primaldual import (
     preset,
 )
 from primaldual.errors import SpecError
-from primaldual.primal.presets import cost, examples, signature, split_parts, summary
+from primaldual.primal.presets import split_parts
+from primaldual.primal.words import cost, examples, signature, summary
 
 
 def test_parts_land_in_their_fields():
@@ -100,7 +101,10 @@ def test_a_problem_passes_through():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("softmx", r"spec 'softmx' has unknown part 'softmx'; accepted are softmax, "),
+        (
+            "softmx",
+            r"spec 'softmx' has unknown part 'softmx' \(one of your own needs .*\); accepted are softmax, ",
+        ),
         (
             "bn(gamma=1)",
             r"bn: got an unexpected keyword argument 'gamma'; accepted is bn\(beta=1.0, scale=inv_std",

@@ -13,6 +13,7 @@ from primaldual.cli.evaluate import evaluate
 from primaldual.cli.explain import explain
 from primaldual.cli.grid import grid
 from primaldual.cli.inspect import inspect
+from primaldual.cli.own_parts import importing
 from primaldual.cli.predict import predict
 from primaldual.cli.reproduce import reproduce
 from primaldual.cli.results import results
@@ -52,10 +53,9 @@ def front(
     del version
 
 
-for command in (
+READING_SPECS = (
     compare,
     grid,
-    results,
     reproduce,
     train,
     predict,
@@ -65,5 +65,8 @@ for command in (
     explain,
     equation,
     presets,
-):
-    app.command()(command)
+)
+"""Commands that read specs or models, in which parts of a user's own may stand."""
+
+for command in (*READING_SPECS[:2], results, *READING_SPECS[2:]):
+    app.command(command.__name__)(importing(command) if command in READING_SPECS else command)

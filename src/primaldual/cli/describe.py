@@ -35,7 +35,7 @@ def presets() -> None:
     from rich.padding import Padding
 
     from primaldual.cli.screen import Screen, words
-    from primaldual.primal.presets import PARTS, cost, signature, summary
+    from primaldual.primal.words import PARTS, cost, signature, summary
 
     console = Screen()
     console.print("Parts of a spec, joined by +; several subsets by |")

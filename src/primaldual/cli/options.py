@@ -147,7 +147,8 @@ def problem(spec: str) -> PrimalProblem:
     Raises:
         SpecError: it cannot be read; the message suggests words for unknown ones.
     """
-    from primaldual.primal.presets import PARTS, preset, split_parts
+    from primaldual.primal.presets import preset, split_parts
+    from primaldual.primal.words import PARTS
 
     try:
         return preset(spec)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -36,12 +37,27 @@ def code_version(sources: tuple[str, ...], packages: tuple[str, ...]) -> str:
         >>> code_version(("errors.py",), ("torch",)).split()[0]
         'primaldual'
     """
+    own = f"primaldual {_digest(_files(sources))}"
+    return ", ".join([own, *(f"{package} {version(package)}" for package in packages)])
+
+
+def module_version(name: str) -> str:
+    """Name the code of a user's module: its name and a hash of its source; a module without a file has none.
+
+    Example:
+        >>> module_version("primaldual.errors").split()[0]
+        'primaldual.errors'
+    """
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return name if file is None or not Path(file).is_file() else f"{name} {_digest([Path(file)])}"
+
+
+def _digest(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in _files(sources):
+    for path in paths:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         digest.update(f"{path.name}\n{ast.dump(_without_docstrings(tree))}\n".encode())
-    own = f"primaldual {digest.hexdigest()[:12]}"
-    return ", ".join([own, *(f"{package} {version(package)}" for package in packages)])
+    return digest.hexdigest()[:12]
 
 
 def _files(sources: tuple[str, ...]) -> Iterator[Path]:

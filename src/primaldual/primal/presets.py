@@ -5,44 +5,18 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, get_args, get_type_hints
-
-from torch.nn import Module
+from typing import Any
 
 from primaldual.errors import ArgumentError, CheckpointError, SpecError
-from primaldual.primal.anchored_heads import AnchoredHeads
-from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.chain import Chain
-from primaldual.primal.convolutions import Convolution, Convolution2d
-from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
-from primaldual.primal.normalizers import Constant, Sink
-from primaldual.primal.pair_weights import Alibi
-from primaldual.primal.parts import Part, written
-from primaldual.primal.patterns import Window
-from primaldual.primal.pooled_heads import PooledHeads
+from primaldual.primal.parts import Part
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 from primaldual.primal.unions import Union
+from primaldual.primal.words import PARTS, signature
 
-PARTS: dict[str, type[Part]] = {
-    "softmax": Exponential,
-    "linear": EluPlusOne,
-    "taylor": TruncatedTaylor,
-    "random": RandomFeatures,
-    "constant": Constant,
-    "sink": Sink,
-    "alibi": Alibi,
-    "bn": BatchNormalization,
-    "conv": Convolution,
-    "conv2d": Convolution2d,
-    "window": Window,
-    "sh": PooledHeads,
-    "anchored": AnchoredHeads,
-}
-"""The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
-parts; all else that is said of it comes from its class."""
+OWN = "one of your own needs primaldual.register, on the command line --import MODULE"
 
 LONGEST = 10_000
 """Characters of a spec: enough for the scales of thousands of heads."""
@@ -106,61 +80,6 @@ def read_parts(spec: str) -> dict[str, Any]:
         else Chain(*(part for part in given if isinstance(part, Transform)))
         for field, given in parts.items()
     }
-
-
-def signature(word: str) -> str:
-    """A word with its arguments and their defaults, as specs write them.
-
-    Example:
-        >>> signature("taylor"), signature("window"), signature("sh")
-        ('taylor(order=2)', 'window(radius)', 'sh(scales..., grid=RxC, prefix=0, suffix=0, weighted=false)')
-    """
-    build = PARTS[word].__init__
-    hints, given = get_type_hints(build), []
-    for name, parameter in list(inspect.signature(build).parameters.items())[1:]:
-        if build is Module.__init__:  # the class states none of its own
-            continue
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            given.append(f"{name}...")
-        elif parameter.default is parameter.empty:
-            given.append(name)
-        elif parameter.default is None:
-            sizes = any(get_args(kind) for kind in get_args(hints[name]))
-            given.append(f"{name}={'RxC' if sizes else name.upper()}")
-        else:
-            given.append(f"{name}={written(parameter.default)}")
-    return f"{word}({', '.join(given)})" if given else word
-
-
-def summary(word: str) -> str:
-    """What the part behind a word is, in one line.
-
-    Example:
-        >>> summary("linear")
-        'linear attention: elu(x) + 1 features'
-    """
-    kind = PARTS[word]
-    return vars(kind).get("summary") or (inspect.getdoc(kind) or "").splitlines()[0].rstrip(".")
-
-
-def cost(word: str) -> str:
-    """What an attention with the part behind a word costs, "" where its class does not say.
-
-    Example:
-        >>> cost("linear")
-        'O(N)'
-    """
-    return vars(PARTS[word]).get("cost", "")
-
-
-def examples(word: str) -> tuple[str, ...]:
-    """Specs of the part behind a word, for the contract and for tables.
-
-    Example:
-        >>> examples("softmax"), examples("taylor")
-        (('softmax',), ('taylor(2)', 'taylor(4)'))
-    """
-    return vars(PARTS[word]).get("examples") or (word,)
 
 
 def faithful_spec(attention: str | PrimalProblem) -> str:
@@ -229,7 +148,7 @@ def _read_part(text: str, spec: str) -> Part:
         )
     name, inside = match.group(1).lower(), match.group(2)
     if name not in PARTS:
-        raise SpecError(f"spec {spec!r} has unknown part {name!r}; accepted are {', '.join(PARTS)}")
+        raise SpecError(f"spec {spec!r} has unknown part {name!r} ({OWN}); accepted are {', '.join(PARTS)}")
     positional: list[object] = []
     named: dict[str, object] = {}
     for argument in filter(None, map(str.strip, (inside or "").split(","))):

@@ -7,8 +7,9 @@ import inspect
 
 from primaldual.errors import ArgumentError, SpecError
 from primaldual.primal.parts import Part
-from primaldual.primal.presets import PARTS, preset
+from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.words import PARTS
 from primaldual.testing.comparing import close
 from primaldual.testing.inputs import tensors
 

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from primaldual.data import Dataset
+from primaldual.experiments.code_version import module_version
 from primaldual.experiments.methods.epochs import BestOnTest, EpochReport
 from primaldual.experiments.methods.method import Hear, Method, check_arguments, use_once
 from primaldual.models import TimeSeriesTransformer
-from primaldual.primal.presets import PARTS, preset, split_parts, summary
+from primaldual.primal.presets import preset, split_parts
+from primaldual.primal.words import PARTS, own_module, summary
 from primaldual.training import TrainingSettings
 
 PER_RUN = {"attention", "random_state", "callbacks", "verbose", "checkpoint_dir"}
@@ -59,9 +61,12 @@ class AttentionMethod(Method):
     @property
     def sentence(self) -> str:  # type: ignore[override]
         """What the attention is."""
-        parts = [word for part in split_parts(self.attention, "+") for word in split_parts(part, "|")]
-        words = [part.partition("(")[0].strip() for part in parts]
-        return f"A trained transformer with {'; '.join(summary(word) for word in words if word in PARTS)}."
+        return f"A trained transformer with {'; '.join(summary(word) for word in self._words())}."
+
+    def code(self) -> str:
+        """The code that results depend on: this library's, and that of parts of somebody else's."""
+        modules = dict.fromkeys(module for word in self._words() if (module := own_module(PARTS[word])))
+        return ", ".join([super().code(), *map(module_version, modules)])
 
     @property
     def equation(self) -> str:  # type: ignore[override]
@@ -125,6 +130,12 @@ class AttentionMethod(Method):
         }
         distance = float(np.mean([head_distances(layer) for layer in maps]))
         return found if np.isnan(distance) else {**found, "head_distance": distance}
+
+    def _words(self) -> list[str]:
+        """The words of the spec that name parts."""
+        parts = [word for part in split_parts(self.attention, "+") for word in split_parts(part, "|")]
+        words = [part.strip().strip("()").partition("(")[0].strip() for part in parts]
+        return [word for word in words if word in PARTS]
 
     @staticmethod
     def _defaults() -> dict[str, Any]:

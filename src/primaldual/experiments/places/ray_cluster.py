@@ -12,6 +12,7 @@ from primaldual.experiments.execution import Job
 from primaldual.experiments.places.limits import NO_LIMITS, Limits
 from primaldual.experiments.places.place import Ending, HearEpoch, Place, attempt
 from primaldual.experiments.store import Failure
+from primaldual.primal.words import own_modules
 
 _POLL_SECONDS = 0.5
 _RETRIES = 3
@@ -67,7 +68,7 @@ class RayCluster(Place):
             # Tasks that still need the former data hold it themselves.
             self._data = {fingerprint: self._ray.put((job.train, job.test))}
         bare = replace(job, train=None, test=None)  # type: ignore[arg-type] # data go beside it
-        reference = self._execute.remote(bare, self._data[fingerprint])
+        reference = self._execute.remote(bare, self._data[fingerprint], own_modules())
         self._tasks[reference] = _Task(job, time.monotonic())
 
     def wait(self, hear: HearEpoch) -> list[Ending]:
@@ -109,10 +110,14 @@ class RayCluster(Place):
         return Failure(cell.key, cell.title, kind, message)
 
 
-def _execute(job: Job, data: Any) -> Ending:
+def _execute(job: Job, data: Any, modules: tuple[str, ...]) -> Ending:
+    from importlib import import_module
+
     import torch
     from threadpoolctl import threadpool_limits
 
+    for module in modules:
+        import_module(module)
     train, test = data
     torch.set_num_threads(job.cell.threads)
     with threadpool_limits(job.cell.threads):

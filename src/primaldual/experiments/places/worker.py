@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from dataclasses import replace
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,7 +21,7 @@ from primaldual.experiments.places.place import attempt
 READY = "ready"
 
 
-def work(pipe: Connection, threads: int) -> None:
+def work(pipe: Connection, threads: int, modules: tuple[str, ...] = ()) -> None:
     """Say that the process is ready, then execute jobs from the pipe until it closes.
 
     Ctrl-C is the parent's to handle, and a vanished parent ends the worker at once.
@@ -28,12 +29,15 @@ def work(pipe: Connection, threads: int) -> None:
     Args:
         pipe: brings jobs with their data, or with None for the data of the job before; takes epochs and endings.
         threads: threads to use.
+        modules: to import for the parts that they register.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A plain SIGTERM would skip Python's own exit and leave semaphores of libraries (tqdm's lock) behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    for module in modules:
+        import_module(module)
     data: Any = None
     try:
         pipe.send(READY)

@@ -17,6 +17,7 @@ from primaldual.experiments.places.limits import NO_LIMITS, Limits
 from primaldual.experiments.places.place import Done, Ending, Epoch, HearEpoch, Place
 from primaldual.experiments.places.worker import work
 from primaldual.experiments.store import Failure
+from primaldual.primal.words import own_modules
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 10.0
@@ -96,7 +97,7 @@ class _Worker:
     def __init__(self, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, threads), daemon=True)
+        self.process = context.Process(target=work, args=(other, threads, own_modules()), daemon=True)
         self.process.start()
         other.close()
         self.job: Job | None = None
