@@ -73,15 +73,16 @@ class FeatureSums(Decoder):
 
     def _queries(self, query: Tensor, sums: Tensor) -> Tensor:
         """Phi of queries, (batch, kv heads, query heads of each * n, F)."""
-        queries = self.feature_map.features(query)
+        queries = self.feature_map.features(query.to(sums.dtype))
         assert queries is not None
-        return torch.unflatten(queries, 1, (sums.shape[1], -1)).flatten(2, 3).to(sums.dtype)
+        return torch.unflatten(queries, 1, (sums.shape[1], -1)).flatten(2, 3)
 
     def _pairs(self, key: Tensor, value: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Phi of keys, and values with a column of ones."""
-        wide, keys = memory["sums"].dtype, self.feature_map.features(key)
+        wide = memory["sums"].dtype
+        keys = self.feature_map.features(key.to(wide))
         assert keys is not None
-        return keys.to(wide), pad(value.to(wide), (0, 1), value=1.0)
+        return keys, pad(value.to(wide), (0, 1), value=1.0)
 
     def _add(self, keys: Tensor, values: Tensor, memory: Memory, new: NewPairs) -> None:
         """Sum the complete pairs up."""

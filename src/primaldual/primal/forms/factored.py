@@ -6,6 +6,7 @@ from torch import Tensor
 
 from primaldual.kernels.linear import linear_attention
 from primaldual.kernels.precision import own_precision
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import Cost, Form, transform_operations
@@ -65,8 +66,9 @@ class Factored(Form):
         training = call.training_set(heads)
         with own_precision(query.device):
             changed, training = call.choices.transform.shared(query, training, heads)
-            query_features = feature_map.features(changed)
-            key_features = feature_map.features(training.key.to(query.dtype))
+            wide = accumulation_dtype(query.dtype)  # powers leave the range of half precision
+            query_features = feature_map.features(changed.to(wide))
+            key_features = feature_map.features(training.key.to(wide))
             assert query_features is not None
             assert key_features is not None
             if training.log_weight is not None:
