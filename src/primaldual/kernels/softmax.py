@@ -120,6 +120,7 @@ def pooled_prefix_attention(
     scale: float,
     dropout_p: float = 0.0,
     sink: Tensor | None = None,
+    log_weights: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Causal softmax attention to complete windows and to the mean of the current partial window.
 
@@ -136,11 +137,17 @@ def pooled_prefix_attention(
         scale: factor on the scores.
         dropout_p: probability of dropping a weight.
         sink: score of one more pair, of value 0: (batch or 1, heads, Nq or 1); None = there is none.
+        log_weights: what is added to the scores of the windows, (batch or 1, heads or 1, W, 1), and of the queries'
+            own, (batch or 1, heads or 1, Nq, 1); None = nothing.
     """
     before = torch.arange(pools[0].shape[2], device=query.device) < own_window[:, None]
     allowed = torch.cat([(before & kept.transpose(-2, -1)).expand(*present.shape[:2], -1, -1), present], -1)
     scores = torch.cat([query @ pools[0].transpose(-2, -1), (query * partial[0]).sum(-1, keepdim=True)], -1)
-    scores = (scores * scale).masked_fill(~allowed, torch.finfo(scores.dtype).min)
+    scores = scores * scale
+    if log_weights is not None:
+        of_pools = log_weights[0].transpose(-2, -1).expand(*scores.shape[:3], -1)
+        scores = scores + torch.cat([of_pools, log_weights[1].expand(*scores.shape[:3], 1)], -1)
+    scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
     if sink is not None:
         scores = torch.cat([scores, sink.to(scores.dtype).unsqueeze(-1).expand(*scores.shape[:3], 1)], -1)
     weights = torch.where(allowed, scores.softmax(-1)[..., : allowed.shape[-1]], 0.0)

@@ -15,6 +15,7 @@ from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.salient_pooling import salient_pool, salient_pools
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.kernels.weighted_pooling import anchored_pool
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pooled_heads import PooledHeads
@@ -22,6 +23,7 @@ from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.subsets import DensePairs, Subset
 from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
+from primaldual.primal.weighted_prefix import WeightedPrefix
 
 
 class AnchoredHeads(PooledHeads):
@@ -120,7 +122,7 @@ class AnchoredHeads(PooledHeads):
         return DensePairs(keys, values, valid, shares, torch.where(valid, added, 0.0).to(key.dtype))
 
     def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
-        if heads.scale > 1 and is_causal:
+        if heads.scale > 1 and is_causal and self.kept:
             return Kind(OWN, pooled_late=True)
         return super().training_kind(heads, pairs, is_causal)
 
@@ -133,6 +135,12 @@ class AnchoredHeads(PooledHeads):
         mask = attendable.select(selection(heads.members)).keys
         key, value = (for_query_heads(part, len(heads.members)) for part in source.take(heads.members))
         scores = self._scores(key, heads)
+        if attendable.is_causal:
+            masks, scores = (
+                attendable.select(selection(heads.members)),
+                scores.to(accumulation_dtype(key.dtype)),
+            )
+            return WeightedPrefix(key, value, query_length, masks, scale=heads.scale, scores=scores)
         if self.kept:
             found: tuple[Tensor, Tensor, Tensor, Tensor | None] = salient_pool(
                 key, value, scores, heads.scale, self.kept, mask

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.arguments import MOST_POSITIONS, flag, is_whole, shown
+from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pooling import window_index
 from primaldual.kernels.row_pools import IndexedPools, arrangement
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.kernels.weighted_pooling import log_counts
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
@@ -21,6 +23,7 @@ from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.subsets import DensePairs, Subset
 from primaldual.primal.training_sets import ALL, OWN, PREFIX, Kind, MaskedPairs, PooledPrefix, TrainingSet
+from primaldual.primal.weighted_prefix import WeightedPrefix
 
 
 class PooledHeads(Subset):
@@ -129,7 +132,7 @@ class PooledHeads(Subset):
     def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
         if heads.scale == 1:
             return Kind(OWN if pairs else PREFIX if is_causal else ALL)
-        if pairs or (is_causal and (self.layout != SEQUENCE or self.weighted)):
+        if pairs or (is_causal and self.layout != SEQUENCE):
             return Kind(OWN, pooled_late=True)
         return Kind(PREFIX, pooled_late=True) if is_causal else Kind(ALL)
 
@@ -141,10 +144,11 @@ class PooledHeads(Subset):
         if heads.scale == 1:
             return MaskedPairs(*source.take(heads.members), query_length, attendable)
         if attendable.is_causal:
-            pair = source.take(heads.members)
-            return PooledPrefix(*pair, query_length, attendable, scale=heads.scale).for_query_heads(
-                len(heads.members)
-            )
+            key, value = (for_query_heads(part, len(heads.members)) for part in source.take(heads.members))
+            if not self.weighted:
+                return PooledPrefix(key, value, query_length, attendable, scale=heads.scale)
+            scores = key.new_zeros(1, 1, key.shape[2], 1, dtype=accumulation_dtype(key.dtype))
+            return WeightedPrefix(key, value, query_length, attendable, scale=heads.scale, scores=scores)
         key, value, mask = source.pooled(heads, attendable.keys)
         counts = None
         if self.weighted:

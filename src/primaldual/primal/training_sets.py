@@ -152,7 +152,7 @@ class MaskedPairs(TrainingSet):
             offset = length - self.query_length
             centre = statistics.seen_centre(self.key, keys, max(self.first + offset, 1))
             shifted = keep_attendable(self.key - centre, keys)
-            found = _last_rows(statistics.prefix_statistics(centre, shifted, keys), self.query_length)
+            found = last_rows(statistics.prefix_statistics(centre, shifted, keys), self.query_length)
             return self.with_keys(shifted), found._replace(shift=centre)
         mean, shifted = statistics.centre(self.key, keys)
         if self.kind.seen == ALL:
@@ -261,7 +261,7 @@ class PooledPrefix(TrainingSet):
         pools, kept = self._pools(shifted)
         partial, present = pooling.prefix_means(shifted, self.scale, keys)
         found = statistics.partial_window_statistics(centre, pools, kept, partial, present, self.scale)
-        return self.with_keys(shifted), _last_rows(found, self.query_length)._replace(shift=centre)
+        return self.with_keys(shifted), last_rows(found, self.query_length)._replace(shift=centre)
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
         keys, key = self.attendable.keys, self.key.to(query.dtype)
@@ -275,9 +275,9 @@ class PooledPrefix(TrainingSet):
         return pooled_prefix_attention(
             query,
             (key_pools, value_pools),
-            (_last(partial_key, self.query_length), _last(partial_value, self.query_length)),
+            (last(partial_key, self.query_length), last(partial_value, self.query_length)),
             kept,
-            _last(present, self.query_length),
+            last(present, self.query_length),
             positions // self.scale,
             scale,
             dropout_p,
@@ -296,11 +296,12 @@ class PooledPrefix(TrainingSet):
         return pools, mask.transpose(-2, -1)
 
 
-def _last(rows: Tensor, count: int) -> Tensor:
+def last(rows: Tensor, count: int) -> Tensor:
     """The last ``count`` rows of (..., N, D); rows of zeros (or False) in front where there are fewer."""
     length = rows.shape[-2]
     return rows[..., length - count :, :] if count <= length else pad(rows, (0, 0, count - length, 0))
 
 
-def _last_rows(found: KeyStatistics, count: int) -> KeyStatistics:
-    return KeyStatistics(*(_last(part, count) for part in found[:3] if isinstance(part, Tensor)))
+def last_rows(found: KeyStatistics, count: int) -> KeyStatistics:
+    """The statistics of the last ``count`` queries."""
+    return KeyStatistics(*(last(part, count) for part in found[:3] if isinstance(part, Tensor)))

@@ -36,9 +36,11 @@ def test_is_served_where_every_query_pools_anew():
     for spec, is_causal, given in (
         ("sh(2,2)", False, mask),
         ("conv2d(3)", True, None),
-        ("anchored(2,2)", True, None),
+        ("anchored(2,2,kept=0.5)", True, None),
+        ("sh(2,2,grid=8x8)", True, None),
     ):
         assert preset(spec).bind(2, 8).explain((1, 2, 64, 8), mask=given, is_causal=is_causal).forms == [
             "scores"
         ]
     assert preset("sh(2,2)").explain((1, 2, 64, 8), is_causal=True).forms == ["pieces"]
+    assert preset("anchored(2,2)").explain((1, 2, 64, 8), is_causal=True).forms == ["softmax"]
