@@ -2,6 +2,8 @@
 
 import os
 
+os.environ["OMP_NUM_THREADS"] = "1"  # also of processes that tests start, and of what a test sets back to its default
+
 import pytest
 import torch
 from hypothesis import settings
@@ -12,6 +14,12 @@ torch.set_num_threads(1)
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Whatever a test before has changed: on a busy machine a second thread makes small operations 20 times as slow."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

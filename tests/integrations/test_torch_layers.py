@@ -53,7 +53,7 @@ def test_softmax_gives_the_models_own_outputs(kind, options):
     inputs = [models.sequences()] + ([] if memory is None else [models.sequences(memory)])
     if not options.get("batch_first", True):
         inputs = [each.transpose(0, 1) for each in inputs]
-    for call in calls():
+    for call in list(calls())[:: 5 if options else 1]:
         for found, wanted in both(model, changed, *inputs, **call):
             assert_close(found, wanted, rtol=1e-9, atol=1e-9)
     assert not any(isinstance(module, nn.MultiheadAttention) for module in changed.modules())
