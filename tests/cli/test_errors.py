@@ -115,6 +115,8 @@ def test_ctrl_c_keeps_finished_runs_and_names_the_way_on(source, tmp_path):
         "softmax",
         "--seeds",
         "60",
+        "--jobs",
+        "1",
         *TINY,
     ]
     process = subprocess.Popen(
