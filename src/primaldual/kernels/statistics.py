@@ -243,16 +243,24 @@ def _uncentre(running: Tensor, mean: Tensor, counts: Tensor) -> Tensor:
     return torch.where(counts > 0, running + mean.detach(), 0.0)
 
 
-def statistics_of_every_query(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance of the keys of every query, (batch, heads, R, D), and the keys less that mean.
+def statistics_of_every_query(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the keys of every query, (batch, heads, R, D).
+
+    Where all queries have the same keys under different masks these are two products of the masks, less a common centre.
 
     Args:
-        keys: (batch, heads, R or 1, Nt, D).
+        keys: (batch, heads, R or 1, Nt, D), in float64 where queries have the same.
         valid: bool (batch or 1, heads or 1, R or 1, Nt), which of them count.
     """
     member = valid.to(keys.dtype)
-    share = (member / member.sum(-1, keepdim=True).clamp(min=1)).unsqueeze(-2)
-    mean = share @ keys
-    centred = keys - mean
-    variance = share @ (centred * centred)
-    return mean.squeeze(-2), variance.squeeze(-2), centred
+    share = member / member.sum(-1, keepdim=True).clamp(min=1)
+    if keys.shape[2] > 1:
+        share = share.unsqueeze(-2)
+        mean = share @ keys
+        return mean.squeeze(-2), (share @ (keys - mean).square()).squeeze(-2)
+    keys, seen = keys.squeeze(2), member.amax(-2, keepdim=True)
+    centre = ((seen / seen.sum(-1, keepdim=True).clamp(min=1)) @ keys).detach()
+    shifted = keys - centre
+    mean = share @ shifted
+    variance = (share @ shifted.square() - mean.square()).clamp(min=0)
+    return mean + centre, variance

@@ -168,14 +168,13 @@ class BatchNormalization(Transform):
     def per_query(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         if not self.uses_statistics:
             return self.dense(query, keys, valid, heads)
-        mean, variance, centred = statistics_of_every_query(keys, valid)
-        beta, inverse = self._beta(heads.members), (variance + self.eps).rsqrt()
-        if self.beta != 1 or self.learnable:
-            centred = centred + ((1 - beta) * mean).unsqueeze(-2)
-        changed = recentred(query, mean, beta)
-        if self.scale == "inv_std":
-            changed, centred = changed * inverse, centred * inverse.unsqueeze(-2)
-        return self._gained(changed, heads), centred
+        mean, variance = statistics_of_every_query(keys, valid)
+        offset = self._beta(heads.members) * mean
+        if self.scale == "none":
+            return self._gained(query - offset, heads), keys - offset.unsqueeze(-2)
+        inverse = (variance + self.eps).rsqrt()
+        changed = torch.addcmul(-(offset * inverse).unsqueeze(-2), keys, inverse.unsqueeze(-2))
+        return self._gained((query - offset) * inverse, heads), changed
 
     def shared_refusal(self, kind: Kind) -> str | None:
         if self.uses_statistics and kind.seen != ALL:

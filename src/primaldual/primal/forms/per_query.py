@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, softmax_of_pairs
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.definition import normalized_kernel
@@ -70,13 +72,13 @@ class PerQuery(Form):
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         choices, pairs, query = call.choices, call.row_pairs(heads), call.queries(heads)
-        dtype = query.dtype
+        dtype, wide = query.dtype, accumulation_dtype(query.dtype)
         if choices.transform.uses_statistics:  # no vector is near the keys of every query, see row_blocks
             query, pairs = query.double(), pairs.double()
 
         def attend(rows: Tensor, formed: FormedPairs | JoinedPairs) -> Tensor:
             changed, keys = choices.transform.per_query(rows, formed.keys(), formed.valid, heads)
-            weights = _weights(choices, changed, keys, formed, heads)
+            weights = _weights(choices, changed, keys, formed, heads, wide).to(rows.dtype)
             return formed.weighted_values(dropout(weights, call.dropout_p) if call.dropout_p else weights)
 
         with own_precision(query.device):
@@ -95,14 +97,20 @@ def _few_features(choices: Choices, head_dim: int) -> bool:
 
 
 def _weights(
-    choices: Choices, query: Tensor, keys: Tensor, pairs: FormedPairs | JoinedPairs, heads: HeadSet
+    choices: Choices,
+    query: Tensor,
+    keys: Tensor,
+    pairs: FormedPairs | JoinedPairs,
+    heads: HeadSet,
+    wide: torch.dtype,
 ) -> Tensor:
-    """Kappa / h, (batch, heads, R, Nt): a softmax, products of few features, or else by the definition."""
+    """Kappa / h, (batch, heads, R, Nt): a softmax, or else by products of few features or the definition in ``wide``."""
     feature_map, normalizer = choices.feature_map, choices.normalizer
     scale = feature_map.score_scale(query.shape[-1]) if normalizer.cancels_query_factors else None
     sink = normalizer.sink_logits(heads.members, query) if normalizer.sink else None
     if scale is not None:
         return softmax_of_pairs(_products(query * scale, keys), pairs, sink)
+    query, keys = query.to(wide), keys.to(wide)
     if not _few_features(choices, query.shape[-1]):
         return normalized_kernel(choices, query, keys, pairs.valid, pairs.log_weight, heads)
     query_features, key_features = feature_map.features(query), feature_map.features(keys)
