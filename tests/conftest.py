@@ -2,7 +2,9 @@
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # also of processes that tests start, and of what a test sets back to its default
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # also of processes that tests start, and of what a test sets back to its default
+)
 
 import pytest
 import torch

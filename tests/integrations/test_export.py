@@ -51,10 +51,7 @@ def changed(model, how):
     return model
 
 
-HOWS = ["softmax", "bn+sh(1,1,2,4)", "pruned", "compressed"]
-
-
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", ["softmax", "pruned", "compressed"])
 def test_bert_exports_with_dynamic_sizes(how):
     model = changed(bert(), how)
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
@@ -75,7 +72,7 @@ def through_onnx(model, inputs, path):
     return torch.from_numpy(session.run(None, given)[0])
 
 
-@pytest.mark.parametrize("how", HOWS[1::2])
+@pytest.mark.parametrize("how", ["bn+sh(1,1,2,4)"])
 def test_bert_runs_in_onnxruntime(how, tmp_path):
     model, inputs = changed(bert(), how), sentences(2, 16)
     with torch.no_grad():

@@ -142,11 +142,10 @@ def test_the_causal_form_stores_only_its_inputs():
     assert max(stored) <= length * dim
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
-def test_compiles_and_exports_with_dynamic_sizes(is_causal):
+def test_compiles_and_exports_with_dynamic_sizes():
     class Attention(torch.nn.Module):
         def forward(self, query, key, value, key_mask):
-            return linear_attention(query, key, value, key_mask=key_mask, is_causal=is_causal)
+            return linear_attention(query, key, value, key_mask=key_mask, is_causal=True)
 
     def inputs(batch, length):
         key_mask = torch.rand(batch, 1, 1, length) > 0.3

@@ -51,12 +51,12 @@ def check_attend(spec, masked, is_causal, backend):
 UNION = "window(2)|sh(3)+bn+sink(0.5)"
 
 
-@pytest.mark.parametrize("spec", ["linear", "bn", "window(3)", "sh(1,2)", UNION])
+@pytest.mark.parametrize("spec", ["linear", "bn", "window(3)", "sh(1,2)"])
 def test_one_graph_serves_all_shapes(spec, backend):
     check_attend(spec, masked=False, is_causal=False, backend=backend)
 
 
-@pytest.mark.parametrize("spec", [*SPECS[::3], UNION])
+@pytest.mark.parametrize("spec", [*SPECS[::6], UNION])
 def test_one_causal_graph_serves_all_shapes(spec, backend):
     check_attend(spec, masked=True, is_causal=True, backend=backend)
 
