@@ -170,11 +170,11 @@ class BatchNormalization(Transform):
             return self.dense(query, keys, valid, heads)
         mean, variance = statistics_of_every_query(keys, valid)
         offset = self._beta(heads.members) * mean
-        if self.scale == "none":
-            return self._gained(query - offset, heads), keys - offset.unsqueeze(-2)
-        inverse = (variance + self.eps).rsqrt()
-        changed = torch.addcmul(-(offset * inverse).unsqueeze(-2), keys, inverse.unsqueeze(-2))
-        return self._gained((query - offset) * inverse, heads), changed
+        query, keys = query - offset, keys - offset.unsqueeze(-2)
+        if self.scale == "inv_std":
+            inverse = (variance + self.eps).rsqrt()
+            query, keys = query * inverse, keys * inverse.unsqueeze(-2)
+        return self._gained(query, heads), keys
 
     def shared_refusal(self, kind: Kind) -> str | None:
         if self.uses_statistics and kind.seen != ALL:
