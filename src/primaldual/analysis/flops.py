@@ -129,6 +129,8 @@ def model_flops(model: nn.Module, length: int) -> ModelFlops:
     inside = {id(module) for layer in layers for module in layer.modules()}
     rest = 0
     for name, module in model.named_modules():
+        if isinstance(module, nn.Conv1d):
+            rest += 2 * length * module.weight.numel()
         if isinstance(module, nn.Linear) and id(module) not in inside:
             positions = 1 if name.startswith("head.") else length
             used = (

@@ -45,6 +45,8 @@ def train(
     learning_rate: options.LearningRate = None,
     patience: options.Patience = None,
     head: training_options.Head = None,
+    embedding: training_options.Embedding = None,
+    augmentation: training_options.Augmentation = None,
     class_weight: training_options.ClassWeight = None,
     label_smoothing: training_options.LabelSmoothing = None,
 ) -> None:
@@ -80,6 +82,8 @@ def train(
         learning_rate=learning_rate,
         patience=patience,
         head=head,
+        embedding=embedding,
+        augmentation=augmentation,
         class_weight=None if class_weight is None else training_options.class_weights(class_weight),
         label_smoothing=label_smoothing,
     )

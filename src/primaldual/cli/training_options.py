@@ -1,4 +1,4 @@
-"""Options of ``train`` alone: the head, and what the loss weighs."""
+"""Options of ``train`` alone: embedding, head, augmentation, and what the loss weighs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ Head = Annotated[
     str | None,
     typer.Option(
         help="flatten for series that start together, mean for series shifted against each other.",
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
+Embedding = Annotated[
+    str | None,
+    typer.Option(
+        help="convolution, or linear to let attention alone see time points together.",
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
+Augmentation = Annotated[
+    str | None,
+    typer.Option(
+        help="series to shift, scale and disturb series in training, or none.",
         rich_help_panel=MODEL,
         show_default=False,
     ),

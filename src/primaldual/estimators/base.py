@@ -39,6 +39,7 @@ _MODEL_PARAMETERS = (
     "dropout",
     "attention",
     "head",
+    "embedding",
 )
 _TRAINING_PARAMETERS = tuple(
     field.name for field in dataclasses.fields(TrainingSettings) if field.name != "seed"

@@ -44,6 +44,8 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
         dropout: share of values set to zero while training.
         head: "flatten" gives every time point its own weights and suits series that start together; "mean"
             averages over time and suits series that are shifted against each other.
+        embedding: "convolution", which sees shapes of a few time points before the first attention, or "linear".
+        augmentation: "series" shifts and scales every series and adds noise, anew each time it is seen in training; "none".
         epochs: passes over the data, at most.
         batch_size: series per step.
         learning_rate: highest learning rate.
@@ -94,6 +96,8 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
         feedforward_dim: int = 128,
         dropout: float = 0.1,
         head: str = "flatten",
+        embedding: str = "convolution",
+        augmentation: str = "series",
         epochs: int = 50,
         batch_size: int = 16,
         learning_rate: float = 1e-3,
@@ -120,6 +124,8 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
         self.feedforward_dim = feedforward_dim
         self.dropout = dropout
         self.head = head
+        self.embedding = embedding
+        self.augmentation = augmentation
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate

@@ -22,7 +22,8 @@ class AttentionRegressor(AttentionEstimator, NumberTargets, BaseRegressor):  # t
     """Predicts a number from a time series with a `TimeSeriesTransformer`; any attention of this library.
 
     The target is standardised by the training part and the squared error is minimised; everything else is as
-    in `AttentionClassifier`, and so are the arguments.
+    in `AttentionClassifier`, and so are the arguments, but that series are not augmented: a scale or shift may change
+    the target.
 
     Attributes:
         model_: the trained `TimeSeriesTransformer`; its output is the standardised target.
@@ -52,6 +53,8 @@ class AttentionRegressor(AttentionEstimator, NumberTargets, BaseRegressor):  # t
         feedforward_dim: int = 128,
         dropout: float = 0.1,
         head: str = "flatten",
+        embedding: str = "convolution",
+        augmentation: str = "none",
         epochs: int = 50,
         batch_size: int = 16,
         learning_rate: float = 1e-3,
@@ -76,6 +79,8 @@ class AttentionRegressor(AttentionEstimator, NumberTargets, BaseRegressor):  # t
         self.feedforward_dim = feedforward_dim
         self.dropout = dropout
         self.head = head
+        self.embedding = embedding
+        self.augmentation = augmentation
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate

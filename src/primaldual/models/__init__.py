@@ -1,16 +1,20 @@
 """Whole networks around the library's attention."""
 
 from primaldual.models.case_attention import CaseAttention
+from primaldual.models.embeddings import EMBEDDINGS, ConvolutionalEmbedding, LinearEmbedding
 from primaldual.models.heads import HEADS, FlattenHead, Head, MeanHead
 from primaldual.models.random_convolutions import RandomConvolutions
 from primaldual.models.series_features import SeriesFeatures
 from primaldual.models.time_series import TimeSeriesTransformer
 
 __all__ = [
+    "EMBEDDINGS",
     "HEADS",
     "CaseAttention",
+    "ConvolutionalEmbedding",
     "FlattenHead",
     "Head",
+    "LinearEmbedding",
     "MeanHead",
     "RandomConvolutions",
     "SeriesFeatures",

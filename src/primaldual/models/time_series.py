@@ -4,15 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, ShapeError
+from primaldual.models.embeddings import EMBEDDINGS
 from primaldual.models.heads import HEADS
 from primaldual.nn.encoder import Encoder
 from primaldual.primal.problem import PrimalProblem
 
 
 class TimeSeriesTransformer(nn.Module):
-    """Linear embedding, learnable positions, post-norm blocks, a head.
+    """An embedding, learnable positions, post-norm blocks, a head.
 
-    z_i = W x_i + b + p_i,  out = head(encoder(z))
+    z_i = embedding(x)_i + p_i,  out = head(encoder(z))
 
     Padding is set to zero before the first layer, blocked as a key in every attention and left out by the
     head, so nothing there matters, not even NaN.
@@ -28,9 +29,10 @@ class TimeSeriesTransformer(nn.Module):
         dropout: share of values set to zero while training, in [0, 1).
         attention: spec such as "bn+sh", or a `PrimalProblem`.
         head: "flatten" (own weights for every time point) or "mean" (the average over time).
+        embedding: "linear" (of every time point) or "convolution" (two convolutions over 7 time points).
 
     Raises:
-        ArgumentError: a size below 1, a dropout outside [0, 1), or an unknown head.
+        ArgumentError: a size below 1, a dropout outside [0, 1), or an unknown head or embedding.
         SpecError: an attention spec that cannot be read.
 
     Example:
@@ -52,6 +54,7 @@ class TimeSeriesTransformer(nn.Module):
         dropout: float = 0.1,
         attention: "str | PrimalProblem" = "softmax",
         head: str = "flatten",
+        embedding: str = "linear",
     ) -> None:
         super().__init__()
         sizes = {
@@ -72,9 +75,11 @@ class TimeSeriesTransformer(nn.Module):
             raise ArgumentError(f"dropout must lie in [0, 1); got {dropout!r}")
         if head not in HEADS:
             raise ArgumentError(f"head must be one of {', '.join(HEADS)}; got {head!r}")
+        if embedding not in EMBEDDINGS:
+            raise ArgumentError(f"embedding must be one of {', '.join(EMBEDDINGS)}; got {embedding!r}")
         self.channels = channels
         self.length = length
-        self.embedding = nn.Linear(channels, embed_dim)
+        self.embedding = EMBEDDINGS[embedding](channels, embed_dim)
         self.positions = nn.Parameter(torch.empty(length, embed_dim))
         self.dropout = nn.Dropout(dropout)
         self.encoder = Encoder(num_layers, embed_dim, num_heads, feedforward_dim, dropout, attention)
@@ -110,6 +115,6 @@ class TimeSeriesTransformer(nn.Module):
                     f"got {tuple(padding_mask.shape)}"
                 )
             values = values.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-        hidden = self.dropout(self.embedding(values) + self.positions[: values.shape[1]])
+        hidden = self.dropout(self.embedding(values, padding_mask) + self.positions[: values.shape[1]])
         outputs: Tensor = self.head(self.encoder(hidden, padding_mask), padding_mask)
         return outputs

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import DataError
 from primaldual.training.accelerators import run_accelerator
+from primaldual.training.augmentation import AUGMENTATIONS
 from primaldual.training.callbacks import Callback, Record, TrainingInterrupted, TrainingState
 from primaldual.training.checkpoint import RunCheckpoints, run_fingerprint
 from primaldual.training.examples import Examples, shard, shuffled_batches, sorted_batches
@@ -151,6 +152,7 @@ class _Run:
         )
         steps, warmup = settings.epochs * len(batches), settings.warmup_epochs * len(batches)
         learning_rate, sums = settings.learning_rate, torch.zeros(2, device=device)
+        augment = AUGMENTATIONS[settings.augmentation]
         self.model.train()
         for index, (indices, _) in enumerate(batches):
             step = epoch * len(batches) + index
@@ -158,7 +160,7 @@ class _Run:
             learning_rate = settings.learning_rate * factor
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
-            batch = self.training.take(indices).to(device)
+            batch = augment(self.training.take(indices).to(device))
             losses = self.objective.loss(self._outputs(batch), batch.targets) * batch.weights
             self.accelerator.backward(losses.sum() / batch.weights.sum())
             if settings.gradient_clip is not None:

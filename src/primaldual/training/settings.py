@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 from primaldual.errors import ArgumentError
+from primaldual.training.augmentation import AUGMENTATIONS
 from primaldual.training.optimizers import OPTIMIZERS
 from primaldual.training.precision import PRECISIONS
 from primaldual.training.schedules import SCHEDULES
@@ -23,6 +24,8 @@ class TrainingSettings:
         schedule: "cosine" or "constant".
         warmup_epochs: epochs over which the learning rate grows linearly from zero.
         gradient_clip: largest norm of the gradient; None leaves it alone.
+        augmentation: "none", or "series" to shift and scale every series and add noise, anew each time, see
+            :func:`primaldual.training.augmentation.of_series`.
         mixed_precision: "no", or "bf16" to run the forward pass under autocast.
         patience: epochs without a better validation metric, or a lower loss at the same metric, before
             training stops; None never stops early.
@@ -47,6 +50,7 @@ class TrainingSettings:
     schedule: str = "cosine"
     warmup_epochs: int = 0
     gradient_clip: float | None = 1.0
+    augmentation: str = "none"
     mixed_precision: str = "no"
     patience: int | None = None
     seed: int = 0
@@ -65,6 +69,7 @@ class TrainingSettings:
         tables: dict[str, Collection[str]] = {
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
+            "augmentation": AUGMENTATIONS,
             "mixed_precision": PRECISIONS,
         }
         for name, table in tables.items():
