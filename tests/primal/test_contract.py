@@ -16,11 +16,13 @@ from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.words import PARTS
 from primaldual.testing import CHECKS
+from primaldual.testing.functional import check_torch_func, check_tracing
 from primaldual.testing.inputs import prepared, tensors
 from primaldual.testing.modules import check_compile, check_export
+from primaldual.testing.precision import check_rounding
 
-SLOW = (check_compile, check_export)
-"""Checks that take as long as all others together run on every other attention: each word still meets them."""
+EVERY = {check_compile: None, check_export: None, check_rounding: 3, check_torch_func: 3, check_tracing: 3}
+"""Checks that take longest run on the first attention of each word, and on every third other one where 3 stands."""
 
 
 def words(spec):
@@ -29,17 +31,22 @@ def words(spec):
 
 
 def pairs(names):
-    """Every name with every check, the slow ones with the first name of each word and every sixth name."""
-    met, slow = set(), set()
-    for number, name in enumerate(names):
-        if number % 6 == 0 or not words(name) <= met:
-            slow.add(name)
+    """Every name with the checks that it is due, see EVERY."""
+    met, first = set(), set()
+    for name in names:
+        if not words(name) <= met:
+            first.add(name)
             met |= words(name)
+
+    def due(number, name, check):
+        step = EVERY.get(check, 1)
+        return name in first or (step is not None and number % step == 0)
+
     return [
         pytest.param(name, check, id=f"{name}-{check.__name__}")
-        for name in names
+        for number, name in enumerate(names)
         for check in CHECKS
-        if check not in SLOW or name in slow
+        if due(number, name, check)
     ]
 
 
