@@ -24,7 +24,7 @@ def _part(seed, unequal=False):
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # QUANT mixes torch and NumPy
-@pytest.mark.filterwarnings("ignore:unsafe cast")  # numba compiles 1-NN's distance
+@pytest.mark.filterwarnings("ignore:.*unsafe cast")  # numba compiles 1-NN's distance
 @pytest.mark.parametrize("name", ["AttentionRidge", "QUANT", "1-NN"])
 @pytest.mark.parametrize("unequal", [False, True])
 def test_classifiers_by_name_learn_and_repeat(name, unequal):
