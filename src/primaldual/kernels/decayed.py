@@ -154,7 +154,9 @@ class _Piece:
     def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Outcome:
         """Outputs and log-sum-exps of the queries; minus infinity without a key."""
         query = query[:, self.heads, self.rows]
-        out, total = flash_forward(query, *self._pairs(self.own, key, value), self._bias(self.own), True, scale)
+        out, total = flash_forward(
+            query, *self._pairs(self.own, key, value), self._bias(self.own), True, scale
+        )
         if self.mask is not None:
             total = total.masked_fill(self.mask[..., 0, self.own].cumsum(-1) == 0, -torch.inf)
         if self.earlier.start == self.earlier.stop:

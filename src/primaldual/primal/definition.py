@@ -20,7 +20,13 @@ from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_u
 
 
 def outputs(
-    choices: Choices, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, inputs: Inputs | None = None
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    inputs: Inputs | None = None,
 ) -> Tensor:
     """See :meth:`PrimalProblem.dense`."""
     check_shapes(query, key, value)
@@ -29,7 +35,12 @@ def outputs(
 
 
 def weights(
-    choices: Choices, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, inputs: Inputs | None = None
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    inputs: Inputs | None = None,
 ) -> Tensor | list[Tensor]:
     """See :meth:`PrimalProblem.weights`."""
     check_shapes(query, key)
@@ -41,7 +52,12 @@ def weights(
 
 
 def attention_map(
-    choices: Choices, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, inputs: Inputs | None = None
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    inputs: Inputs | None = None,
 ) -> Tensor:
     """See :meth:`PrimalProblem.attention_map`."""
     check_shapes(query, key)
@@ -139,7 +155,13 @@ def _kernel_matrix(
 
 
 def _groups(
-    choices: Choices, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, inputs: Inputs | None = None
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    inputs: Inputs | None = None,
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor | None]]:
     """Heads, weights, training values and shares of every group of heads that pool alike."""
     batch, count, query_length, _ = query.shape

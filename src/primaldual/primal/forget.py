@@ -14,8 +14,8 @@ from primaldual.primal.token_inputs import Inputs, TokenInput
 
 
 def closing(projected: Tensor) -> Tensor:
-    """min(x, 0): a linear map as logarithms of gates. Its slope at 0 is 1, so that open gates learn to close."""
-    return projected.clamp(max=0.0)
+    """min(x, 0): the numbers of a linear map as logarithms of gates, with slope 1 at 0, so that open gates learn."""
+    return torch.where(projected > 0, 0.0, projected)
 
 
 class Forget(PairWeights):
@@ -42,9 +42,7 @@ class Forget(PairWeights):
     cost = "that of softmax, about"
     uneven = True
     summed = True
-    token_inputs = (
-        TokenInput("log_gate", "natural logarithms of gates, at most 0", of_projection=closing),
-    )
+    token_inputs = (TokenInput("log_gate", "natural logarithms of gates, at most 0", of_projection=closing),)
 
     def log_weights(
         self, heads: HeadSet, count: int, queries: Tensor, keys: Tensor, inputs: Inputs
@@ -60,7 +58,9 @@ class Forget(PairWeights):
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":
-            return [r"\Phi(T(x_i))\cdot\Phi(T(k_j)) \text{ times } \prod_{t = j + 1}^{i} f_t,\quad 0 < f_t \le 1"]
+            return [
+                r"\Phi(T(x_i))\cdot\Phi(T(k_j)) \text{ times } \prod_{t = j + 1}^{i} f_t,\quad 0 < f_t \le 1"
+            ]
         return ["Φ(T(x_i))·Φ(T(k_j)) times f_(j+1) ⋯ f_i,  0 < f_t ≤ 1"]
 
 

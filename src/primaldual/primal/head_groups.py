@@ -82,7 +82,9 @@ class HeadGroups(Attention):
         given = check_inputs(self, self.token_inputs, inputs, query, source.length, value_dim)
         return self._join(
             problem.compute_source(
-                *_of_heads(members, query, source, attendable), dropout_p, _of_problem(problem, members, given)
+                *_of_heads(members, query, source, attendable),
+                dropout_p,
+                _of_problem(problem, members, given),
             )
             for problem, members in self.problems()
         )
@@ -99,7 +101,9 @@ class HeadGroups(Attention):
         given = check_inputs(self, self.token_inputs, inputs, query, source.length, value_dim)
         return self._join(
             problem(
-                *_of_heads(members, query, source, attendable), dropout_p, _of_problem(problem, members, given)
+                *_of_heads(members, query, source, attendable),
+                dropout_p,
+                _of_problem(problem, members, given),
             )
             for problem, members in self.problems()
         )
@@ -121,7 +125,11 @@ class HeadGroups(Attention):
         for problem, members in self.problems():
             merged = attendable.select(selection(members)).matrix(query_length, key.shape[2], key.device)
             shared = key[:, [head // groups for head in members]]
-            maps.append(problem.attention_map(query[:, members], shared, merged, inputs=_of_problem(problem, members, given)))
+            maps.append(
+                problem.attention_map(
+                    query[:, members], shared, merged, inputs=_of_problem(problem, members, given)
+                )
+            )
         return self._join(maps)
 
     def init_state(self, *sizes: object, **options: object) -> NoReturn:

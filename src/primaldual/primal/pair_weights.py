@@ -29,7 +29,10 @@ class PairWeights(Part):
     """w_ij depends on the head and on i - j alone."""
     summed: ClassVar[bool] = False
     """log w_ij = c_i - c_j for every key j up to i, with c from ``prefix_sums``."""
-    facts = {"relative": ("log_weights",), "summed": ("log_weights", "prefix_sums")}
+    facts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "relative": ("log_weights",),
+        "summed": ("log_weights", "prefix_sums"),
+    }
 
     def log_weights(
         self, heads: HeadSet, count: int, queries: Tensor, keys: Tensor, inputs: Inputs

@@ -17,6 +17,7 @@ Inputs = Mapping[str, Tensor]
 
 KEYS, QUERIES = "keys", "queries"
 HEAD_DIM, VALUE_DIM = "head_dim", "value_dim"
+TOKENS, WIDTHS = (KEYS, QUERIES), (None, HEAD_DIM, VALUE_DIM)
 
 
 def unchanged(projected: Tensor) -> Tensor:
@@ -37,6 +38,9 @@ class TokenInput:
         of_projection: from the numbers of a linear map of the token to accepted ones; of ``first`` it gives ``neutral``.
         first: where the linear map of a layer starts, with weights of 0.
 
+    Raises:
+        ArgumentError: a name that is no identifier, or other words for tokens or width.
+
     Example:
         >>> print(TokenInput("rate", "steps of a token, 0 or more"))
         rate: steps of a token, 0 or more, (batch, heads, keys)
@@ -49,6 +53,14 @@ class TokenInput:
     width: str | None = None
     of_projection: Callable[[Tensor], Tensor] = unchanged
     first: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ArgumentError unless the words are known ones."""
+        if not self.name.isidentifier() or self.tokens not in TOKENS or self.width not in WIDTHS:
+            raise ArgumentError(
+                f"an input needs an identifier as name, tokens among {TOKENS} and a width among {WIDTHS}; got "
+                f"{self.name!r}, {self.tokens!r} and {self.width!r}"
+            )
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -129,26 +141,33 @@ def check_inputs(
     """
     if not needs and not given:
         return {}
-    given = {} if given is None else given
-    spec, sizes = attention.spec(), sizes_of(query, key_length, value_dim)
-    names = [need.name for need in needs]
-    listed = "; ".join(f"{need} = {need.shape(sizes)}" for need in needs)
-    accepted = f"accepted is inputs with {listed}" if needs else "it takes no inputs per token"
+    given, sizes = given or {}, sizes_of(query, key_length, value_dim)
     for name in given:
-        if name not in names:
-            raise ArgumentError(f"{spec} knows no input {name!r}; {accepted}")
+        if all(need.name != name for need in needs):
+            raise ArgumentError(f"{attention.spec()} knows no input {name!r}; {_accepted(needs, sizes)}")
     for need in needs:
         if need.name not in given:
-            raise ArgumentError(f"{spec} needs the input {need.name!r}, got {sorted(given) or 'none'}; {accepted}")
-        tensor, wanted = given[need.name], need.shape(sizes)
+            raise ArgumentError(
+                f"{attention.spec()} needs the input {need.name!r}; got {sorted(given) or 'none'}; "
+                f"{_accepted(needs, sizes)}"
+            )
+        tensor = given[need.name]
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ArgumentError(f"{need.name} must be a floating tensor; got {kind}")
-        if tensor.shape != wanted:
-            raise ShapeError(f"{need.name} must be ({', '.join(need.axes)}) = {wanted}; got {tuple(tensor.shape)}")
+        if tensor.shape != need.shape(sizes):
+            raise ShapeError(
+                f"{need.name} must be ({', '.join(need.axes)}) = {need.shape(sizes)}; got {tuple(tensor.shape)}"
+            )
         if tensor.device != query.device:
             raise ArgumentError(f"{need.name} must be on {query.device}, as the query; got {tensor.device}")
     return dict(given)
+
+
+def _accepted(needs: Sequence[TokenInput], sizes: Mapping[str, int]) -> str:
+    """What inputs are accepted, in words."""
+    listed = "; ".join(f"{need} = {need.shape(sizes)}" for need in needs)
+    return f"accepted are inputs with {listed}" if needs else "it takes no inputs per token"
 
 
 def neutral_where_unattended(
@@ -177,6 +196,11 @@ def neutral_inputs(
     """Inputs that change nothing, in the type and on the device of the query."""
     sizes = sizes_of(query, key_length, value_dim)
     return {need.name: query.new_full(need.shape(sizes), need.neutral) for need in needs}
+
+
+def with_width(tensor: Tensor) -> Tensor:
+    """An input with its width as the last axis, 1 where it is one number per token: (batch, heads, N, width)."""
+    return tensor.unsqueeze(-1) if tensor.dim() == 3 else tensor
 
 
 def of_heads(inputs: Inputs, heads: slice | list[int]) -> dict[str, Tensor]:

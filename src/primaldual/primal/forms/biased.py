@@ -36,7 +36,7 @@ class Biased(Form):
         if not choices.pair_weights.uneven:
             return "needs pairs that count differently"
         if not choices.pair_weights.relative:
-            return f"needs weights by distance alone; those of {choices.pair_weights.spec()} differ from query to query"
+            return "needs weights by distance alone"
         if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
             return "runs on the CPU by its blockwise kernel, outside of graphs"
         if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):

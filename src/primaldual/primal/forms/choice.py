@@ -98,7 +98,9 @@ def run(
         query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
     )  # fmt: skip
     chosen = choose(choices, sets, question)
-    call = Call(choices, query, source, attendable, dropout_p, neutral_where_unattended(needs, given, attendable))
+    call = Call(
+        choices, query, source, attendable, dropout_p, neutral_where_unattended(needs, given, attendable)
+    )
     outputs: list[Tensor] = []
     order: list[HeadSet] = []
     if question.mode == EAGER and question.elements > MANY_NUMBERS:
