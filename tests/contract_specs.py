@@ -48,7 +48,6 @@ COMBINATIONS = (
     "alibi+bn",
     "alibi+sink(0.3)+window(2)|sh(3)",
     "forget+bn",
-    "forget+sink(0.3)+window(2)|sh(3)",
 )
 """Parts with one another."""
 
