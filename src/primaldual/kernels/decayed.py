@@ -1,33 +1,37 @@
 """Causal softmax attention with c_i - c_j added to the score of query i and key j.
 
-Queries are taken in blocks. A block attends its own positions with a matrix of differences, and all keys before with
-c at its first position less c_j, one number per key, in a call of its own; the two are merged by log-sum-exp. So every
-difference is rounded relative to itself, however large the sums c are. Keys whose weights are 0 whatever their scores
-are left out.
+Queries are taken in blocks so short that c varies little. A block attends its own positions, and in another call all
+keys before; the two are merged by log-sum-exp. A number per key is added, a typical c of the block less c_j: softmax
+ignores what is common to a row. Where c varies much even within the smallest block, it attends the few keys that still
+count with the matrix of c_i - c_j. So every difference is rounded relative to itself or to a score, however large c is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from primaldual.kernels.decay_reach import DecayReach
 from primaldual.kernels.flash import Outcome, flash_backward, flash_forward
+from primaldual.kernels.masks import causal_mask
 from primaldual.kernels.statistics import accumulation_dtype
 
 BLOCK_ROWS = 256
-"""Queries of a block."""
+"""Queries of the smallest blocks."""
 
-WIDTH_STEP = 8
-"""Head dims are multiples of this where a feature is added."""
+SMALL_SPAN = 16.0
+"""Differences of c within a block up to which one number per key, half as large, has the digits of a score."""
 
 
 @dataclass(frozen=True)
 class DecayedCall:
     """sum_(j <= i) softmax_j(scale q_i . k_j + c_i - c_j) v_j by PyTorch's CPU kernel; rows without a key give 0.
+
+    Keys without a weight are left out, see :class:`DecayReach`.
 
     Attributes:
         key: (batch, heads, Nk, D).
@@ -50,126 +54,160 @@ class DecayedCall:
         return self.key, self.value, self.sums
 
     def forward(self, query: Tensor) -> Outcome:
-        out = torch.empty_like(query)
+        out = _heads_last(torch.empty, query, query.dtype)
         logsumexp = torch.empty(query.shape[:3], dtype=accumulation_dtype(query.dtype))
         for piece in self._pieces(query):
-            part, total = piece.forward(query, self.key, self.value, self.scale)
-            out[:, piece.heads, piece.rows], logsumexp[:, piece.heads, piece.rows] = part, total
+            places = slice(None), piece.heads, piece.rows
+            logsumexp[places] = piece.forward(query, self.key, self.value, self.scale, out[places])
         return out, logsumexp
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
         tensors, width = [gradient, query, self.key, self.value, outcome[0]], query.shape[3]
         if self.learned:
-            # The gradient of one more feature, 1 in every query and 0 in every key, is the sum over a key's scores.
             tensors = [_widened(tensor) for tensor in tensors]
-            tensors[1][..., width] = 1.0
+            tensors[1][..., width] = tensors[2][..., width + 1] = 1.0
         gradient, query, key, value, out = tensors
         wide = accumulation_dtype(query.dtype)
-        found = [torch.zeros_like(tensor, dtype=wide) for tensor in (query, key, value)]
+        found = [_heads_last(torch.zeros, tensor, wide) for tensor in (query, key, value)]
         for piece in self._pieces(query[..., :width]):
             piece.backward(gradient, query, key, value, (out, outcome[1]), self.scale, found)
         of_sums = torch.zeros_like(self.sums)
         if self.learned:
-            of_sums -= (found[1][..., width].to(of_sums.dtype) / self.scale).sum_to_size(of_sums.shape)
+            # Slopes summed over a row are 0 but for rounding; both sums of the same slopes cancel it.
+            by_query, by_key = found[0][..., width + 1], found[1][..., width]
+            slopes = -by_key.to(of_sums.dtype)
+            slopes[..., slopes.shape[-1] - by_query.shape[-1] :] += by_query
+            of_sums += (slopes / self.scale).sum_to_size(of_sums.shape)
         return *(part[..., :width].to(query.dtype) for part in found), of_sums
 
     def _pieces(self, query: Tensor) -> Iterator["_Piece"]:
-        """Blocks of queries, of all heads or of those that leave out as many keys."""
-        length, key_length = query.shape[2], self.key.shape[2]
+        """Blocks of queries, each of heads in a row whose keys begin at the same one."""
+        (_, count, length, _), key_length = query.shape, self.key.shape[2]
         before = key_length - length
-        wide = accumulation_dtype(query.dtype)
-        for start in range(0, length, BLOCK_ROWS):
-            rows = slice(start, min(start + BLOCK_ROWS, length))
-            own = slice(rows.start + before, rows.stop + before)
-            for heads, begin in self._begins(query[:, :, rows], own.start):
-                sums = self.sums[:, heads]
-                at_own, at_first = sums[..., own], sums[..., own.start, None]
-                mask = self.key_mask
-                if mask is not None and mask.shape[1] > 1:
-                    mask = mask[:, heads]
-                yield _Piece(
-                    rows, heads, own, slice(begin, own.start),
-                    (at_own.unsqueeze(-1) - at_own.unsqueeze(-2)).to(wide),
-                    (at_first - sums[..., begin : own.start]).to(wide).unsqueeze(-2),
-                    (at_own - at_first).to(wide),
-                    mask,
-                )  # fmt: skip
+        reach = DecayReach(self.key, self.sums, self.scale, self.key_mask)
+        for own, heads, varies in self._blocks(slice(before, key_length), slice(0, count)):
+            rows = slice(own.start - before, own.stop - before)
+            room = reach.room(query[:, heads, rows], own, heads)
+            begins = reach.begins(room, own.start, heads, BLOCK_ROWS)
+            for run in _runs(begins):
+                alike = slice(heads.start + run.start, heads.start + run.stop)
+                spared = _Spared(reach.least[:, alike, own], None if room is None else room[:, run])
+                make = self._by_pairs if varies else self._by_keys
+                yield _Piece(rows, alike, make(alike, begins[run.start], own, spared))
 
-    def _begins(self, query: Tensor, first: int) -> list[tuple[slice, int]]:
-        """For heads of a block whose first query stands at ``first``, the first key that may have a weight."""
-        heads = query.shape[1]
-        if first < BLOCK_ROWS:
-            return [(slice(0, heads), 0)]
-        # Weights are at most exp(c_nearest - c_j + twice the largest score), with the attended key of the least c.
-        spread = 2 * self.scale * query.norm(dim=-1).amax(-1) * self._largest_key
-        limit = (self._least[..., first] + spread.to(self.sums.dtype) + self._range).unsqueeze(-1)
-        begins = (self.sums[..., :first] <= limit).to(torch.uint8).argmax(-1).amin(0)
-        found: list[int] = (begins // BLOCK_ROWS * BLOCK_ROWS).tolist()
-        cuts = [0, *(head for head in range(1, heads) if found[head] != found[head - 1]), heads]
-        return [(slice(start, stop), found[start]) for start, stop in pairwise(cuts)]
+    def _blocks(self, own: slice, heads: slice) -> Iterator[tuple[slice, slice, bool]]:
+        """Positions of queries and heads in a row, and whether c varies much there though they are as few as may be."""
+        sums, size = self.sums[:, heads, own], own.stop - own.start
+        vary: list[bool] = (sums.amax(-1) - sums.amin(-1) > SMALL_SPAN).any(0).tolist()
+        for run in _runs(vary):
+            alike = slice(heads.start + run.start, heads.start + run.stop)
+            if not vary[run.start] or size <= BLOCK_ROWS:
+                yield own, alike, vary[run.start]
+                continue
+            middle = own.start + -(-size // (2 * BLOCK_ROWS)) * BLOCK_ROWS
+            yield from self._blocks(slice(own.start, middle), alike)
+            yield from self._blocks(slice(middle, own.stop), alike)
 
-    @cached_property
-    def _largest_key(self) -> Tensor:
-        """The largest norm of a key, (batch, heads)."""
-        return self.key.norm(dim=-1).amax(-1)
+    def _by_keys(self, heads: slice, begin: int, own: slice, spared: "_Spared") -> tuple["_Part", ...]:
+        """The own positions of a block and the keys before, with one number added for each key."""
+        wide, sums = accumulation_dtype(self.key.dtype), self.sums[:, heads]
+        at_own, earlier = sums[..., own], slice(begin, own.start)
+        middle = (at_own.amax(-1, keepdim=True) + at_own.amin(-1, keepdim=True)) / 2
+        of_own = self._masked((middle - at_own).unsqueeze(-2), heads, own).to(wide)
+        seen = (of_own > -torch.inf).cumsum(-1).squeeze(-2)
+        own_part = _Part(own, of_own, True, None if self.key_mask is None else seen == 0)
+        if earlier.start == earlier.stop:
+            return (own_part,)
+        of_earlier = middle - sums[..., earlier]
+        if spared.room is not None:
+            far = sums[..., earlier] > spared.least[..., :1] + spared.room
+            of_earlier = of_earlier.masked_fill(far, -torch.inf)
+        of_earlier = self._masked(of_earlier.unsqueeze(-2), heads, earlier).to(wide)
+        return own_part, _Part(earlier, of_earlier, False, (of_earlier == -torch.inf).all(-1))
 
-    @cached_property
-    def _least(self) -> Tensor:
-        """The least c of the keys up to each that may be attended, (batch or 1, heads, Nk); infinite before the first."""
-        sums = self.sums
-        if self.key_mask is not None:
-            sums = sums.where(self.key_mask.squeeze(-2), torch.inf)
-        return sums.cummin(-1).values
+    def _by_pairs(self, heads: slice, begin: int, own: slice, spared: "_Spared") -> tuple["_Part", ...]:
+        """All keys of a block, with a number added for each query and key."""
+        sums, keys, count = self.sums[:, heads], slice(begin, own.stop), own.stop - own.start
+        bias = _differences(
+            sums[..., keys] - sums[..., own.start, None], count, accumulation_dtype(self.key.dtype)
+        )
+        if spared.room is not None:
+            nearest = (sums[..., own] - spared.least).clamp(max=0.0)
+            torch.threshold_(bias, float((nearest - spared.room).amin()), -torch.inf)
+        future = causal_mask(count, own.stop - begin, bias.device).logical_not_()
+        bias = self._masked(bias.masked_fill_(future, -torch.inf), heads, keys)
+        empty = None if self.key_mask is None else (bias == -torch.inf).all(-1)
+        return (_Part(keys, bias, False, empty),)
 
-    @property
-    def _range(self) -> float:
-        """How far below 0 the logarithm of a number is that is 0 in the type in which weights are computed."""
-        return 104.0 if accumulation_dtype(self.key.dtype) == torch.float32 else 746.0
+    def _masked(self, bias: Tensor, heads: slice, keys: slice) -> Tensor:
+        """What is added to scores, minus infinity at masked keys."""
+        mask = self.key_mask
+        if mask is None:
+            return bias
+        mask = mask if mask.shape[1] == 1 else mask[:, heads]
+        return bias.masked_fill(~mask[..., keys], -torch.inf)
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Spared(NamedTuple):
+    """What tells which keys a block of queries leaves out, see :class:`DecayReach`.
+
+    Attributes:
+        least: c of the nearest key of every query, (batch or 1, heads, R).
+        room: (batch, heads, 1); None = nothing is left out.
+    """
+
+    least: Tensor
+    room: Tensor | None
+
+
+class _Part(NamedTuple):
+    """Keys that one call of the kernel takes.
+
+    Attributes:
+        keys: their numbers.
+        bias: what is added to their scores, (batch or 1, heads, 1 or R, keys).
+        is_causal: query i takes the first i + 1 of them.
+        empty: bool (batch or 1, heads, 1 or R), queries that have none of them; None = no query.
+    """
+
+    keys: slice
+    bias: Tensor
+    is_causal: bool
+    empty: Tensor | None
+
+
+class _Piece(NamedTuple):
     """A block of queries in some heads.
 
     Attributes:
         rows: numbers of the queries.
         heads: which heads.
-        own: the positions of the queries.
-        earlier: the keys before that may have a weight.
-        of_own: c_i - c_j of these positions, (batch or 1, heads, R, R).
-        of_earlier: c at the first of them less c_j of the earlier keys, (batch or 1, heads, 1, keys).
-        shift: c_i less c at the first, (batch or 1, heads, R).
-        mask: bool (batch or 1, heads or 1, 1, Nk), or None.
+        parts: their keys, in one or two calls.
     """
 
     rows: slice
     heads: slice
-    own: slice
-    earlier: slice
-    of_own: Tensor
-    of_earlier: Tensor
-    shift: Tensor
-    mask: Tensor | None
+    parts: tuple[_Part, ...]
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Outcome:
-        """Outputs and log-sum-exps of the queries; minus infinity without a key."""
-        query = query[:, self.heads, self.rows]
-        out, total = flash_forward(
-            query, *self._pairs(self.own, key, value), self._bias(self.own), True, scale
-        )
-        if self.mask is not None:
-            total = total.masked_fill(self.mask[..., 0, self.own].cumsum(-1) == 0, -torch.inf)
-        if self.earlier.start == self.earlier.stop:
-            return out, total
-        pairs = self._pairs(self.earlier, key, value)
-        of_earlier, more = flash_forward(query, *pairs, self._bias(self.earlier), False, scale)
-        more = more + self.shift
-        if self.mask is not None:
-            more = more.masked_fill(~self.mask[..., self.earlier].any(-1), -torch.inf)
-        whole = torch.logaddexp(total, more)
-        safe = _safe(whole)
-        shares = ((part - safe).exp().unsqueeze(-1) for part in (total, more))
-        return out * next(shares) + of_earlier * next(shares), whole
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float, out: Tensor) -> Tensor:
+        """Write the outputs of the queries to ``out``; their log-sum-exps, minus infinity without a key."""
+        query, outputs, sums = query[:, self.heads, self.rows], [], []
+        for part in self.parts:
+            pairs = key[:, self.heads, part.keys], value[:, self.heads, part.keys]
+            of_part, total = flash_forward(query, *pairs, part.bias, part.is_causal, scale)
+            outputs.append(of_part)
+            sums.append(total if part.empty is None else total.masked_fill(part.empty, -torch.inf))
+        if len(outputs) == 1:
+            out.copy_(outputs[0])
+            return sums[0]
+        whole = torch.logaddexp(sums[0], sums[1])
+        share = (sums[1] - _safe(whole)).exp().unsqueeze(-1)
+        first, second = outputs
+        if out.dtype == share.dtype:
+            torch.lerp(first, second, share, out=out)
+        else:
+            out.copy_(torch.lerp(first.to(share.dtype), second.to(share.dtype), share))
+        return whole
 
     def backward(
         self,
@@ -183,24 +221,18 @@ class _Piece:
     ) -> None:
         """Add the gradients of query, key and value to ``found``."""
         gradient, query, out = (each[:, self.heads, self.rows] for each in (gradient, query, outcome[0]))
-        total = _safe(outcome[1][:, self.heads, self.rows])
-        for keys, logsumexp in ((self.own, total), (self.earlier, total - self.shift)):
-            if keys.start == keys.stop:
-                continue
-            grads = flash_backward(
-                gradient, query, *self._pairs(keys, key, value), (out, logsumexp), self._bias(keys),
-                keys is self.own, scale,
-            )  # fmt: skip
+        outcome = out, _safe(outcome[1][:, self.heads, self.rows])
+        for keys, bias, is_causal, _ in self.parts:
+            pairs = key[:, self.heads, keys], value[:, self.heads, keys]
+            grads = flash_backward(gradient, query, *pairs, outcome, bias, is_causal, scale)
             for into, part, places in zip(found, grads, (self.rows, keys, keys), strict=True):
                 into[:, self.heads, places] += part
 
-    def _pairs(self, keys: slice, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        return key[:, self.heads, keys], value[:, self.heads, keys]
 
-    def _bias(self, keys: slice) -> Tensor:
-        """What is added to the scores of these keys."""
-        bias = self.of_own if keys is self.own else self.of_earlier
-        return bias if self.mask is None else bias.masked_fill(~self.mask[..., keys], -torch.inf)
+def _runs(kinds: Sequence[object]) -> list[slice]:
+    """Where equal ones stand in a row."""
+    cuts = [0, *(place for place in range(1, len(kinds)) if kinds[place] != kinds[place - 1]), len(kinds)]
+    return [slice(first, stop) for first, stop in pairwise(cuts)]
 
 
 def _safe(total: Tensor) -> Tensor:
@@ -208,7 +240,24 @@ def _safe(total: Tensor) -> Tensor:
     return total.masked_fill(total == -torch.inf, 0.0)
 
 
+def _differences(sums: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """c_i - c_j of float64 sums for the last ``count`` i, (..., N) -> (..., count, N), rounded relative to themselves."""
+    high = sums.to(dtype)
+    low = (sums - high).to(dtype)
+    found = high[..., -count:, None] - high.unsqueeze(-2)
+    return found.add_(low[..., -count:, None]).sub_(low.unsqueeze(-2)) if low.any() else found
+
+
+def _heads_last(make: Callable[..., Tensor], like: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor (batch, heads, N, D) with heads last but one in memory, as the kernel has them."""
+    batch, heads, length, width = like.shape
+    return make(batch, length, heads, width, dtype=dtype).transpose(1, 2)
+
+
 def _widened(tensor: Tensor) -> Tensor:
-    """The tensor with features of 0 behind its own."""
-    width = tensor.shape[-1]
-    return pad(tensor, (0, WIDTH_STEP - width % WIDTH_STEP))
+    """The tensor with two features of 0 behind its own, three for an odd number.
+
+    A feature that is 1 in every query and 0 in every key changes no score; its gradient in a key is the sum of the slopes
+    of the key's scores, and that of one that is 1 in every key and 0 in every query the sum over the query's.
+    """
+    return pad(tensor, (0, 2 + tensor.shape[-1] % 2))

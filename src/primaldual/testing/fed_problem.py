@@ -104,6 +104,9 @@ def _made(need: TokenInput, tokens: Tensor, value_dim: int) -> Tensor:
     width = 1 if need.width is None else head_dim if need.width == HEAD_DIM else value_dim
     weight = torch.linspace(0.3, 1.7, head_dim * width, dtype=torch.float64, device=tokens.device)
     finite = tokens.isfinite().all(-1, keepdim=True)
-    numbers = 2 * (torch.where(finite, tokens, 0.0).double() @ weight.cos().view(head_dim, width)).sin() + need.first
+    numbers = (
+        2 * (torch.where(finite, tokens, 0.0).double() @ weight.cos().view(head_dim, width)).sin()
+        + need.first
+    )
     found = torch.where(finite, need.of_projection(numbers), torch.nan)
     return found.squeeze(-1) if need.width is None else found
