@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError, ShapeError
-from primaldual.kernels.masks import Attendable
+from primaldual.kernels.masks import Attendable, causal_mask
 
 Inputs = Mapping[str, Tensor]
 """Tensors by the names of :class:`TokenInput`."""
@@ -176,9 +176,11 @@ def neutral_where_unattended(
     """The inputs, neutral at keys that the mask hides from every query: padding changes nothing, even NaN in it."""
     if not needs:
         return {}
-    used = attendable.keys
-    if attendable.pairs is not None:
-        attended = attendable.pairs.any(-2, keepdim=True)
+    used, pairs = attendable.keys, attendable.pairs
+    if pairs is not None:
+        if attendable.is_causal:
+            pairs = pairs & causal_mask(pairs.shape[2], pairs.shape[3], pairs.device)
+        attended = pairs.any(-2, keepdim=True)
         used = attended if used is None else used & attended
     if used is None:
         return dict(inputs)
