@@ -47,7 +47,7 @@ class DecayReach:
         if first < step or room is None:
             return [0] * (heads.stop - heads.start)
         near = self.sums[:, heads, :first] <= self.least[:, heads, first, None] + room
-        begins = near.to(torch.uint8).argmax(-1).amin(0)
+        begins = torch.where(near.any(-1), near.to(torch.uint8).argmax(-1), first).amin(0)
         found: list[int] = (begins // step * step).tolist()
         return found
 
