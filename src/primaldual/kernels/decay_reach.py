@@ -9,6 +9,9 @@ from torch import Tensor
 
 from primaldual.kernels.statistics import accumulation_dtype
 
+FEW_QUERIES = 8
+"""Queries for which it takes longer to find what may be left out than to compute it."""
+
 
 @dataclass(frozen=True)
 class DecayReach:
@@ -34,7 +37,7 @@ class DecayReach:
     def room(self, query: Tensor, own: slice, heads: slice) -> Tensor | None:
         """The room of queries of some heads at the positions ``own``, (batch, heads, 1); None = nothing is left out."""
         least = -3 * math.log(torch.finfo(accumulation_dtype(query.dtype)).eps)
-        if not self._span > least:  # NaN too
+        if query.shape[2] < FEW_QUERIES or not self._span > least:  # NaN too
             return None
         highest = self.scale * query.norm(dim=-1) * self._largest_key[:, heads]
         score = self.scale * (query * self.key[:, heads, own]).sum(-1)

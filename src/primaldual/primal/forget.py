@@ -21,8 +21,8 @@ def closing(projected: Tensor) -> Tensor:
 class Forget(PairWeights):
     """w_ij = f_(j+1) f_(j+2) ... f_i, with a gate 0 < f_t <= 1 for each token t and head: what is past is forgotten.
 
-    ``inputs={"log_gate": (batch, heads, Nk)}`` are the natural logarithms log f_t, at most 0, in any floating type;
-    sums of them are taken in float64. Gates of keys that no query may attend count 1. A layer computes
+    ``inputs={"log_gate": (batch, heads, Nk)}`` are the natural logarithms log f_t, at most 0 (which is not checked), in any
+    floating type; sums of them are taken in float64. Gates of keys that no query may attend count 1. A layer computes
     log f_t = min(w_h . x_t + b_h, 0) from each token x_t, with w = 0 and b = 0 at first: all gates are 1, as in softmax.
 
     The source defines causal attention. Beside it stand two readings of ours: keys j after the query count

@@ -37,7 +37,10 @@ class Decayed(Form):
             return "runs on the CPU by its blockwise kernel, outside of graphs"
         if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):
             return refused
-        if not question.is_causal:
+        last = (
+            question.query_length == 1 and not choices.pair_weights.relative
+        )  # every key is up to a last query
+        if not (question.is_causal or last):
             return "needs queries that attend no later key"
         if question.pairs:
             return "takes no mask that differs from query to query"
