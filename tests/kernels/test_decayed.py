@@ -64,9 +64,9 @@ def test_keys_without_a_weight_are_left_out(monkeypatch):
     monkeypatch.setattr(decayed, "BLOCK_ROWS", 8)
     query, key, value, sums = (tensor.detach() for tensor in tensors(dtype=torch.float32))
     found = {head: [] for head in range(HEADS)}
-    for piece in DecayedCall(key, value, sums, 0.4)._pieces(query):
-        for head in range(piece.heads.start, piece.heads.stop):
-            found[head].append((piece.rows.start, min(part.keys.start for part in piece.parts)))
+    for block in DecayedCall(key, value, sums, 0.4)._blocks(query):
+        for head in range(block.heads.start, block.heads.stop):
+            found[head].append((block.rows.start, min(part.keys.start for part in block.parts)))
     assert found[0] == [(0, 0)], "nothing decays: one block"
     assert found[1] == [(0, 0)]
     assert all(row - begin <= 24 for row, begin in found[4])
@@ -74,5 +74,5 @@ def test_keys_without_a_weight_are_left_out(monkeypatch):
     assert all(row - begin <= 8 for row, begin in found[5])
     huge = query.clone()
     huge[:, :, -1] *= 1e4  # scores may then outweigh every decay
-    last = [piece for piece in DecayedCall(key, value, sums, 0.4)._pieces(huge) if piece.rows.stop == LENGTH]
-    assert all(min(part.keys.start for part in piece.parts) == 0 for piece in last)
+    last = [block for block in DecayedCall(key, value, sums, 0.4)._blocks(huge) if block.rows.stop == LENGTH]
+    assert all(min(part.keys.start for part in block.parts) == 0 for block in last)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from primaldual.kernels.decay_blocks import Block, BlockPart
 from primaldual.kernels.decay_reach import DecayReach
-from primaldual.kernels.flash import Outcome, flash_backward, flash_forward
+from primaldual.kernels.flash import Outcome
 from primaldual.kernels.masks import causal_mask
 from primaldual.kernels.statistics import accumulation_dtype
 
@@ -25,6 +26,9 @@ BLOCK_ROWS = 256
 
 SMALL_SPAN = 16.0
 """Differences of c within a block up to which one number per key, half as large, has the digits of a score."""
+
+MOST_NUMBERS = 2**22
+"""Differences of c that are formed at a time, unless a single head has more."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ class DecayedCall:
     def forward(self, query: Tensor) -> Outcome:
         out = _heads_last(torch.empty, query, query.dtype)
         logsumexp = torch.empty(query.shape[:3], dtype=accumulation_dtype(query.dtype))
-        for piece in self._pieces(query):
-            places = slice(None), piece.heads, piece.rows
-            logsumexp[places] = piece.forward(query, self.key, self.value, self.scale, out[places])
+        for block in self._blocks(query):
+            places = slice(None), block.heads, block.rows
+            logsumexp[places] = block.forward(query, self.key, self.value, self.scale, out[places])
         return out, logsumexp
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
@@ -69,8 +73,8 @@ class DecayedCall:
         gradient, query, key, value, out = tensors
         wide = accumulation_dtype(query.dtype)
         found = [_heads_last(torch.zeros, tensor, wide) for tensor in (query, key, value)]
-        for piece in self._pieces(query[..., :width]):
-            piece.backward(gradient, query, key, value, (out, outcome[1]), self.scale, found)
+        for block in self._blocks(query[..., :width]):
+            block.backward(gradient, query, key, value, (out, outcome[1]), self.scale, found)
         of_sums = torch.zeros_like(self.sums)
         if self.learned:
             # Slopes summed over a row are 0 but for rounding; both sums of the same slopes cancel it.
@@ -80,22 +84,22 @@ class DecayedCall:
             of_sums += (slopes / self.scale).sum_to_size(of_sums.shape)
         return *(part[..., :width].to(query.dtype) for part in found), of_sums
 
-    def _pieces(self, query: Tensor) -> Iterator["_Piece"]:
+    def _blocks(self, query: Tensor) -> Iterator[Block]:
         """Blocks of queries, each of heads in a row whose keys begin at the same one."""
         (_, count, length, _), key_length = query.shape, self.key.shape[2]
         before = key_length - length
         reach = DecayReach(self.key, self.sums, self.scale, self.key_mask)
-        for own, heads, varies in self._blocks(slice(before, key_length), slice(0, count)):
+        for own, heads, varies in self._places(slice(before, key_length), slice(0, count)):
             rows = slice(own.start - before, own.stop - before)
             room = reach.room(query[:, heads, rows], own, heads)
             begins = reach.begins(room, own.start, heads, BLOCK_ROWS)
-            for run in _runs(begins):
+            for run in self._few(_runs(begins), begins, own) if varies else _runs(begins):
                 alike = slice(heads.start + run.start, heads.start + run.stop)
                 spared = _Spared(reach.least[:, alike, own], None if room is None else room[:, run])
                 make = self._by_pairs if varies else self._by_keys
-                yield _Piece(rows, alike, make(alike, begins[run.start], own, spared))
+                yield Block(rows, alike, make(alike, begins[run.start], own, spared))
 
-    def _blocks(self, own: slice, heads: slice) -> Iterator[tuple[slice, slice, bool]]:
+    def _places(self, own: slice, heads: slice) -> Iterator[tuple[slice, slice, bool]]:
         """Positions of queries and heads in a row, and whether c varies much there though they are as few as may be."""
         sums, size = self.sums[:, heads, own], own.stop - own.start
         vary: list[bool] = (sums.amax(-1) - sums.amin(-1) > SMALL_SPAN).any(0).tolist()
@@ -105,17 +109,25 @@ class DecayedCall:
                 yield own, alike, vary[run.start]
                 continue
             middle = own.start + -(-size // (2 * BLOCK_ROWS)) * BLOCK_ROWS
-            yield from self._blocks(slice(own.start, middle), alike)
-            yield from self._blocks(slice(middle, own.stop), alike)
+            yield from self._places(slice(own.start, middle), alike)
+            yield from self._places(slice(middle, own.stop), alike)
 
-    def _by_keys(self, heads: slice, begin: int, own: slice, spared: "_Spared") -> tuple["_Part", ...]:
+    def _few(self, runs: list[slice], begins: list[int], own: slice) -> Iterator[slice]:
+        """Heads in a row, so few at a time that the matrices of a block are small."""
+        for run in runs:
+            numbers = self.sums.shape[0] * (own.stop - own.start) * (own.stop - begins[run.start])
+            size = max(1, MOST_NUMBERS // numbers)
+            for start in range(run.start, run.stop, size):
+                yield slice(start, min(start + size, run.stop))
+
+    def _by_keys(self, heads: slice, begin: int, own: slice, spared: "_Spared") -> tuple[BlockPart, ...]:
         """The own positions of a block and the keys before, with one number added for each key."""
         wide, sums = accumulation_dtype(self.key.dtype), self.sums[:, heads]
         at_own, earlier = sums[..., own], slice(begin, own.start)
         middle = (at_own.amax(-1, keepdim=True) + at_own.amin(-1, keepdim=True)) / 2
         of_own = self._masked((middle - at_own).unsqueeze(-2), heads, own).to(wide)
         seen = (of_own > -torch.inf).cumsum(-1).squeeze(-2)
-        own_part = _Part(own, of_own, True, None if self.key_mask is None else seen == 0)
+        own_part = BlockPart(own, of_own, True, None if self.key_mask is None else seen == 0)
         if earlier.start == earlier.stop:
             return (own_part,)
         of_earlier = middle - sums[..., earlier]
@@ -123,9 +135,9 @@ class DecayedCall:
             far = sums[..., earlier] > spared.least[..., :1] + spared.room
             of_earlier = of_earlier.masked_fill(far, -torch.inf)
         of_earlier = self._masked(of_earlier.unsqueeze(-2), heads, earlier).to(wide)
-        return own_part, _Part(earlier, of_earlier, False, (of_earlier == -torch.inf).all(-1))
+        return own_part, BlockPart(earlier, of_earlier, False, (of_earlier == -torch.inf).all(-1))
 
-    def _by_pairs(self, heads: slice, begin: int, own: slice, spared: "_Spared") -> tuple["_Part", ...]:
+    def _by_pairs(self, heads: slice, begin: int, own: slice, spared: "_Spared") -> tuple[BlockPart, ...]:
         """All keys of a block, with a number added for each query and key."""
         sums, keys, count = self.sums[:, heads], slice(begin, own.stop), own.stop - own.start
         bias = _differences(
@@ -137,7 +149,7 @@ class DecayedCall:
         future = causal_mask(count, own.stop - begin, bias.device).logical_not_()
         bias = self._masked(bias.masked_fill_(future, -torch.inf), heads, keys)
         empty = None if self.key_mask is None else (bias == -torch.inf).all(-1)
-        return (_Part(keys, bias, False, empty),)
+        return (BlockPart(keys, bias, False, empty),)
 
     def _masked(self, bias: Tensor, heads: slice, keys: slice) -> Tensor:
         """What is added to scores, minus infinity at masked keys."""
@@ -160,84 +172,10 @@ class _Spared(NamedTuple):
     room: Tensor | None
 
 
-class _Part(NamedTuple):
-    """Keys that one call of the kernel takes.
-
-    Attributes:
-        keys: their numbers.
-        bias: what is added to their scores, (batch or 1, heads, 1 or R, keys).
-        is_causal: query i takes the first i + 1 of them.
-        empty: bool (batch or 1, heads, 1 or R), queries that have none of them; None = no query.
-    """
-
-    keys: slice
-    bias: Tensor
-    is_causal: bool
-    empty: Tensor | None
-
-
-class _Piece(NamedTuple):
-    """A block of queries in some heads.
-
-    Attributes:
-        rows: numbers of the queries.
-        heads: which heads.
-        parts: their keys, in one or two calls.
-    """
-
-    rows: slice
-    heads: slice
-    parts: tuple[_Part, ...]
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: float, out: Tensor) -> Tensor:
-        """Write the outputs of the queries to ``out``; their log-sum-exps, minus infinity without a key."""
-        query, outputs, sums = query[:, self.heads, self.rows], [], []
-        for part in self.parts:
-            pairs = key[:, self.heads, part.keys], value[:, self.heads, part.keys]
-            of_part, total = flash_forward(query, *pairs, part.bias, part.is_causal, scale)
-            outputs.append(of_part)
-            sums.append(total if part.empty is None else total.masked_fill(part.empty, -torch.inf))
-        if len(outputs) == 1:
-            out.copy_(outputs[0])
-            return sums[0]
-        whole = torch.logaddexp(sums[0], sums[1])
-        share = (sums[1] - _safe(whole)).exp().unsqueeze(-1)
-        first, second = outputs
-        if out.dtype == share.dtype:
-            torch.lerp(first, second, share, out=out)
-        else:
-            out.copy_(torch.lerp(first.to(share.dtype), second.to(share.dtype), share))
-        return whole
-
-    def backward(
-        self,
-        gradient: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        outcome: Outcome,
-        scale: float,
-        found: list[Tensor],
-    ) -> None:
-        """Add the gradients of query, key and value to ``found``."""
-        gradient, query, out = (each[:, self.heads, self.rows] for each in (gradient, query, outcome[0]))
-        outcome = out, _safe(outcome[1][:, self.heads, self.rows])
-        for keys, bias, is_causal, _ in self.parts:
-            pairs = key[:, self.heads, keys], value[:, self.heads, keys]
-            grads = flash_backward(gradient, query, *pairs, outcome, bias, is_causal, scale)
-            for into, part, places in zip(found, grads, (self.rows, keys, keys), strict=True):
-                into[:, self.heads, places] += part
-
-
 def _runs(kinds: Sequence[object]) -> list[slice]:
     """Where equal ones stand in a row."""
     cuts = [0, *(place for place in range(1, len(kinds)) if kinds[place] != kinds[place - 1]), len(kinds)]
     return [slice(first, stop) for first, stop in pairwise(cuts)]
-
-
-def _safe(total: Tensor) -> Tensor:
-    """Log-sum-exps that may be subtracted from scores: 0 where there is no pair."""
-    return total.masked_fill(total == -torch.inf, 0.0)
 
 
 def _differences(sums: Tensor, count: int, dtype: torch.dtype) -> Tensor:
