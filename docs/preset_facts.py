@@ -40,6 +40,7 @@ class Facts:
         reductions: what it reduces to, in words, and the code that shows it.
         source: where it comes from.
         reading: what is our reading; "" for nothing.
+        inputs: the code of its inputs per token, from query, key, value and generator; "" where it needs none.
     """
 
     spec: str
@@ -49,6 +50,7 @@ class Facts:
     reductions: tuple[tuple[str, str], ...]
     source: str
     reading: str = ""
+    inputs: str = ""
 
     @property
     def page(self) -> str:
@@ -366,8 +368,12 @@ PRESETS = (
                 "as softmax",
                 "PyTorch's CPU kernel, 256 queries at a time; elsewhere scores of some queries",
             ),
-            Cost("half of that", "as softmax", "the same"),
-            Cost("O(N² D)", "the mask, N² numbers", "the same under the mask"),
+            Cost(
+                "half of that at most",
+                "as softmax",
+                "the same kernel; keys too far away to have a weight are left out",
+            ),
+            Cost("O(N² D)", "the mask, N² numbers", "the kernel of the first case, under the mask"),
         ),
         (
             ("`softmax` with slopes 0.", same("alibi(0,0,0,0)", "softmax")),
@@ -376,6 +382,41 @@ PRESETS = (
         "Press, Smith, Lewis, [Train Short, Test Long](https://arxiv.org/abs/2108.12409), ICLR 2022; as weights of training "
         "pairs, ours",
         "A pooled pair has the geometric mean of its members' weights; statistics of `bn` count every key alike.",
+    ),
+    Facts(
+        "forget",
+        "The layer of softmax for each query i, in which a training pair j counts the product of the gates f_t of the "
+        "tokens j < t ≤ i.",
+        "Softmax attention with log f_(j+1) + ... + log f_i added to the scores.",
+        (
+            Cost("O(N² D)", "scores of a block of queries", SCORES),
+            Cost(
+                "half of that at most",
+                "as softmax",
+                "PyTorch's CPU kernel in blocks of queries, without keys that are forgotten; elsewhere as above",
+            ),
+            Cost("O(N² D)", "scores of a block of queries", SCORES),
+        ),
+        (
+            (
+                "`softmax` where no gate closes.",
+                'open_gates = {"log_gate": torch.zeros(1, 4, 16)}\n'
+                'torch.testing.assert_close(attend("forget", True, open_gates), attend("softmax", True))',
+            ),
+            (
+                "`alibi` with the same gate for every token.",
+                'same_gates = {"log_gate": torch.full((1, 4, 16), -0.5)}\n'
+                'left, right = attend("forget", True, same_gates), attend("alibi(0.5,0.5,0.5,0.5)", True)\n'
+                "torch.testing.assert_close(left, right)",
+            ),
+        ),
+        "Lin, Nikishin, He, Courville, [Forgetting Transformer](https://arxiv.org/abs/2503.02130), ICLR 2025; as weights of "
+        "training pairs, ours",
+        "The source is causal and makes log f_t = log sigmoid(w·x_t + b). Our layers take min(w·x_t + b, 0), with w = 0 and "
+        "b = 0 at first: gates are open then, so that conversion changes nothing, and learn nevertheless. Without a causal "
+        "mask, the gates between query and key count in either direction. A pooled pair has the geometric mean of its "
+        "members' weights; statistics of `bn` count every key alike.",
+        'inputs = {"log_gate": torch.rand(1, 4, 16, generator=generator, dtype=torch.float64).log()}',
     ),
     Facts(
         "anchored(1,1,2,4,kept=0.5)",

@@ -77,8 +77,11 @@ def solving(problem: PrimalProblem) -> str:
     return "`solve` accepts it, on a dense kernel matrix of each head's training pairs."
 
 
-def attending(spec: str, bound: bool, length: int = 16) -> list[str]:
-    """The lines that attend."""
+def attending(spec: str, bound: bool, length: int = 16, inputs: str = "") -> list[str]:
+    """The lines that attend, with the code of the inputs per token where there are some."""
+    if preset(spec).token_inputs and not inputs:
+        inputs = "inputs = problem.neutral_inputs(query, key, value)  # they change nothing"
+    given = ", inputs=inputs" if inputs else ""
     binding = ".bind(heads=4, head_dim=8).double()" * bound
     return [
         "import torch",
@@ -87,14 +90,15 @@ def attending(spec: str, bound: bool, length: int = 16) -> list[str]:
         f'problem = pdl.preset("{spec}"){binding}',
         "generator = torch.Generator().manual_seed(0)",
         f"query, key, value = torch.randn(3, 1, 4, {length}, 8, generator=generator, dtype=torch.float64).unbind(0)",
-        "outputs = problem.attend(query, key, value)  # (batch, heads, length, features)",
-        "torch.testing.assert_close(outputs, problem.dense(query, key, value))",
+        *([inputs] if inputs else []),
+        f"outputs = problem.attend(query, key, value{given})  # (batch, heads, length, features)",
+        f"torch.testing.assert_close(outputs, problem.dense(query, key, value{given}))",
     ]
 
 
 def snippet(facts: Facts) -> str:
     """Attend and, where there is one regression, solve."""
-    lines = attending(facts.spec, bound=False)
+    lines = attending(facts.spec, bound=False, inputs=facts.inputs)
     if kernel_form(preset(facts.spec), LONG) in ("dense", "factored"):
         lines += [
             "",
@@ -117,6 +121,7 @@ def page(facts: Facts) -> str:
         for case, cost in zip(cases, facts.costs, strict=True)
     ]
     shown = [f"{_wrapped(words[:-1])}:\n\n```python\n{code}\n```\n" for words, code in facts.reductions]
+    taken, given = (", inputs=None", ", inputs=inputs") if facts.inputs else ("", "")
     own = [_wrapped(f"**Our reading.** {facts.reading}"), ""] if facts.reading else []
     lines = [
         WRITTEN,
@@ -153,8 +158,8 @@ def page(facts: Facts) -> str:
         "## What it reduces to",
         "",
         "```python",
-        "def attend(spec, is_causal=False):",
-        "    return pdl.preset(spec).attend(query, key, value, is_causal=is_causal)",
+        f"def attend(spec, is_causal=False{taken}):",
+        f"    return pdl.preset(spec).attend(query, key, value, is_causal=is_causal{given})",
         "```",
         "",
         *shown,

@@ -47,6 +47,7 @@ COMBINATIONS = (
     "linear+sink(0.3)",
     "alibi+bn",
     "alibi+sink(0.3)+window(2)|sh(3)",
+    "forget+bn",
 )
 """Parts with one another."""
 

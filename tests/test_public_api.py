@@ -8,9 +8,11 @@ NAMES = {
     "Alibi", "PairWeights",
     "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionRidgeClassifier",
     "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Chain",
-    "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Identity",
+    "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Forget",
+    "Identity",
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures",
-    "Sink", "Subset", "SumOfKernels", "TimeSeriesTransformer", "Transform", "TruncatedTaylor", "Union", "Window",
+    "Sink", "Subset", "SumOfKernels", "TimeSeriesTransformer", "TokenInput", "Transform",
+    "TruncatedTaylor", "Union", "Window",
     "derive", "preset", "fold_batch_norm",
     "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
     "prune_heads", "register", "revert", "uptrain",
@@ -31,7 +33,7 @@ def test_everything_named_exists_and_is_documented():
 
 def test_the_promised_signatures():
     assert list(inspect.signature(primaldual.PrimalProblem.attend).parameters) == [
-        "self", "query", "key", "value", "mask", "is_causal", "dropout_p",
+        "self", "query", "key", "value", "mask", "is_causal", "dropout_p", "inputs",
     ]  # fmt: skip
     layer = list(inspect.signature(primaldual.MultiheadAttention).parameters)
     assert layer[:11] == [

@@ -12,6 +12,7 @@ from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
+from primaldual.primal.forget import Forget
 from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
 from primaldual.primal.pair_weights import Alibi, PairWeights
 from primaldual.primal.patterns import MaskedKeys, Window
@@ -20,6 +21,7 @@ from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.subsets import AllKeys, Subset
+from primaldual.primal.token_inputs import TokenInput
 from primaldual.primal.transforms import Identity, Transform
 from primaldual.primal.unions import Union
 from primaldual.primal.words import PARTS, register
@@ -87,6 +89,7 @@ __all__ = [
     "EluPlusOne",
     "Exponential",
     "FeatureMap",
+    "Forget",
     "Identity",
     "ImpliedRegression",
     "MaskedKeys",
@@ -101,6 +104,7 @@ __all__ = [
     "SumOfKernels",
     "SupportVectorExpansion",
     "TimeSeriesTransformer",
+    "TokenInput",
     "Transform",
     "TruncatedTaylor",
     "Union",

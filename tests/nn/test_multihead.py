@@ -92,7 +92,8 @@ def test_pooling_before_projecting_changes_nothing(spec, kv_heads, is_causal):
             for projection in (layer.q_proj, layer.k_proj, layer.v_proj)
         ]
         mask = None if key_padding_mask is None else ~padding[:, None, None]
-        mixed = layer.problem.dense(*heads, mask=mask, is_causal=is_causal)
+        inputs_by_name = layer.problem.neutral_inputs(*heads)
+        mixed = layer.problem.dense(*heads, mask=mask, is_causal=is_causal, inputs=inputs_by_name)
         assert_close(out, layer.out_proj(mixed.transpose(1, 2).flatten(2)))
         values = heads[2].repeat_interleave(4 // kv_heads, 1)
         assert_close(maps @ values, mixed)

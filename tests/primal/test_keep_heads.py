@@ -16,6 +16,7 @@ from primaldual import (
     PrimalProblem,
     preset,
 )
+from primaldual.testing.fed_problem import fed
 
 HEADS, DIM, LENGTH = 4, 6, 12
 
@@ -28,7 +29,7 @@ def tensors():
 
 def problems():
     by_head = torch.rand(HEADS, LENGTH, LENGTH, generator=torch.Generator().manual_seed(1)) < 0.7
-    made = {spec: preset(spec) for spec in SPECS}
+    made = {spec: fed(preset(spec)) for spec in SPECS}
     made |= {
         "mask by head": PrimalProblem(subset=MaskedKeys(by_head)),
         "mask by batch and head": PrimalProblem(subset=MaskedKeys(by_head[None])),

@@ -14,6 +14,7 @@ from primaldual.integrations.attention_hooks import AttentionCall, attending, wa
 from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.pruning import pruned_problem
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.token_inputs import of_heads
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,17 @@ def _check_heads(site: AttentionSite, heads: Sequence[int] | None) -> None:
 
 
 def _maps(seen: AttentionCall, heads: Sequence[int] | None) -> LayerMaps:
-    problem, query, attendable = seen.problem, seen.query, seen.attendable
+    problem, query, attendable, inputs = seen.problem, seen.query, seen.attendable, seen.inputs
     (batch, count, length, _), key_length = query.shape, seen.source.length
     key, _ = seen.source.take(list(range(count)))
     if heads is not None:
         members = list(heads)
         problem = pruned_problem(problem, members, count)
         key = key[:, [head * key.shape[1] // count for head in members]]
-        query, attendable = query[:, members], attendable.select(members)
+        query, attendable, inputs = query[:, members], attendable.select(members), of_heads(inputs, members)
+        inputs = {need.name: inputs[need.name] for need in problem.token_inputs}
     mask = Attendable(attendable.keys, attendable.pairs).matrix(length, key_length, query.device)
-    weights = problem.attention_map(query, key, mask, attendable.is_causal)
+    weights = problem.attention_map(query, key, mask, attendable.is_causal, inputs=inputs)
     valid = attendable.matrix(length, key_length, query.device).any(2).any(1)
     return LayerMaps(seen.site.path, weights, valid.expand(batch, -1), tuple(heads or ()))
 

@@ -26,6 +26,8 @@ def explanation_view(found: Explanation, facts: Mapping[str, Any]) -> Iterator[R
         f"{facts['dtype']} on {facts['device']}",
     )
     yield _table(found)
+    for need in found.needs:
+        yield words(("needs", "bold"), f"  {need}\n")
     for caution in dict.fromkeys(part.caution for part in found.served):
         if caution:
             yield words(("slow", "yellow"), f"  {caution}\n")
@@ -82,6 +84,7 @@ def explanation_json(found: Explanation, facts: Mapping[str, Any]) -> str:
             "attention": found.spec,
             **facts,
             "operations": found.operations,
+            "needs": [str(need) for need in found.needs],
             "served": [
                 {
                     "heads": part.heads,

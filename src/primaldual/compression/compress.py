@@ -178,8 +178,7 @@ def work_of(found: Sensitivity, sites: Sequence[AttentionSite], scales: Mapping[
 
 def _substitute(problems: Mapping[str, PrimalProblem]) -> Callable[..., Tensor]:
     def look(seen: AttentionCall) -> Tensor:
-        substituted: Tensor = problems[seen.site.path](seen.query, seen.source, seen.attendable)
-        return substituted
+        return seen.attend_with(problems[seen.site.path])
 
     return look
 

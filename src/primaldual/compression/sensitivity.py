@@ -106,7 +106,7 @@ def _pooled(
     def look(seen: AttentionCall) -> Tensor:
         changed = seen.outputs.clone()
         if key not in outputs_of:
-            outputs_of[key] = problem(seen.query, seen.source, seen.attendable)
+            outputs_of[key] = seen.attend_with(problem)
         changed[:, head] = outputs_of[key][:, head]
         return changed
 

@@ -44,6 +44,7 @@ def _symbols() -> dict[str, str]:
         **dict.fromkeys(_SIZES.split(), ""),
         " ": '<mspace width="0.3em"/>',
         "sum": "<mo>∑</mo>",
+        "prod": "<mo>∏</mo>",
     }
 
 

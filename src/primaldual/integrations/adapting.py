@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.integrations.attention_sites import AttentionSite, cannot_project
 from primaldual.integrations.position_dependence import PositionDependence, check_lengths
 from primaldual.kernels.masks import from_torch_mask
 from primaldual.primal.attention import Attention
@@ -113,6 +113,7 @@ def adapt(
 
     Raises:
         ArgumentError: an attention that does not fit the heads, or a dropout outside [0, 1).
+        UnsupportedError: one that needs more of every token than query, key and value.
 
     Example:
         >>> inner_attention = adapt("bn+sh(1,1,2,4)", heads=4, head_dim=8)
@@ -123,6 +124,8 @@ def adapt(
     if not 0 <= dropout < 1:
         raise ArgumentError(f"dropout must be at least 0 and below 1; got {dropout}")
     problem = deepcopy(preset(attention)).bind(heads, head_dim).to(device=device, dtype=dtype)
+    if problem.token_inputs:
+        raise cannot_project(problem)
     return AdaptedAttention(problem, heads, head_dim, is_causal, dropout)
 
 

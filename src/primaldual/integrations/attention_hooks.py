@@ -22,6 +22,7 @@ from primaldual.kernels.masks import Attendable
 from primaldual.primal.attention import Attention
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.token_inputs import Inputs, neutral_inputs
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class AttentionCall:
         source: keys and values.
         attendable: the masks.
         outputs: (batch, heads, Nq, Dv).
+        inputs: what the problem needs of every token besides, by name.
     """
 
     site: AttentionSite
@@ -43,6 +45,15 @@ class AttentionCall:
     source: KeyValueSource
     attendable: Attendable
     outputs: Tensor
+    inputs: Inputs
+
+    def attend_with(self, problem: Attention) -> Tensor:
+        """The outputs of another problem in this place; inputs that only it needs are those that change nothing."""
+        value_dim = self.outputs.shape[3]
+        neutral = neutral_inputs(problem.token_inputs, self.query, self.source.length, value_dim)
+        inputs = {name: self.inputs.get(name, tensor) for name, tensor in neutral.items()}
+        found: Tensor = problem(self.query, self.source, self.attendable, 0.0, inputs)
+        return found
 
     def real_queries(self) -> Tensor | None:
         """Bool (batch, Nq): queries that are no padding, where they stand on the keys' positions; None = all."""
@@ -115,8 +126,9 @@ def _hook(
             return None
         _here.looking = True
         try:
-            query, source, attendable = arguments[:3]
-            return look(AttentionCall(site, problem, query, source, attendable, outputs))
+            query, source, attendable, _, inputs = (*arguments, None, None)[:5]
+            seen = AttentionCall(site, problem, query, source, attendable, outputs, inputs or {})
+            return look(seen)
         finally:
             _here.looking = False
 

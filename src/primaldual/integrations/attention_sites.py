@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.descriptions import Description, described
 from primaldual.integrations.position_dependence import check_cross_attention
 from primaldual.kernels.layout import SEQUENCE, Layout
@@ -75,6 +75,11 @@ class AttentionSite(ABC):
         return False
 
     @property
+    def token_widths(self) -> tuple[int, int] | None:
+        """Features of the tokens of queries and keys, from which inputs per token are projected; None = not seen here."""
+        return None
+
+    @property
     def refusal(self) -> str | None:
         """Why the layer cannot be converted, None if it can."""
         return None
@@ -88,8 +93,11 @@ class AttentionSite(ABC):
         """Refuse an attention that has no meaning in this layer.
 
         Raises:
-            UnsupportedError: one that needs queries among the keys, in cross-attention.
+            UnsupportedError: one that needs queries among the keys, in cross-attention; one that needs inputs per token
+                where the layer does not show the tokens.
         """
+        if problem.token_inputs and self.token_widths is None:
+            raise cannot_project(problem)
         if self.is_cross_attention:
             check_cross_attention(problem, self.heads)
 
@@ -112,6 +120,15 @@ class AttentionSite(ABC):
         Raises:
             UnsupportedError: heads that share keys with heads that stay.
         """
+
+
+def cannot_project(problem: Attention) -> UnsupportedError:
+    """The refusal where only queries, keys and values are known, and an attention needs more of every token."""
+    needed = ", ".join(need.name for need in problem.token_inputs)
+    return UnsupportedError(
+        f"{problem.spec()} needs {needed} of every token, projected from the tokens, and here only queries, keys and "
+        "values are known; accepted are layers of torch, of timm and of this library"
+    )
 
 
 def select_sites(sites: Sequence[AttentionSite], layers: Layers) -> list[AttentionSite]:

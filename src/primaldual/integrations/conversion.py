@@ -16,6 +16,7 @@ from primaldual.integrations.output_changes import output_changes
 from primaldual.integrations.transaction import all_or_nothing, place_all
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.kernels.layout import Layout
+from primaldual.nn.input_projections import count_parameters
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
@@ -203,6 +204,8 @@ def _fit(
 
 def _described(site: AttentionSite, problem: Attention) -> ConvertedLayer:
     added = sum(parameter.numel() for parameter in problem.parameters())
+    if site.token_widths is not None:
+        added += count_parameters(problem.token_inputs, site.heads, site.head_dim, *site.token_widths)
     return ConvertedLayer(site.path, type(site.module).__name__, site.heads, problem.spec(), added)
 
 

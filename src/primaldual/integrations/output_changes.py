@@ -56,7 +56,7 @@ class _Other:
 
     def compare(self, seen: AttentionCall) -> None:
         problem = self.problem.to(seen.query.device, seen.query.dtype)
-        new, own = problem(seen.query, seen.source, seen.attendable).double(), seen.outputs.double()
+        new, own = seen.attend_with(problem).double(), seen.outputs.double()
         self.difference += float((new - own).square().sum())
         self.own += float(own.square().sum())
 

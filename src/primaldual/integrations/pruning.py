@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.nn.input_projections import InputProjections
 from primaldual.primal.attention import Attention
 
 
@@ -33,6 +34,18 @@ def keep_inputs(projection: nn.Module, heads: Sequence[int], head_dim: int) -> N
     """
     _keep(projection, "weight", 1 - _axis(projection), heads, head_dim, 1)
     _resize(projection)
+
+
+def keep_projected(projections: InputProjections, heads: Sequence[int], head_dim: int) -> None:
+    """Keep some heads in the projections of inputs per token, in the order given.
+
+    Raises:
+        UnsupportedError: another kind of map (quantised, LoRA).
+    """
+    for need in projections.needs:
+        width = 1 if need.width is None else head_dim
+        keep_outputs(projections.get_submodule(need.name), heads, width)
+    projections.heads = len(heads)
 
 
 def check_prunable(*projections: nn.Module) -> None:

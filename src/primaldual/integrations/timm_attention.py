@@ -7,7 +7,7 @@ import inspect
 from collections.abc import MutableMapping
 from copy import deepcopy
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from timm.layers.attention import Attention as TimmAttention
@@ -20,10 +20,13 @@ from primaldual.integrations.packed_projection import PackedSource, plain
 from primaldual.integrations.timm_positions import Positions, SquareImage
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import from_torch_mask, read_mask
+from primaldual.nn.input_projections import InputProjections
 from primaldual.nn.inputs import clean
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 class AttentionClass(type):
@@ -50,9 +53,11 @@ class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionCl
     Attributes:
         problem: the attention of the heads.
         positions: states how the tokens of a call lie; None where it does not matter or the problem states it.
+        input_proj: projects what the problem needs of every token besides; None where it needs nothing.
     """
 
     positions: Positions | None
+    input_proj: InputProjections | None
 
     __signature__ = inspect.signature(TimmAttention)
 
@@ -71,6 +76,7 @@ class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionCl
             )
         problem.subset.lay_out(stated)
         self.problem = like(problem, self)
+        self.input_proj = input_projections(problem, self)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """Attend.
@@ -97,16 +103,17 @@ class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionCl
         keys = x
         if alike and attendable.keys is not None:
             x, keys, _ = clean((x, x, x), attendable)
+        inputs = None if self.input_proj is None else self.input_proj(x, keys)
         dropout_p = self.attn_drop.p if self.training else 0.0
         pooled = any(part.subset.pools(len(members)) for part, members in problem.problems(self.num_heads))
         if alike and pooled and pools_before_projecting(self):
             source = PackedSource(keys, self.qkv, self.num_heads, self.head_dim)
-            mixed = problem(self.q_norm(source.query(x)), source, attendable, dropout_p)
+            mixed = problem(self.q_norm(source.query(x)), source, attendable, dropout_p, inputs)
         else:
             packed = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
             query, key, value = packed.unbind(0)
             query, key = self.q_norm(query), self.k_norm(key)
-            mixed = problem.attend(query, key, value, mask, is_causal, dropout_p)
+            mixed = problem.attend(query, key, value, mask, is_causal, dropout_p, inputs=inputs)
         out = self.norm(mixed.transpose(1, 2).flatten(2))
         gate = getattr(self, "gate", None)
         if gate is not None:
@@ -117,9 +124,10 @@ class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionCl
     def _load_from_state_dict(
         self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        own = f"{prefix}problem."
-        if not any(name.startswith(own) for name in state_dict):
-            state_dict.update({own + name: tensor for name, tensor in self.problem.state_dict().items()})
+        for name, part in (("problem", self.problem), ("input_proj", self.input_proj)):
+            own = f"{prefix}{name}."
+            if part is not None and not any(key.startswith(own) for key in state_dict):
+                state_dict.update({own + key: tensor for key, tensor in part.state_dict().items()})
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -188,8 +196,15 @@ def pools_before_projecting(layer: TimmAttention) -> bool:
     return type(layer.k_norm) is nn.Identity and plain(layer.qkv)
 
 
-def like(problem: Attention, layer: TimmAttention) -> Attention:
-    """Move a problem to a layer's device, precision and mode."""
+def input_projections(problem: Attention, layer: TimmAttention) -> InputProjections | None:
+    """Fresh projections of what a problem needs of every token of a layer, on its device and in its precision."""
+    width = layer.qkv.in_features
+    made = InputProjections.of(problem, layer.num_heads, layer.head_dim, query_width=width, key_width=width)
+    return None if made is None else like(made, layer)
+
+
+def like(problem: Part, layer: TimmAttention) -> Part:
+    """Move a problem or what belongs to it to a layer's device, precision and mode."""
     weight = layer.proj.weight
     dtype = weight.dtype if weight.is_floating_point() else None
     return problem.to(device=weight.device, dtype=dtype).train(layer.training)

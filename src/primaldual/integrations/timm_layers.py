@@ -14,10 +14,17 @@ from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.descriptions import Description, described
 from primaldual.integrations.embedded_image import EmbeddedImage, grid_size
 from primaldual.integrations.laid_out import laid_out
-from primaldual.integrations.pruning import check_prunable, keep_inputs, keep_outputs, pruned_problem
+from primaldual.integrations.pruning import (
+    check_prunable,
+    keep_inputs,
+    keep_outputs,
+    keep_projected,
+    pruned_problem,
+)
 from primaldual.integrations.timm_attention import (
     PrimalDualAttention,
     attention_class,
+    input_projections,
     like,
     pools_before_projecting,
 )
@@ -88,6 +95,11 @@ class TimmSite(AttentionSite):
         return super().described()
 
     @property
+    def token_widths(self) -> tuple[int, int]:
+        width = self.layer.qkv.in_features
+        return width, width
+
+    @property
     def pools_before_projecting(self) -> bool:
         return pools_before_projecting(self.layer)
 
@@ -99,12 +111,15 @@ class TimmSite(AttentionSite):
             layer.__class__ = PrimalDualAttention
         assert isinstance(layer, PrimalDualAttention)
         layer.problem, layer.positions = like(problem, layer), positions
+        present = getattr(layer, "input_proj", None)
+        if present is None or present.needs != problem.token_inputs:
+            layer.input_proj = input_projections(problem, layer)
 
     def revert(self) -> None:
         layer = self.layer
         if isinstance(layer, PrimalDualAttention) and type(layer) is PrimalDualAttention:
             _forget(layer)
-            del layer.problem, layer.positions
+            del layer.problem, layer.positions, layer.input_proj
             self.layer.__class__ = TimmAttention
 
     def prune(self, keep: Sequence[int]) -> None:
@@ -118,6 +133,8 @@ class TimmSite(AttentionSite):
         check_prunable(*outputs, layer.proj)
         if isinstance(layer, PrimalDualAttention):
             layer.problem = pruned_problem(layer.problem, keep, layer.num_heads)
+            if layer.input_proj is not None:
+                keep_projected(layer.input_proj, keep, layer.head_dim)
         for projection, packs in zip(outputs, (3, 1), strict=False):
             keep_outputs(projection, keep, layer.head_dim, packs)
         keep_inputs(layer.proj, keep, layer.head_dim)

@@ -19,9 +19,11 @@ from primaldual.integrations.pruning import (
     check_prunable,
     keep_inputs,
     keep_outputs,
+    keep_projected,
     key_heads,
     pruned_problem,
 )
+from primaldual.nn.input_projections import InputProjections
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.attention import Attention
 
@@ -172,6 +174,13 @@ class TorchSite(AttentionSite):
         return True
 
     @property
+    def token_widths(self) -> tuple[int, int]:
+        module = self.module
+        if isinstance(module, MultiheadAttention):
+            return module.embed_dim, module.k_proj.in_features
+        return module.embed_dim, module.kdim
+
+    @property
     def refusal(self) -> str | None:
         module = self.module
         if not isinstance(module, nn.MultiheadAttention):
@@ -205,7 +214,7 @@ class TorchSite(AttentionSite):
             _become(module, ConvertedMultiheadAttention.of(module, problem))
             return
         if not isinstance(module, ConvertedMultiheadAttention):
-            vars(module).setdefault("problem_before", module.problem)
+            vars(module).setdefault("problem_before", (module.problem, module.input_proj))
         _attend_with(module, problem)
 
     def revert(self) -> None:
@@ -213,7 +222,7 @@ class TorchSite(AttentionSite):
         if isinstance(module, ConvertedMultiheadAttention):
             _become(module, module.original())
         elif isinstance(module, MultiheadAttention) and "problem_before" in vars(module):
-            _attend_with(module, vars(module).pop("problem_before"))
+            _attend_with(module, *vars(module).pop("problem_before"))
 
     def prune(self, keep: Sequence[int]) -> None:
         module = self.module
@@ -225,10 +234,13 @@ class TorchSite(AttentionSite):
         members = check_heads(keep, heads)
         keys = key_heads(members, heads, kv_heads)
         check_prunable(*(module.get_submodule(name) for name in (*INPUTS, "out_proj")))
-        _attend_with(module, pruned_problem(module.problem, members, heads))
-        if "problem_before" in vars(module):
-            before = vars(module)["problem_before"]
-            vars(module)["problem_before"] = pruned_problem(before, members, heads)
+        before = vars(module).get("problem_before")
+        held = [module.input_proj] if before is None else [module.input_proj, before[1]]
+        for projections in dict.fromkeys(each for each in held if each is not None):
+            keep_projected(projections, members, module.head_dim)
+        _attend_with(module, pruned_problem(module.problem, members, heads), module.input_proj)
+        if before is not None:
+            vars(module)["problem_before"] = pruned_problem(before[0], members, heads), before[1]
         keep_outputs(module.q_proj, members, module.head_dim)
         for projection in (module.k_proj, module.v_proj):
             keep_outputs(projection, keys, module.head_dim)
@@ -260,12 +272,21 @@ def _become(module: nn.Module, other: nn.Module) -> None:
     vars(module).update(attributes)
 
 
-def _attend_with(layer: MultiheadAttention, problem: Attention) -> None:
+def _attend_with(
+    layer: MultiheadAttention, problem: Attention, projections: InputProjections | None = None
+) -> None:
+    """Give a layer another attention, with projections of what it needs of every token: given, present or fresh ones."""
     weight = layer.out_proj.weight
-    if isinstance(weight, Tensor):  # on quantised layers ``weight`` is a method
-        problem.to(device=weight.device, dtype=weight.dtype)
-    problem.train(layer.training)
+    if projections is None:
+        same = layer.input_proj is not None and layer.input_proj.needs == problem.token_inputs
+        projections = layer.input_proj if same else layer.input_projections(problem)
+    for part in (problem, projections):
+        if part is not None and isinstance(weight, Tensor):  # on quantised layers ``weight`` is a method
+            part.to(device=weight.device, dtype=weight.dtype)
+        if part is not None:
+            part.train(layer.training)
     layer.register_module("problem", problem)
+    layer.input_proj = projections
 
 
 def _inputs(layer: nn.MultiheadAttention) -> list[dict[str, Tensor]]:

@@ -96,6 +96,11 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device that has no float64 (mps)."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def mean_of_rows(tensor: Tensor) -> Tensor:
     """(..., N, D) -> (..., 1, D), 0 for no rows; faster than mean() on CPU."""
     sums = tensor.sum(-2, keepdim=True)

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels.masks import Attendable
+from primaldual.nn.input_projections import InputProjections
 from primaldual.nn.inputs import batch_first, clean, read_masks
 from primaldual.nn.nested import InProjection, from_nested, in_projection, to_nested
 from primaldual.nn.projection import ProjectedSource, split_heads
 from primaldual.nn.state_dicts import rename
+from primaldual.primal.attention import Attention
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
@@ -24,7 +26,8 @@ class MultiheadAttention(nn.Module):
     Arguments, masks and results are those of :class:`torch.nn.MultiheadAttention` (True = blocked,
     ``batch_first=False`` by default), whose state_dict loads, as do timm's and transformers'
     attention weights. Projections are separate ``nn.Linear`` modules; keys and values of scaled heads
-    are pooled before they are projected.
+    are pooled before they are projected. What the attention needs of every token besides, such as the gates of
+    ``forget``, is projected from the tokens by ``input_proj``, which changes nothing at first.
 
     Args:
         embed_dim: width of queries and output; divisible by ``num_heads`` unless ``head_dim`` is given.
@@ -111,6 +114,7 @@ class MultiheadAttention(nn.Module):
         self.problem = (
             deepcopy(preset(attention)).bind(num_heads, self.head_dim).to(device=device, dtype=dtype)
         )
+        self.input_proj = self.input_projections(self.problem, device, dtype)
         self.reset_parameters()
 
     def extra_repr(self) -> str:
@@ -126,6 +130,25 @@ class MultiheadAttention(nn.Module):
         for linear in (self.q_proj, self.k_proj, self.v_proj, self.out_proj):
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
+        if self.input_proj is not None:
+            self.input_proj.reset_parameters()
+
+    def input_projections(
+        self,
+        attention: Attention,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> InputProjections | None:
+        """Fresh projections of what an attention needs of every token beside query, key and value; None = nothing."""
+        return InputProjections.of(
+            attention,
+            self.num_heads,
+            self.head_dim,
+            query_width=self.embed_dim,
+            key_width=self.k_proj.in_features,
+            device=device,
+            dtype=dtype,
+        )
 
     def forward(
         self,
@@ -170,16 +193,19 @@ class MultiheadAttention(nn.Module):
         query, key, value = clean((query, key, value), attendable)
         dropout_p = self.dropout if self.training else 0.0
         heads = split_heads(self.q_proj(query), self.head_dim)
+        inputs = self._inputs(query, key)
         if attendable.pairs is None:
             source = ProjectedSource(key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim)
-            mixed = self.problem(heads, source, attendable, dropout_p)
+            mixed = self.problem(heads, source, attendable, dropout_p, inputs)
         else:
             keys = split_heads(self.k_proj(key), self.head_dim)
             values = split_heads(self.v_proj(value), self.head_dim)
             mask = attendable.pairs if attendable.keys is None else attendable.pairs & attendable.keys
-            mixed = self.problem.attend(heads, keys, values, mask, attendable.is_causal, dropout_p)
+            mixed = self.problem.attend(
+                heads, keys, values, mask, attendable.is_causal, dropout_p, inputs=inputs
+            )
         out = self.out_proj(mixed.transpose(1, 2).flatten(2))
-        weights = self._map(heads, key, attendable, average_attn_weights) if need_weights else None
+        weights = self._map(heads, key, attendable, average_attn_weights, inputs) if need_weights else None
         if not batched:
             return out[0], None if weights is None else weights[0]
         return out if self.batch_first else out.transpose(0, 1), weights
@@ -260,16 +286,28 @@ class MultiheadAttention(nn.Module):
             split_heads(projection(tokens), self.head_dim).to(state.sizes.dtype)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        mixed = self.problem.step(state, query, key, value, valid)
+        needed = self._inputs(tokens, tokens)
+        mixed = self.problem.step(state, query, key, value, valid, inputs=needed)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2).to(inputs.dtype))
         return out if self.batch_first else out.transpose(0, 1)
 
-    def _map(self, heads: Tensor, key: Tensor, attendable: Attendable, average: bool) -> Tensor:
+    def _inputs(self, query: Tensor, key: Tensor) -> dict[str, Tensor] | None:
+        """What the attention needs of every token, from the tokens of queries and keys."""
+        return None if self.input_proj is None else self.input_proj(query, key)
+
+    def _map(
+        self,
+        heads: Tensor,
+        key: Tensor,
+        attendable: Attendable,
+        average: bool,
+        inputs: dict[str, Tensor] | None,
+    ) -> Tensor:
         keys = split_heads(self.k_proj(key), self.head_dim)
         merged = Attendable(attendable.keys, attendable.pairs).matrix(
             heads.shape[2], keys.shape[2], keys.device
         )
-        maps = self.problem.attention_map(heads, keys, merged, attendable.is_causal)
+        maps = self.problem.attention_map(heads, keys, merged, attendable.is_causal, inputs=inputs)
         return maps.mean(1) if average else maps
 
     def _load_from_state_dict(

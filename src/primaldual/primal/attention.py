@@ -12,6 +12,7 @@ from primaldual.errors import UnsupportedError
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.reading import read
 from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.token_inputs import Inputs, TokenInput, neutral_inputs
 
 
 class Attention(nn.Module, ABC):
@@ -32,19 +33,45 @@ class Attention(nn.Module, ABC):
     def problems(self, heads: int) -> Iterable[tuple[Any, list[int]]]:
         """Every :class:`PrimalProblem` that is solved, with those of the ``heads`` heads that are its own."""
 
+    @property
+    @abstractmethod
+    def token_inputs(self) -> tuple[TokenInput, ...]:
+        """What the parts need of every token beside query, key and value: names and shapes of ``inputs``."""
+
+    def neutral_inputs(self, query: Tensor, key: Tensor, value: Tensor) -> dict[str, Tensor]:
+        """Inputs that change nothing, for tensors as :meth:`attend` takes them.
+
+        Example:
+            >>> from primaldual import preset
+            >>> tensors = torch.randn(3, 1, 2, 5, 8).unbind(0)
+            >>> preset("forget").neutral_inputs(*tensors)["log_gate"].shape
+            torch.Size([1, 2, 5])
+        """
+        return neutral_inputs(self.token_inputs, query, key.shape[2], value.shape[3])
+
     @abstractmethod
     def keep_heads(self, members: list[int], heads: int) -> Attention:
         """Forget all of the ``heads`` query heads but these, in place; the attention of those that are left."""
 
     @abstractmethod
     def compute_source(
-        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+        self,
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float = 0.0,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The attention on keys and values that may still be unprojected, bypassing running statistics."""
 
     @abstractmethod
     def forward(
-        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+        self,
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float = 0.0,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The same, followed by running statistics: what every layer calls.
 
@@ -56,11 +83,18 @@ class Attention(nn.Module, ABC):
             source: keys and values, finite where nobody attends.
             attendable: the masks.
             dropout_p: as :meth:`attend`.
+            inputs: as :meth:`attend`; given by position, as hooks see it.
         """
 
     @abstractmethod
     def attention_map(
-        self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """Weights on the keys themselves, (batch, heads, Nq, Nk): a pooled pair's weight spread over its members.
 
@@ -86,17 +120,29 @@ class Attention(nn.Module, ABC):
         mask: Tensor | None = None,
         is_causal: bool = False,
         dropout_p: float = 0.0,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The attention, fast: (batch, heads, Nq, Dv). A query without any key gets exactly 0.
 
         :meth:`PrimalProblem.explain` tells which form computes it. Under torch.func and forward-mode differentiation
         that is the definition; second derivatives of the other forms raise.
 
+        Args:
+            query: (batch, heads, Nq, D).
+            key: (batch, kv heads, Nk, D).
+            value: (batch, kv heads, Nk, Dv).
+            mask: bool, True = may attend, broadcastable to (batch, heads, Nq, Nk).
+            is_causal: query i attends no key behind position i + Nk - Nq.
+            dropout_p: probability of dropping a weight.
+            inputs: what the parts need of every token, by name, see :attr:`token_inputs`.
+
         Raises:
-            ShapeError: tensors or mask do not fit together.
-            ArgumentError: a mask that is not boolean, or dropout_p outside [0, 1).
+            ShapeError: tensors, mask or inputs do not fit together.
+            ArgumentError: a mask that is not boolean, dropout_p outside [0, 1), or inputs that are missing or unknown.
         """
-        outputs: Tensor = self(query, *read(query, key, value, mask, is_causal, dropout_p), dropout_p)
+        read_tensors = read(query, key, value, mask, is_causal, dropout_p)
+        outputs: Tensor = self(query, *read_tensors, dropout_p, inputs)
         return outputs
 
     def compute(
@@ -107,9 +153,12 @@ class Attention(nn.Module, ABC):
         mask: Tensor | None = None,
         is_causal: bool = False,
         dropout_p: float = 0.0,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The attention as :meth:`attend` gives it, bypassing forward hooks and running statistics."""
-        return self.compute_source(query, *read(query, key, value, mask, is_causal, dropout_p), dropout_p)
+        read_tensors = read(query, key, value, mask, is_causal, dropout_p)
+        return self.compute_source(query, *read_tensors, dropout_p, inputs)
 
     def extra_repr(self) -> str:
         return self.spec()

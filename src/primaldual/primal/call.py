@@ -15,6 +15,7 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, pick
+from primaldual.primal.token_inputs import Inputs
 from primaldual.primal.training_sets import TrainingSet
 
 
@@ -27,6 +28,7 @@ class Call(NamedTuple):
         source: keys and values.
         attendable: the masks.
         dropout_p: probability of dropping a weight.
+        inputs: what the parts need of every token, by name.
     """
 
     choices: Choices
@@ -34,6 +36,7 @@ class Call(NamedTuple):
     source: KeyValueSource
     attendable: Attendable
     dropout_p: float
+    inputs: Inputs
 
     @property
     def scale(self) -> float:
@@ -59,7 +62,7 @@ class Call(NamedTuple):
         keys = torch.arange(self.source.length, dtype=wide, device=like.device)
         queries = torch.arange(rows.start, rows.stop, dtype=wide, device=like.device)
         queries = queries + self.source.length - length
-        return self.choices.pair_weights.log_weights(heads, count, queries, keys)
+        return self.choices.pair_weights.log_weights(heads, count, queries, keys, self.inputs)
 
     def training_set(self, heads: HeadSet) -> TrainingSet:
         """The training pairs of some heads."""

@@ -13,6 +13,7 @@ from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental, InTurn
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.token_inputs import TokenInput, joined_needs
 from primaldual.primal.training_sets import Kind, TrainingSet
 from primaldual.primal.transforms import Transform
 
@@ -57,6 +58,10 @@ class Chain(Transform):
     def _parts(self) -> list[Transform]:
         """T_1, ..., T_n."""
         return cast("list[Transform]", list(self.transforms))
+
+    @property
+    def token_inputs(self) -> tuple[TokenInput, ...]:
+        return joined_needs(self._parts())
 
     def steps(self) -> list[Transform]:
         return [step for transform in self._parts() for step in transform.steps()]

@@ -9,6 +9,7 @@ from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.subsets import Subset
+from primaldual.primal.token_inputs import TokenInput, joined_needs
 from primaldual.primal.transforms import Transform
 
 
@@ -24,6 +25,11 @@ class Choices(NamedTuple):
     def spec(self) -> str:
         """The problem as a spec."""
         return "+".join(filter(None, (part.spec() for part in self))) or "softmax"
+
+    @property
+    def token_inputs(self) -> tuple[TokenInput, ...]:
+        """What the parts need of every token beside query, key and value."""
+        return joined_needs(self)
 
     @property
     def layout(self) -> Layout:

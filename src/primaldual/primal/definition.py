@@ -16,23 +16,35 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
+from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
 
 
 def outputs(
-    choices: Choices, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    inputs: Inputs | None = None,
 ) -> Tensor:
     """See :meth:`PrimalProblem.dense`."""
     check_shapes(query, key, value)
-    groups = _groups(choices, query, key, value, mask, is_causal)
+    groups = _groups(choices, query, key, value, mask, is_causal, inputs)
     return _join((heads, dense.weighted_sum(weights, values)) for heads, weights, values, _ in groups)
 
 
 def weights(
-    choices: Choices, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    inputs: Inputs | None = None,
 ) -> Tensor | list[Tensor]:
     """See :meth:`PrimalProblem.weights`."""
     check_shapes(query, key)
-    groups = list(_groups(choices, query, key, key, mask, is_causal))
+    groups = list(_groups(choices, query, key, key, mask, is_causal, inputs))
     if len({weights.shape[-1] for _, weights, _, _ in groups}) == 1:
         return _join((heads, weights) for heads, weights, _, _ in groups)
     by_head = {head: weights[:, row] for heads, weights, _, _ in groups for row, head in enumerate(heads)}
@@ -40,12 +52,17 @@ def weights(
 
 
 def attention_map(
-    choices: Choices, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    inputs: Inputs | None = None,
 ) -> Tensor:
     """See :meth:`PrimalProblem.attention_map`."""
     check_shapes(query, key)
     maps = []
-    for heads, weights, _, shares in _groups(choices, query, key, key, mask, is_causal):
+    for heads, weights, _, shares in _groups(choices, query, key, key, mask, is_causal, inputs):
         if shares is None:
             spread = weights
         else:
@@ -138,11 +155,20 @@ def _kernel_matrix(
 
 
 def _groups(
-    choices: Choices, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+    choices: Choices,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    inputs: Inputs | None = None,
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor | None]]:
     """Heads, weights, training values and shares of every group of heads that pool alike."""
     batch, count, query_length, _ = query.shape
     attendable = read_mask(mask, is_causal, batch, count, query_length, key.shape[2])
+    needs = choices.token_inputs
+    found = check_inputs(choices, needs, inputs, query, key.shape[2], value.shape[3])
+    found = neutral_where_unattended(needs, found, attendable)
     pattern = choices.subset.allowed(query_length, key.shape[2], key.device)
     if pattern is not None:
         attendable = restrict(attendable, pattern)
@@ -164,7 +190,7 @@ def _groups(
             positions = torch.arange(key.shape[2], dtype=wide, device=query.device)
             rows = torch.arange(query_length, dtype=wide, device=query.device)
             added = choices.pair_weights.log_weights(
-                heads, count, rows + key.shape[2] - query_length, positions
+                heads, count, rows + key.shape[2] - query_length, positions, found
             )
         tensors = picked, key[:, shared], value[:, shared]
         yield members, *weights_of_heads(choices, *tensors, allowed, heads, added)

@@ -13,6 +13,7 @@ from primaldual.kernels.masks import Attendable, read_mask
 from primaldual.primal.attention import Attention
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource, SourceOfHeads, selection
+from primaldual.primal.token_inputs import Inputs, TokenInput, check_inputs, joined_needs, of_heads
 
 
 class HeadGroups(Attention):
@@ -56,6 +57,10 @@ class HeadGroups(Attention):
             assert isinstance(problem, PrimalProblem)
             yield problem, members
 
+    @property
+    def token_inputs(self) -> tuple[TokenInput, ...]:
+        return joined_needs(problem for problem, _ in self.problems())
+
     def keep_heads(self, members: list[int], heads: int) -> Attention:
         kept = []
         for problem, own in self.problems(heads):
@@ -66,24 +71,53 @@ class HeadGroups(Attention):
         return joined(kept)
 
     def compute_source(
-        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+        self,
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float = 0.0,
+        inputs: Inputs | None = None,
     ) -> Tensor:
+        value_dim = query.shape[3] if source.tensors is None else source.tensors[1].shape[3]
+        given = check_inputs(self, self.token_inputs, inputs, query, source.length, value_dim)
         return self._join(
-            problem.compute_source(*_of_heads(members, query, source, attendable), dropout_p)
+            problem.compute_source(
+                *_of_heads(members, query, source, attendable),
+                dropout_p,
+                _of_problem(problem, members, given),
+            )
             for problem, members in self.problems()
         )
 
     def forward(
-        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+        self,
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float = 0.0,
+        inputs: Inputs | None = None,
     ) -> Tensor:
+        value_dim = query.shape[3] if source.tensors is None else source.tensors[1].shape[3]
+        given = check_inputs(self, self.token_inputs, inputs, query, source.length, value_dim)
         return self._join(
-            problem(*_of_heads(members, query, source, attendable), dropout_p)
+            problem(
+                *_of_heads(members, query, source, attendable),
+                dropout_p,
+                _of_problem(problem, members, given),
+            )
             for problem, members in self.problems()
         )
 
     def attention_map(
-        self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor:
+        given = check_inputs(self, self.token_inputs, inputs, query, key.shape[2], key.shape[3])
         batch, heads, query_length, _ = query.shape
         attendable = read_mask(mask, is_causal, batch, heads, query_length, key.shape[2])
         groups = heads // key.shape[1]
@@ -91,7 +125,11 @@ class HeadGroups(Attention):
         for problem, members in self.problems():
             merged = attendable.select(selection(members)).matrix(query_length, key.shape[2], key.device)
             shared = key[:, [head // groups for head in members]]
-            maps.append(problem.attention_map(query[:, members], shared, merged))
+            maps.append(
+                problem.attention_map(
+                    query[:, members], shared, merged, inputs=_of_problem(problem, members, given)
+                )
+            )
         return self._join(maps)
 
     def init_state(self, *sizes: object, **options: object) -> NoReturn:
@@ -126,3 +164,9 @@ def _of_heads(
     """What concerns some heads, numbered from 0."""
     picked = selection(members)
     return query[:, picked], SourceOfHeads(source, members), attendable.select(picked)
+
+
+def _of_problem(problem: PrimalProblem, members: list[int], inputs: Inputs) -> dict[str, Tensor]:
+    """The inputs that one of the problems needs, of its heads."""
+    needed = {need.name for need in problem.token_inputs}
+    return of_heads({name: inputs[name] for name in inputs if name in needed}, selection(members))

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.arguments import finite
+from primaldual.kernels.statistics import widest
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
+from primaldual.primal.token_inputs import Inputs
 
 
 class PairWeights(Part):
@@ -23,15 +25,38 @@ class PairWeights(Part):
     name = ""
     uneven: ClassVar[bool] = False
     """Whether pairs count differently."""
+    relative: ClassVar[bool] = False
+    """w_ij depends on the head and on i - j alone."""
+    summed: ClassVar[bool] = False
+    """log w_ij = c_i - c_j for every key j up to i, with c from ``prefix_sums``."""
+    facts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "relative": ("log_weights",),
+        "summed": ("log_weights", "prefix_sums"),
+    }
 
-    def log_weights(self, heads: HeadSet, count: int, queries: Tensor, keys: Tensor) -> Tensor:
+    def log_weights(
+        self, heads: HeadSet, count: int, queries: Tensor, keys: Tensor, inputs: Inputs
+    ) -> Tensor:
         """log w_ij of some queries and keys, (1 or batch, heads of the set, queries, keys), as fresh memory.
 
         Args:
             heads: which heads.
             count: heads of the problem.
-            queries: their positions, in the type of the result.
-            keys: those of the keys, likewise.
+            queries: their positions, whole numbers in the type of the result, negative before the first key.
+            keys: those of the keys, likewise, 0 or more unless the weights are ``relative``.
+            inputs: what ``token_inputs`` names, of all heads of the problem and all keys.
+        """
+        raise NotImplementedError
+
+    def prefix_sums(self, heads: HeadSet, count: int, length: int, inputs: Inputs, like: Tensor) -> Tensor:
+        """The numbers c of the first keys, (1 or batch, heads of the set, length), in float64 where there is one.
+
+        Args:
+            heads: which heads.
+            count: heads of the problem.
+            length: keys.
+            inputs: as in :meth:`log_weights`.
+            like: gives the device.
         """
         raise NotImplementedError
 
@@ -60,6 +85,8 @@ class Alibi(PairWeights):
     cost = "that of softmax, about"
     examples = ("alibi",)
     uneven = True
+    relative = True
+    summed = True
 
     def __init__(self, *slopes: float) -> None:
         super().__init__()
@@ -90,10 +117,19 @@ class Alibi(PairWeights):
             )
         return self.slopes
 
-    def log_weights(self, heads: HeadSet, count: int, queries: Tensor, keys: Tensor) -> Tensor:
+    def log_weights(
+        self, heads: HeadSet, count: int, queries: Tensor, keys: Tensor, inputs: Inputs
+    ) -> Tensor:
+        return self._factors(heads, count, keys)[..., None] * (queries[:, None] - keys).abs()
+
+    def prefix_sums(self, heads: HeadSet, count: int, length: int, inputs: Inputs, like: Tensor) -> Tensor:
+        positions = torch.arange(length, dtype=widest(like.device), device=like.device)
+        return self._factors(heads, count, positions) * positions
+
+    def _factors(self, heads: HeadSet, count: int, like: Tensor) -> Tensor:
+        """-slope_h, (1, heads of the set, 1)."""
         slopes = self.head_slopes(count)
-        factor = torch.tensor([-slopes[head] for head in heads.members], dtype=keys.dtype, device=keys.device)
-        return factor.view(1, -1, 1, 1) * (queries[:, None] - keys).abs()
+        return like.new_tensor([-slopes[head] for head in heads.members]).view(1, -1, 1)
 
     def formula(self, style: str) -> list[str]:
         listed = ", ".join(f"{slope:g}" for slope in self.slopes)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 from torch import nn
 
 from primaldual.errors import UnsupportedError
+from primaldual.primal.token_inputs import TokenInput
 
 
 class Part(nn.Module):
@@ -24,6 +25,11 @@ class Part(nn.Module):
     summary: ClassVar[str] = ""
     cost: ClassVar[str] = ""
     examples: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def token_inputs(self) -> tuple[TokenInput, ...]:
+        """What the part needs of every token beside query, key and value; a class states it as an attribute."""
+        return ()
 
     def arguments(self) -> tuple[object, ...]:
         """Positional arguments in the spec; named ones are found by comparing with the defaults."""

@@ -25,6 +25,7 @@ from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import AllKeys, Subset
+from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
 from primaldual.primal.transforms import Identity, Transform
 
 
@@ -47,7 +48,7 @@ class PrimalProblem(Attention):
         pair_weights: how much each pair counts; default all alike.
 
     Raises:
-        ArgumentError: a part that is not what its name says.
+        ArgumentError: a part that is not what its name says, or two with different inputs of one name.
         UnsupportedError: a convolution over a union, whose pairs have no order.
 
     Reference: Nguyen et al., "A Primal-Dual Framework for Transformers and Neural Networks", ICLR 2023.
@@ -74,6 +75,7 @@ class PrimalProblem(Attention):
         self.transform = _part("transform", transform, Identity, Transform)
         self.subset = _part("subset", subset, AllKeys, Subset)
         self.pair_weights = _part("pair_weights", pair_weights, PairWeights, PairWeights)
+        joined_needs(self.parts())
         if self.transform.neighbours and not self.subset.ordered:
             raise UnsupportedError(
                 f"{self.transform.spec()} takes pairs for neighbours in a row; those of {self.subset.spec()} are none"
@@ -82,6 +84,10 @@ class PrimalProblem(Attention):
     def parts(self) -> Choices:
         """The parts, in the order of a spec: feature map, normaliser, transform, subset, pair weights."""
         return Choices(self.feature_map, self.normalizer, self.transform, self.subset, self.pair_weights)
+
+    @property
+    def token_inputs(self) -> tuple[TokenInput, ...]:
+        return self.parts().token_inputs
 
     def problems(self, heads: int) -> list[tuple[Self, list[int]]]:
         return [(self, list(range(heads)))]
@@ -131,17 +137,27 @@ class PrimalProblem(Attention):
         return explain(self.parts(), query_shape, key_shape or query_shape, mask, is_causal, dtype, device)
 
     def compute_source(
-        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+        self,
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float = 0.0,
+        inputs: Inputs | None = None,
     ) -> Tensor:
-        return run(self.parts(), query, source, attendable, dropout_p)
+        return run(self.parts(), query, source, attendable, dropout_p, inputs)
 
     def forward(
-        self, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float = 0.0
+        self,
+        query: Tensor,
+        source: KeyValueSource,
+        attendable: Attendable,
+        dropout_p: float = 0.0,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         if not self.transform.observes:
-            return run(self.parts(), query, source, attendable, dropout_p)
+            return run(self.parts(), query, source, attendable, dropout_p, inputs)
         source = RememberedSource(source)
-        outputs = run(self.parts(), query, source, attendable, dropout_p)
+        outputs = run(self.parts(), query, source, attendable, dropout_p, inputs)
         observe(self.parts(), source, attendable, query)
         return outputs
 
@@ -179,7 +195,14 @@ class PrimalProblem(Attention):
         return DecodingState(self, sizes, capacity, croppable)
 
     def step(
-        self, state: DecodingState, query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None = None
+        self,
+        state: DecodingState,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        valid: Tensor | None = None,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The outputs of the next n tokens of every sequence, (batch, heads, n, Dv); the state takes them in.
 
@@ -193,6 +216,7 @@ class PrimalProblem(Attention):
             value: (batch, kv heads, n, Dv).
             valid: bool (batch, n), False = no token. Padding is skipped wherever it stands and does not
                 advance positions: a sequence gives the outputs that it gives alone. Outputs at padding are 0.
+            inputs: what the parts need of the n tokens, by name, as :meth:`attend` takes it.
 
         Raises:
             ShapeError: tensors that do not fit the state; the state is then as it was.
@@ -207,24 +231,43 @@ class PrimalProblem(Attention):
             >>> torch.allclose(outputs, problem.attend(query, key, value, is_causal=True), atol=1e-6)
             True
         """
-        return step(self, state, query, key, value, valid)
+        return step(self, state, query, key, value, valid, inputs)
 
     def dense(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, is_causal: bool = False
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The definition, term by term, without any fast form: the reference for :meth:`attend`."""
-        return definition.outputs(self.parts(), query, key, value, mask, is_causal)
+        return definition.outputs(self.parts(), query, key, value, mask, is_causal, inputs)
 
     def weights(
-        self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor | list[Tensor]:
         """Kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs."""
-        return definition.weights(self.parts(), query, key, mask, is_causal)
+        return definition.weights(self.parts(), query, key, mask, is_causal, inputs)
 
     def attention_map(
-        self, query: Tensor, key: Tensor, mask: Tensor | None = None, is_causal: bool = False
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor:
-        return definition.attention_map(self.parts(), query, key, mask, is_causal)
+        return definition.attention_map(self.parts(), query, key, mask, is_causal, inputs)
 
 
 P = TypeVar("P", bound=Part)

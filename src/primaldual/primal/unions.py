@@ -22,6 +22,7 @@ from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import DensePairs, Subset, group_heads
+from primaldual.primal.token_inputs import TokenInput, joined_needs
 from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
 from primaldual.primal.unfinished_windows import covered, covered_within, last_attended, window_ends
 
@@ -84,6 +85,10 @@ class Union(Subset):
     def parts(self) -> list[Subset]:
         """The subsets."""
         return cast("list[Subset]", list(self.subsets))
+
+    @property
+    def token_inputs(self) -> tuple[TokenInput, ...]:
+        return joined_needs(self.parts())
 
     def spec(self) -> str:
         words = [part.spec() or "sh(1)" for part in self.parts()]

@@ -13,6 +13,7 @@ from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
+from primaldual.primal.forget import Forget
 from primaldual.primal.normalizers import Constant, Sink
 from primaldual.primal.pair_weights import Alibi
 from primaldual.primal.parts import Part, written
@@ -28,6 +29,7 @@ PARTS: dict[str, type[Part]] = {
     "constant": Constant,
     "sink": Sink,
     "alibi": Alibi,
+    "forget": Forget,
     "bn": BatchNormalization,
     "conv": Convolution,
     "conv2d": Convolution2d,

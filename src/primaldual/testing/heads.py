@@ -10,6 +10,7 @@ from primaldual.errors import SpecError
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close
+from primaldual.testing.fed_problem import fed
 from primaldual.testing.inputs import masks, tensors
 
 
@@ -54,6 +55,6 @@ def check_keep_heads(
 def _rebuilt(problem: PrimalProblem, heads: int, head_dim: int) -> list[PrimalProblem]:
     """The problem from its spec, if that can be read; parts without a word, and fixed masks, cannot."""
     try:
-        return [preset(problem.spec()).bind(heads, head_dim)]
+        return [fed(preset(problem.spec())).bind(heads, head_dim)]
     except SpecError:
         return []

@@ -11,6 +11,7 @@ from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.words import PARTS
 from primaldual.testing.comparing import close
+from primaldual.testing.fed_problem import fed
 from primaldual.testing.inputs import tensors
 
 DEFAULTS = tuple(type(part) for part in PrimalProblem().parts())
@@ -31,7 +32,7 @@ def check_identity(
     for part in problem.parts():
         _check_part(part)
     try:
-        twin = preset(spec)
+        twin = fed(preset(spec))
     except SpecError:
         twin = None
     if twin is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from primaldual.primal.problem import PrimalProblem
+from primaldual.testing.fed_problem import fed
 
 LONG = 70
 """A length at which factored forms pay off and causal sums need a second chunk of positions."""
@@ -23,8 +24,11 @@ class Sizes(TypedDict, total=False):
 
 
 def prepared(problem: PrimalProblem, heads: int, head_dim: int, seed: int = 0) -> PrimalProblem:
-    """A copy bound to the sizes, with parameters moved off their first values, at which much is the identity."""
-    problem = deepcopy(problem).bind(heads, head_dim)
+    """A copy bound to the sizes, with parameters moved off their first values, at which much is the identity.
+
+    What it needs of every token besides, it makes of queries and keys itself, see :class:`FedProblem`.
+    """
+    problem = fed(deepcopy(problem)).bind(heads, head_dim)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in problem.parameters():

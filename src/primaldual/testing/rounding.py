@@ -12,6 +12,7 @@ from torch import Tensor
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.families import Inputs
+from primaldual.testing.fed_problem import fed
 from primaldual.testing.inputs import filled
 
 BARS = {torch.float32: 10.0, torch.bfloat16: 3.0, torch.float16: 3.0}
@@ -121,8 +122,8 @@ def _kernel_overflows(problem: PrimalProblem, inputs: Inputs, dtype: torch.dtype
     if logarithms and problem.normalizer.cancels_query_factors:
         return False
     one = preset("constant").normalizer
-    unnormalised = PrimalProblem(
-        problem.feature_map, one, problem.transform, problem.subset, problem.pair_weights
+    unnormalised = fed(
+        PrimalProblem(problem.feature_map, one, problem.transform, problem.subset, problem.pair_weights)
     )
     found = unnormalised.train(problem.training).weights(query.detach(), key.detach(), mask, is_causal)
     kernels = found if isinstance(found, list) else [found]

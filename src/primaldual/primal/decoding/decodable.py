@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from primaldual.primal.choices import Choices
+from primaldual.primal.token_inputs import Inputs, TokenInput
 
 
 class DecodableProblem(Protocol):
@@ -15,6 +16,10 @@ class DecodableProblem(Protocol):
 
     def parts(self) -> Choices:
         """The parts."""
+
+    @property
+    def token_inputs(self) -> tuple[TokenInput, ...]:
+        """What they need of every token beside query, key and value."""
 
     def spec(self) -> str:
         """The problem in words; a state belongs to problems of one spec."""
@@ -30,5 +35,7 @@ class DecodableProblem(Protocol):
         mask: Tensor | None = None,
         is_causal: bool = False,
         dropout_p: float = 0.0,
+        *,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The attention, bypassing forward hooks and running statistics."""

@@ -18,6 +18,7 @@ from primaldual.primal.decoding.pair_stream import PairStream
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import selection
+from primaldual.primal.token_inputs import neutral_inputs
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = Fal
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:
     """The decoder of some heads that keeps pairs or sums; None if the problem has none."""
     feature_map, normalizer, transform, subset, pair_weights = problem.parts()
-    if pair_weights.uneven:
+    if pair_weights.uneven or problem.token_inputs:
         return None
     windows = subset.windows(heads)
     if windows is None:
@@ -114,7 +115,8 @@ def _check_lengths(problem: DecodableProblem, sizes: Sizes) -> None:
         )
         key = query[:, : sizes.kv_heads]
         try:
-            problem.compute(query, key, key, is_causal=True)
+            inputs = neutral_inputs(problem.token_inputs, query, length, sizes.head_dim)
+            problem.compute(query, key, key, is_causal=True, inputs=inputs)
         except ShapeError as error:
             raise UnsupportedError(
                 f"{problem.spec()} requires a fixed length and cannot be decoded step by step; "

@@ -7,14 +7,16 @@ import sys
 import torch
 from torch import Tensor
 
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.decoder import Decoder
-from primaldual.primal.decoding.memory import LEAST, SEQUENCES, Memory, grow, write
+from primaldual.primal.decoding.memory import INPUT, LEAST, Memory, grow, is_sequence, write
 from primaldual.primal.decoding.new_tokens import NewTokens
+from primaldual.primal.token_inputs import KEYS, sizes_of, with_width
 
 
 class History(Decoder):
-    """Keys and values of all tokens, or of the last ones where a query sees no others; queries if T mixes them.
+    """Keys, values and inputs of all tokens, or of the last ones where a query sees no others; queries if T mixes them.
 
     New queries attend as the last of the sequence, which is exact for every problem.
 
@@ -27,6 +29,7 @@ class History(Decoder):
 
     def __init__(self, problem: DecodableProblem, every_token: bool = False) -> None:
         self.problem = problem
+        self.needs = problem.token_inputs
         transform, subset = problem.parts().transform, problem.parts().subset
         self.mixes_queries = transform.mixes_queries
         self.reach = subset.reach if transform.shift_equivariant and not every_token else None
@@ -40,6 +43,10 @@ class History(Decoder):
 
     def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
         memory = Memory({"keys": key, "values": value} | ({"queries": query} if self.mixes_queries else {}))
+        sizes = sizes_of(query, 0, value.shape[3])
+        for need in self.needs:
+            empty = query.new_empty(need.shape(sizes), dtype=accumulation_dtype(query.dtype))
+            memory[INPUT + need.name] = with_width(empty)
         for name in list(memory):
             grow(memory, name, min(capacity, self.room))
         if self.reach is not None:
@@ -56,7 +63,7 @@ class History(Decoder):
         held = self._write(query, key, value, memory, tokens)
         if tokens.uniform and len(set(held)) == 1:
             seen = slice(held[0] - self._needed(held[0]), held[0] + tokens.length)
-            out = self._attend(query, *(memory[name][:, :, seen] for name in _names(memory)))
+            out = self._attend(query, {name: memory[name][:, :, seen] for name in _names(memory)})
         else:
             out = self._ragged(query, memory, held, tokens)
         self._trim(memory, held, tokens)
@@ -74,17 +81,25 @@ class History(Decoder):
             alike.setdefault((self._needed(before), count), []).append(row)
         for (used, count), rows in alike.items():
             if count:
-                every = [
-                    torch.stack([memory[name][row, :, held[row] - used : held[row] + count] for row in rows])
+                every = {
+                    name: torch.stack(
+                        [memory[name][row, :, held[row] - used : held[row] + count] for row in rows]
+                    )
                     for name in _names(memory)
-                ]
-                out[rows, :, :count] = self._attend(query[rows, :, :count], *every)
+                }
+                out[rows, :, :count] = self._attend(query[rows, :, :count], every)
         return out
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *queries: Tensor) -> Tensor:
+    def _attend(self, query: Tensor, seen: dict[str, Tensor]) -> Tensor:
         """The outputs of the last queries; T that mixes queries gets the former ones too."""
-        whole = queries[0] if queries else query
-        return self.problem.compute(whole, key, value, is_causal=True)[:, :, -query.shape[2] :]
+        whole = seen.get("queries", query)
+        inputs = {}
+        for need in self.needs:
+            tensor = seen[INPUT + need.name]
+            tensor = tensor if need.tokens == KEYS else tensor[:, :, -whole.shape[2] :]
+            inputs[need.name] = tensor.squeeze(-1) if need.width is None else tensor
+        out = self.problem.compute(whole, seen["keys"], seen["values"], is_causal=True, inputs=inputs)
+        return out[:, :, -query.shape[2] :]
 
     def _needed(self, held: int) -> int:
         """How many of so many tokens later ones see."""
@@ -97,8 +112,10 @@ class History(Decoder):
         held = self.filled(memory, tokens.starts)
         if max(held) + tokens.length > self.room:
             held = self._drop(memory, held, tokens.starts)
-        for name, tensor in zip(_names(memory), (key, value, query), strict=False):
-            write(memory, name, tensor, held)
+        given = {"keys": key, "values": value, "queries": query}
+        given |= {INPUT + name: tensor for name, tensor in tokens.inputs.items()}
+        for name in _names(memory):
+            write(memory, name, given[name], held)
         return held
 
     def _trim(self, memory: Memory, held: list[int], tokens: NewTokens) -> None:
@@ -120,4 +137,4 @@ class History(Decoder):
 
 
 def _names(memory: Memory) -> list[str]:
-    return [name for name in SEQUENCES if name in memory]
+    return [name for name in memory if is_sequence(name)]

@@ -8,11 +8,25 @@ import torch
 from torch import Tensor
 
 SEQUENCES = ("keys", "values", "queries")
+INPUT = "input_"
+"""What stands before the name of an input per token, which is a sequence too."""
+
 LEAST = 16
 
 
+def is_sequence(name: str) -> bool:
+    """Whether the tensor of this name, which may follow that of components, has a slot for every pair in dimension 2.
+
+    Example:
+        >>> is_sequence("0.keys"), is_sequence("input_log_gate"), is_sequence("sums")
+        (True, True, False)
+    """
+    own = name.rpartition(".")[2]
+    return own in SEQUENCES or own.startswith(INPUT)
+
+
 class Memory(dict[str, Tensor]):
-    """Tensors by name, the batch first; those named in ``SEQUENCES`` have a slot for every pair in dimension 2.
+    """Tensors by name, the batch first; the sequences, see :func:`is_sequence`, have a slot for every pair in dimension 2.
 
     Attributes:
         children: what the components of this one's owner keep.

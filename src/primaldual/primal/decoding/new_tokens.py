@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -18,12 +19,14 @@ class NewTokens:
         counts: tokens that each row gets.
         length: n.
         device: where tensors about them are made.
+        inputs: what the parts need of them, by name, (batch, heads, n, width).
     """
 
     starts: list[int]
     counts: list[int]
     length: int
     device: torch.device
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def ends(self) -> list[int]:
@@ -37,6 +40,7 @@ class NewTokens:
             [min(max(count - first, 0), length) for count in self.counts],
             length,
             self.device,
+            {name: tensor[:, :, first : first + length] for name, tensor in self.inputs.items()},
         )
 
     @cached_property

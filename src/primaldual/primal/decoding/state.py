@@ -13,7 +13,7 @@ from primaldual.errors import ArgumentError, CheckpointError, UnsupportedError
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.head_decoders import HeadDecoder, head_decoders
-from primaldual.primal.decoding.memory import SEQUENCES
+from primaldual.primal.decoding.memory import SEQUENCES, is_sequence
 from primaldual.primal.decoding.rows import cropped_lengths, row_numbers
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.state_dict import loaded_memories, saved_tensors
@@ -69,7 +69,7 @@ class DecodingState:
         total = 0
         for slots, memory in zip(self._filled(), self.memories, strict=True):
             for name, tensor in memory.tensors():
-                cached = name in SEQUENCES
+                cached = is_sequence(name)
                 numbers = sum(slots) * tensor.shape[1] * tensor.shape[3] if cached else tensor.numel()
                 total += numbers * tensor.element_size()
         return total
@@ -122,15 +122,15 @@ class DecodingState:
         wanted = cropped_lengths(length, self.lengths)
         if wanted == self.lengths:
             return self
-        kept = {name.rpartition(".")[2] for memory in self.memories for name, _ in memory.tensors()}
-        if not kept <= {*SEQUENCES, "shift"}:
+        names = [name for memory in self.memories for name, _ in memory.tensors()]
+        if not all(is_sequence(name) or name.rpartition(".")[2] == "shift" for name in names):
             raise UnsupportedError(
                 f"a state of {self.spec!r} keeps means, sums or statistics of its tokens and cannot forget some; accepted "
                 "are states made with init_state(..., croppable=True), or a copy() from before"
             )
         for memory in self.memories:
-            for name in SEQUENCES:
-                if name in memory:
+            for name in memory:
+                if is_sequence(name):
                     for row, slots in zip(memory[name], wanted, strict=True):
                         row[:, slots:] = 0  # what a mask hides must be finite
         self.lengths = wanted
@@ -170,7 +170,7 @@ class DecodingState:
         lengths = tensors["lengths"].tolist()
         for heads, memory in zip(self._decoders, memories, strict=True):
             needed = max(heads.decoder.filled(memory, lengths))
-            held = min((memory[name].shape[2] for name in SEQUENCES if name in memory), default=needed)
+            held = min((memory[name].shape[2] for name in memory if is_sequence(name)), default=needed)
             if held < needed:
                 raise CheckpointError(f"lengths of {lengths} need {needed} keys and values; got {held}")
         self.memories, self.lengths = memories, lengths

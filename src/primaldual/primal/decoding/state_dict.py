@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import CheckpointError
-from primaldual.primal.decoding.memory import SEQUENCES, Memory
+from primaldual.primal.decoding.memory import Memory, is_sequence
 
 LONGEST = 2**20
 """Bytes of a spec that are read."""
@@ -24,7 +24,7 @@ def saved_tensors(
     }
     for number, (memory, filled) in enumerate(zip(memories, slots, strict=True)):
         for name, tensor in memory.tensors():
-            held = tensor[:, :, :filled] if name in SEQUENCES else tensor
+            held = tensor[:, :, :filled] if is_sequence(name) else tensor
             found[f"{number}.{name}"] = held.clone(memory_format=torch.contiguous_format)
     return found
 
@@ -70,7 +70,7 @@ def _text(given: Tensor) -> str:
 
 def _check(name: str, held: Tensor, given: Tensor) -> None:
     wanted = list(held.shape)
-    if name.rpartition(".")[2] in SEQUENCES and given.dim() == len(wanted):
+    if is_sequence(name) and given.dim() == len(wanted):
         wanted[2] = given.shape[2]
     if wanted != list(given.shape) or held.dtype != given.dtype:
         raise CheckpointError(

@@ -12,6 +12,7 @@ from primaldual.primal.decoding.head_decoders import HeadDecoder
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.decoding.sizes import check_step, check_valid
 from primaldual.primal.decoding.state import DecodingState
+from primaldual.primal.token_inputs import Inputs, check_inputs, with_width
 
 
 def step(
@@ -21,6 +22,7 @@ def step(
     key: Tensor,
     value: Tensor,
     valid: Tensor | None,
+    inputs: Inputs | None = None,
 ) -> Tensor:
     """See :meth:`PrimalProblem.step`."""
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call] # public, not declared
@@ -30,11 +32,12 @@ def step(
         )
     if torch.is_grad_enabled() or torch.is_autocast_enabled(state.sizes.device.type):
         with torch.no_grad(), own_precision(state.sizes.device):
-            return step(problem, state, query, key, value, valid)
+            return step(problem, state, query, key, value, valid, inputs)
     decoders = state.decoders_for(problem)
     check_step(state.sizes, query, key, value)
+    given = check_inputs(problem, problem.token_inputs, inputs, query, query.shape[2], value.shape[3])
     length = state.common
-    if valid is None and length and query.shape[2] == 1:
+    if valid is None and length and query.shape[2] == 1 and not given:
         outputs = [
             heads.decoder.one(*heads.of(query, key, value), memory, length)
             for heads, memory in zip(decoders, state.memories, strict=True)
@@ -42,12 +45,13 @@ def step(
         state.common = length + 1
         return outputs[0] if len(outputs) == 1 else _joined(decoders, outputs)
     if valid is None:
-        return _many(problem, state, query, key, value, [query.shape[2]] * state.sizes.batch)
+        return _many(problem, state, query, key, value, [query.shape[2]] * state.sizes.batch, given)
     check_valid(valid, query)
     order = (~valid).to(torch.uint8).argsort(dim=-1, stable=True)
     ordered = valid.gather(1, order)
     query, key, value = (_reordered(tensor, order, ordered) for tensor in (query, key, value))
-    out = _many(problem, state, query, key, value, valid.sum(1).tolist())
+    given = {name: _reordered(tensor, order, ordered) for name, tensor in given.items()}
+    out = _many(problem, state, query, key, value, valid.sum(1).tolist(), given)
     return _reordered(out, order.argsort(dim=-1), valid)
 
 
@@ -58,15 +62,18 @@ def _many(
     key: Tensor,
     value: Tensor,
     counts: list[int],
+    inputs: Inputs,
 ) -> Tensor:
     """The outputs of the first ``counts[b]`` of n tokens in every row; those of padding are arbitrary."""
     batch, heads, length, _ = query.shape
     if length == 0:
         return query.new_zeros(batch, heads, 0, value.shape[3])
     decoders = state.decoders_for(problem)
-    tokens = NewTokens(state.lengths, counts, length, query.device)
+    tokens = NewTokens(
+        state.lengths, counts, length, query.device, {name: with_width(inputs[name]) for name in inputs}
+    )
     if length > 1 and not any(tokens.starts):
-        out = problem.compute(query, key, value, is_causal=True)
+        out = problem.compute(query, key, value, is_causal=True, inputs=inputs)
         for part, memory in zip(decoders, state.memories, strict=True):
             part.decoder.absorb(*part.of(query, key, value), memory, tokens)
     else:
@@ -97,6 +104,8 @@ def _joined(decoders: list[HeadDecoder], outputs: list[Tensor]) -> Tensor:
 
 
 def _reordered(tensor: Tensor, order: Tensor, present: Tensor) -> Tensor:
-    """Tokens (batch, heads, n, D) in another order within their rows, exactly 0 at padding."""
+    """Tokens (batch, heads, n, [D]) in another order within their rows, exactly 0 at padding."""
+    if tensor.dim() == 3:
+        return _reordered(tensor.unsqueeze(-1), order, present).squeeze(-1)
     moved = tensor.gather(2, order[:, None, :, None].expand(-1, tensor.shape[1], -1, tensor.shape[3]))
     return torch.where(present[:, None, :, None], moved, 0.0)

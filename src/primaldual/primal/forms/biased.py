@@ -35,6 +35,8 @@ class Biased(Form):
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if not choices.pair_weights.uneven:
             return "needs pairs that count differently"
+        if not choices.pair_weights.relative:
+            return "needs weights by distance alone"
         if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
             return "runs on the CPU by its blockwise kernel, outside of graphs"
         if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):
@@ -82,7 +84,7 @@ def _attend(call: Call, heads: HeadSet, query: Tensor, training: TrainingSet, fi
     place = torch.arange(-length, ahead, dtype=wide, device=query.device)
     rows = place[length : length + block_rows]
     count = call.query.shape[1]
-    bias = call.choices.pair_weights.log_weights(heads, count, rows, place)
+    bias = call.choices.pair_weights.log_weights(heads, count, rows, place, call.inputs)
     if is_causal:
         bias += torch.where(place > rows[:, None], -torch.inf, 0.0)
     biased = BiasedCall(key, value, scale, bias.to(query.dtype), mask)

@@ -15,6 +15,7 @@ from primaldual.primal.call import Call
 from primaldual.primal.checks import check_mixing
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.biased import Biased
+from primaldual.primal.forms.decayed import Decayed
 from primaldual.primal.forms.dense import Dense
 from primaldual.primal.forms.factored import Factored
 from primaldual.primal.forms.form import Form
@@ -28,12 +29,14 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource
 from primaldual.primal.subsets import restrict
+from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
 
 FORMS: tuple[Form, ...] = (
     Pieces(),
     Band(),
     Softmax(),
     WithSink(),
+    Decayed(),
     Biased(),
     Factored(),
     Merged(),
@@ -58,7 +61,12 @@ def choose(choices: Choices, sets: list[HeadSet], question: Question) -> list[Fo
 
 
 def run(
-    choices: Choices, query: Tensor, source: KeyValueSource, attendable: Attendable, dropout_p: float
+    choices: Choices,
+    query: Tensor,
+    source: KeyValueSource,
+    attendable: Attendable,
+    dropout_p: float,
+    inputs: Inputs | None = None,
 ) -> Tensor:
     """The attention by the forms that serve it: (batch, heads, Nq, Dv).
 
@@ -68,6 +76,11 @@ def run(
         source: keys and values, finite where nobody attends.
         attendable: the masks.
         dropout_p: probability of dropping a weight.
+        inputs: what the parts need of every token, by name.
+
+    Raises:
+        ArgumentError: inputs that are missing or unknown, or no floating tensors.
+        ShapeError: inputs of another shape.
     """
     batch, heads, length, head_dim = query.shape
     sets = choices.subset.head_sets(heads)
@@ -77,13 +90,17 @@ def run(
     if length == 1 and attendable.is_causal:
         attendable = Attendable(attendable.keys, attendable.pairs)
     key, value = source.tensors or (query, query)
+    needs = choices.token_inputs
+    given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
     question = Question(
         batch, heads, key.shape[1], length, source.length, head_dim, value.shape[3], len(sets),
         attendable.keys is not None, attendable.pairs is not None, attendable.is_causal, dropout_p > 0,
         query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
     )  # fmt: skip
     chosen = choose(choices, sets, question)
-    call = Call(choices, query, source, attendable, dropout_p)
+    call = Call(
+        choices, query, source, attendable, dropout_p, neutral_where_unattended(needs, given, attendable)
+    )
     outputs: list[Tensor] = []
     order: list[HeadSet] = []
     if question.mode == EAGER and question.elements > MANY_NUMBERS:

@@ -15,6 +15,7 @@ from primaldual.primal.forms.choice import FORMS, choose
 from primaldual.primal.forms.form import Cost
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
+from primaldual.primal.token_inputs import TokenInput
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class Explanation:
         spec: of the problem.
         served: sets of heads with their forms.
         total_heads: query heads.
+        needs: what it needs of every token beside query, key and value.
     """
 
     spec: str
     served: list[Served]
     total_heads: int
+    needs: tuple[TokenInput, ...] = ()
 
     @property
     def forms(self) -> list[str]:
@@ -78,6 +81,7 @@ class Explanation:
             if part.caution:
                 yield f"  slow: {part.caution}"
             yield from (f"  not {name}: {reason}" for name, reason in part.refusals.items())
+        yield from (f"  needs {need}" for need in self.needs)
 
 
 def explain(
@@ -111,7 +115,7 @@ def explain(
         reasons = {name: reason or "serves some heads of the layer only" for name, reason in refusals.items()}
         caution = form.caution(choices, alike, question)
         served.append(_served(alike, form.name, cost, dtype, reasons, caution))
-    return Explanation(choices.spec(), served, heads)
+    return Explanation(choices.spec(), served, heads, choices.token_inputs)
 
 
 def _served(

@@ -1,0 +1,210 @@
+"""What a part needs of every token beside query, key and value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels.masks import Attendable, causal_mask
+
+Inputs = Mapping[str, Tensor]
+"""Tensors by the names of :class:`TokenInput`."""
+
+KEYS, QUERIES = "keys", "queries"
+HEAD_DIM, VALUE_DIM = "head_dim", "value_dim"
+TOKENS, WIDTHS = (KEYS, QUERIES), (None, HEAD_DIM, VALUE_DIM)
+
+
+def unchanged(projected: Tensor) -> Tensor:
+    """The projection itself."""
+    return projected
+
+
+@dataclass(frozen=True)
+class TokenInput:
+    """One tensor of numbers for each token and head, which a part states that it needs.
+
+    Attributes:
+        name: its name in ``attend(..., inputs={name: tensor})``, an identifier.
+        meaning: what the numbers are, in a few words.
+        neutral: the number that changes nothing; tokens that no query may attend have it, whatever is given.
+        tokens: KEYS, one for each key (decoding keeps them), or QUERIES.
+        width: None = one number, a tensor (batch, heads, N); HEAD_DIM or VALUE_DIM = so many, (batch, heads, N, width).
+        of_projection: from the numbers of a linear map of the token to accepted ones; of ``first`` it gives ``neutral``.
+        first: where the linear map of a layer starts, with weights of 0.
+
+    Raises:
+        ArgumentError: a name that is no identifier, or other words for tokens or width.
+
+    Example:
+        >>> print(TokenInput("rate", "steps of a token, 0 or more"))
+        rate: steps of a token, 0 or more, (batch, heads, keys)
+    """
+
+    name: str
+    meaning: str
+    neutral: float = 0.0
+    tokens: str = KEYS
+    width: str | None = None
+    of_projection: Callable[[Tensor], Tensor] = unchanged
+    first: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ArgumentError unless the words are known ones."""
+        if not self.name.isidentifier() or self.tokens not in TOKENS or self.width not in WIDTHS:
+            raise ArgumentError(
+                f"an input needs an identifier as name, tokens among {TOKENS} and a width among {WIDTHS}; got "
+                f"{self.name!r}, {self.tokens!r} and {self.width!r}"
+            )
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes of the tensor in words."""
+        return ("batch", "heads", self.tokens, *([] if self.width is None else [self.width]))
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape of the tensor, from sizes by the words of ``axes``."""
+        return tuple(sizes[axis] for axis in self.axes)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.meaning}, ({', '.join(self.axes)})"
+
+
+class Spelled(Protocol):
+    """What can be written as a spec."""
+
+    def spec(self) -> str: ...
+
+
+class Needing(Protocol):
+    """What states its inputs per token: a part, or an attention."""
+
+    @property
+    def token_inputs(self) -> tuple[TokenInput, ...]: ...
+
+
+def joined_needs(parts: Iterable[Needing]) -> tuple[TokenInput, ...]:
+    """Everything that some parts need, each once.
+
+    Raises:
+        ArgumentError: two parts that give one name to different inputs.
+    """
+    found: dict[str, TokenInput] = {}
+    for part in parts:
+        for need in part.token_inputs:
+            if found.setdefault(need.name, need) != need:
+                raise ArgumentError(
+                    f"one name stands for two inputs per token: {need}, and {found[need.name]}; name one of them anew"
+                )
+    return tuple(found.values())
+
+
+def sizes_of(query: Tensor, key_length: int, value_dim: int) -> dict[str, int]:
+    """What the words of :attr:`TokenInput.axes` stand for."""
+    batch, heads, queries, head_dim = query.shape
+    return {
+        "batch": batch,
+        "heads": heads,
+        KEYS: key_length,
+        QUERIES: queries,
+        HEAD_DIM: head_dim,
+        VALUE_DIM: value_dim,
+    }
+
+
+def check_inputs(
+    attention: Spelled,
+    needs: Sequence[TokenInput],
+    given: Inputs | None,
+    query: Tensor,
+    key_length: int,
+    value_dim: int,
+) -> dict[str, Tensor]:
+    """The inputs by name, all there, of the right shape and kind.
+
+    Args:
+        attention: whose they are, for messages.
+        needs: what its parts state.
+        given: what the user gave.
+        query: (batch, heads, Nq, D), for its sizes and its device.
+        key_length: Nk.
+        value_dim: Dv.
+
+    Raises:
+        ArgumentError: an input that is missing or unknown, no floating tensor, or on another device.
+        ShapeError: one of another shape.
+    """
+    if not needs and not given:
+        return {}
+    given, sizes = given or {}, sizes_of(query, key_length, value_dim)
+    for name in given:
+        if all(need.name != name for need in needs):
+            raise ArgumentError(f"{attention.spec()} knows no input {name!r}; {_accepted(needs, sizes)}")
+    for need in needs:
+        if need.name not in given:
+            raise ArgumentError(
+                f"{attention.spec()} needs the input {need.name!r}; got {sorted(given) or 'none'}; "
+                f"{_accepted(needs, sizes)}"
+            )
+        tensor = given[need.name]
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ArgumentError(f"{need.name} must be a floating tensor; got {kind}")
+        if tensor.shape != need.shape(sizes):
+            raise ShapeError(
+                f"{need.name} must be ({', '.join(need.axes)}) = {need.shape(sizes)}; got {tuple(tensor.shape)}"
+            )
+        if tensor.device != query.device:
+            raise ArgumentError(f"{need.name} must be on {query.device}, as the query; got {tensor.device}")
+    return dict(given)
+
+
+def _accepted(needs: Sequence[TokenInput], sizes: Mapping[str, int]) -> str:
+    """What inputs are accepted, in words."""
+    listed = "; ".join(f"{need} = {need.shape(sizes)}" for need in needs)
+    return f"accepted are inputs with {listed}" if needs else "it takes no inputs per token"
+
+
+def neutral_where_unattended(
+    needs: Sequence[TokenInput], inputs: Inputs, attendable: Attendable
+) -> dict[str, Tensor]:
+    """The inputs, neutral at keys that the mask hides from every query: padding changes nothing, even NaN in it."""
+    if not needs:
+        return {}
+    used, pairs = attendable.keys, attendable.pairs
+    if pairs is not None:
+        if attendable.is_causal:
+            pairs = pairs & causal_mask(pairs.shape[2], pairs.shape[3], pairs.device)
+        attended = pairs.any(-2, keepdim=True)
+        used = attended if used is None else used & attended
+    if used is None:
+        return dict(inputs)
+    found = dict(inputs)
+    for need in needs:
+        if need.tokens == KEYS:
+            mask = used.squeeze(-2) if need.width is None else used.transpose(-2, -1)
+            found[need.name] = torch.where(mask, inputs[need.name], need.neutral)
+    return found
+
+
+def neutral_inputs(
+    needs: Sequence[TokenInput], query: Tensor, key_length: int, value_dim: int
+) -> dict[str, Tensor]:
+    """Inputs that change nothing, in the type and on the device of the query."""
+    sizes = sizes_of(query, key_length, value_dim)
+    return {need.name: query.new_full(need.shape(sizes), need.neutral) for need in needs}
+
+
+def with_width(tensor: Tensor) -> Tensor:
+    """An input with its width as the last axis, 1 where it is one number per token: (batch, heads, N, width)."""
+    return tensor.unsqueeze(-1) if tensor.dim() == 3 else tensor
+
+
+def of_heads(inputs: Inputs, heads: slice | list[int]) -> dict[str, Tensor]:
+    """The inputs of some heads."""
+    return {name: tensor[:, heads] for name, tensor in inputs.items()}

@@ -1,0 +1,112 @@
+"""A problem whose inputs per token follow from its queries and keys, so that every check serves it as it is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from primaldual.kernels.heads import for_query_heads
+from primaldual.primal.decoding.state import DecodingState
+from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.token_inputs import HEAD_DIM, KEYS, Inputs, TokenInput
+
+
+class FedProblem(PrimalProblem):
+    """The same problem, which makes its inputs of the query or key of each token itself, in float64.
+
+        input = f(2 sin(x W) + b),  x the token's query or key, f and b those of the :class:`TokenInput`
+
+    What is cut, padded, repeated, spoiled or decoded then has the inputs that belong to it, and gradients with respect
+    to query and key cover those of the inputs.
+    """
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        dropout_p: float = 0.0,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Tensor:
+        made = self.made(query, key, value) if inputs is None else inputs
+        return super().attend(query, key, value, mask, is_causal, dropout_p, inputs=made)
+
+    def dense(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Tensor:
+        made = self.made(query, key, value) if inputs is None else inputs
+        return super().dense(query, key, value, mask, is_causal, inputs=made)
+
+    def weights(
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Tensor | list[Tensor]:
+        made = self.made(query, key, key) if inputs is None else inputs
+        return super().weights(query, key, mask, is_causal, inputs=made)
+
+    def attention_map(
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Tensor:
+        made = self.made(query, key, key) if inputs is None else inputs
+        return super().attention_map(query, key, mask, is_causal, inputs=made)
+
+    def step(
+        self,
+        state: DecodingState,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        valid: Tensor | None = None,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Tensor:
+        made = self.made(query, key, value) if inputs is None else inputs
+        return super().step(state, query, key, value, valid, inputs=made)
+
+    def made(self, query: Tensor, key: Tensor, value: Tensor) -> dict[str, Tensor]:
+        """The inputs of these tokens, by name."""
+        tokens = {KEYS: for_query_heads(key, query.shape[1])}
+        return {
+            need.name: _made(need, tokens.get(need.tokens, query), value.shape[-1])
+            for need in self.token_inputs
+        }
+
+
+def fed(problem: PrimalProblem) -> PrimalProblem:
+    """The problem, or one that feeds itself where it needs more of every token than query, key and value."""
+    return FedProblem(*problem.parts()).train(problem.training) if problem.token_inputs else problem
+
+
+def _made(need: TokenInput, tokens: Tensor, value_dim: int) -> Tensor:
+    """One input of tokens (batch, heads, N, D); NaN, as a constant, where a token is not finite."""
+    head_dim = tokens.shape[-1]
+    width = 1 if need.width is None else head_dim if need.width == HEAD_DIM else value_dim
+    weight = torch.linspace(0.3, 1.7, head_dim * width, dtype=torch.float64, device=tokens.device)
+    finite = tokens.isfinite().all(-1, keepdim=True)
+    numbers = (
+        2 * (torch.where(finite, tokens, 0.0).double() @ weight.cos().view(head_dim, width)).sin()
+        + need.first
+    )
+    found = torch.where(finite, need.of_projection(numbers), torch.nan)
+    return found.squeeze(-1) if need.width is None else found
