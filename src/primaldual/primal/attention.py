@@ -43,6 +43,7 @@ class Attention(nn.Module, ABC):
 
         Example:
             >>> from primaldual import preset
+            >>> import torch
             >>> tensors = torch.randn(3, 1, 2, 5, 8).unbind(0)
             >>> preset("forget").neutral_inputs(*tensors)["log_gate"].shape
             torch.Size([1, 2, 5])

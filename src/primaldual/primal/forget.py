@@ -33,8 +33,8 @@ class Forget(PairWeights):
     Example:
         >>> from primaldual import preset
         >>> key, log_gate = torch.zeros(1, 1, 3, 4), torch.tensor([[[0.5, 0.5, 0.25]]]).log()
-        >>> preset("forget").weights(key, key, is_causal=True, inputs={"log_gate": log_gate})[0, 0, 2] * 11
-        tensor([1.0000, 2.0000, 8.0000])
+        >>> preset("forget").weights(key, key, is_causal=True, inputs={"log_gate": log_gate})[0, 0, 2].mul(11).round()
+        tensor([1., 2., 8.])
     """
 
     name = "forget"

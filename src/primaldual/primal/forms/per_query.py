@@ -104,16 +104,15 @@ def _weights(
     heads: HeadSet,
     wide: torch.dtype,
 ) -> Tensor:
-    """Kappa / h, (batch, heads, R, Nt): a softmax, or else by products of few features or the definition in ``wide``."""
+    """Kappa / h, (batch, heads, R, Nt): a softmax, or else products of few features in ``wide``, or the definition."""
     feature_map, normalizer = choices.feature_map, choices.normalizer
     scale = feature_map.score_scale(query.shape[-1]) if normalizer.cancels_query_factors else None
     sink = normalizer.sink_logits(heads.members, query) if normalizer.sink else None
     if scale is not None:
         return softmax_of_pairs(_products(query * scale, keys), pairs, sink)
-    query, keys = query.to(wide), keys.to(wide)
     if not _few_features(choices, query.shape[-1]):
         return normalized_kernel(choices, query, keys, pairs.valid, pairs.log_weight, heads)
-    query_features, key_features = feature_map.features(query), feature_map.features(keys)
+    query_features, key_features = (feature_map.features(each.to(wide)) for each in (query, keys))
     assert query_features is not None
     assert key_features is not None
     matrix = _products(query_features, key_features) * pairs.valid
