@@ -16,7 +16,7 @@ from benchmarks.when_it_helps.verdicts import BASELINE, Gain, gain
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "when_it_helps.md"
 GAINS, ENTROPY = "when_it_helps_gains.svg", "when_it_helps_entropy.svg"
-LENGTHS = ("Fashion-MNIST, 10 epochs", "Fashion-MNIST, 40 epochs")
+POSITIONS = ("Fashion-MNIST", "Fashion-MNIST, small positions")
 
 
 def write(results: Path = PATH, page: Path = PAGE) -> None:
@@ -29,13 +29,12 @@ def write(results: Path = PATH, page: Path = PAGE) -> None:
     records, rest = read(results)
     final, explored = final_records(records), [one for one in records if one.explored]
     tasks = [task for task in all_tasks().values() if any(one.task == task.name for one in final)]
-    drawn = [task for task in tasks if task.name not in LENGTHS]
-    gains, kinds = _drawn(final, drawn)
+    gains, kinds = _drawn(final, tasks)
     figures = page.parent / "figures"
     figures.mkdir(exist_ok=True)
     (figures / GAINS).write_text(gains_figure(gains, kinds), encoding="utf-8")
-    lengths = [name for name in LENGTHS if any(one.task == name for one in final)]
-    (figures / ENTROPY).write_text(entropy_figure(final, lengths), encoding="utf-8")
+    followed = [name for name in POSITIONS if any(one.task == name for one in final)]
+    (figures / ENTROPY).write_text(entropy_figure(final, followed), encoding="utf-8")
     costs = rest.get("costs", {})
     parts = [
         wording.HEAD,
