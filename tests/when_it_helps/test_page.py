@@ -34,8 +34,8 @@ def written(tmp_path, records):
 def test_differences_that_are_clear_are_bold_and_exploration_does_not_count(tmp_path):
     text = written(tmp_path, some_records())
     (row,) = [line for line in text.splitlines() if line.startswith("| recall, gains | `softmax`")]
-    assert row.split("|")[3].strip() == "10"
-    rows = [line for line in text.splitlines() if line.startswith("|  | `bn` | 10 |")]
+    assert row.split("|")[3].strip() == "5"
+    rows = [line for line in text.splitlines() if line.startswith("|  | `bn` | 5 |")]
     assert rows
     assert all("**+" in line for line in rows)
     assert (tmp_path / "figures" / page.GAINS).read_text().startswith("<svg")
