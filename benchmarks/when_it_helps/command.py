@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.when_it_helps import page as pages
 from benchmarks.when_it_helps.cost import task_costs
-from benchmarks.when_it_helps.records import PATH, read, record, save
+from benchmarks.when_it_helps.records import FORMER, PATH, read, record, save
 from benchmarks.when_it_helps.running import Cells, run_task
 from benchmarks.when_it_helps.tasks.all_tasks import all_tasks
 from benchmarks.when_it_helps.tasks.images import FASHION
@@ -102,7 +102,11 @@ def keep(
     """Write the cells of a folder into the file that is committed; costs in it stay."""
     tasks = all_tasks(data_dir)
     rest = read(path)[1] if path.is_file() else {}
-    found = [record(result, tasks) for result in Store(out).results() if result.data in tasks]
+    found = [
+        record(result, tasks)
+        for result in Store(out).results()
+        if FORMER.get(result.data, result.data) in tasks
+    ]
     found.sort(key=lambda one: (one.task, one.settings, one.attention, one.seed))
     save(path, {"cells": [vars(one) for one in found], **rest})
     print(f"{len(found)} cells in {path}")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from benchmarks.when_it_helps import wording
 from benchmarks.when_it_helps.figures import entropy_figure, gains_figure
 from benchmarks.when_it_helps.records import PATH, Record, read
-from benchmarks.when_it_helps.tables import accuracy_table, cost_table, explored_table, predictions_table
+from benchmarks.when_it_helps.tables import (
+    accuracy_table,
+    cost_table,
+    doubled_table,
+    explored_table,
+    predictions_table,
+)
 from benchmarks.when_it_helps.tasks.all_tasks import all_tasks
 from benchmarks.when_it_helps.tasks.task import Task
-from benchmarks.when_it_helps.verdicts import BASELINE, Gain, gain
+from benchmarks.when_it_helps.verdicts import BASELINE, Gain, accuracies, gain
+from primaldual.reporting.numbers import signed
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "when_it_helps.md"
@@ -28,7 +37,10 @@ def write(results: Path = PATH, page: Path = PAGE) -> None:
     """
     records, rest = read(results)
     final, explored = final_records(records), [one for one in records if one.explored]
-    tasks = [task for task in all_tasks().values() if any(one.task == task.name for one in final)]
+    known = all_tasks().values()
+    tasks = [
+        one for one in known if one.attentions != (BASELINE,) and any(one.name == cell.task for cell in final)
+    ]
     gains, kinds = _drawn(final, tasks)
     figures = page.parent / "figures"
     figures.mkdir(exist_ok=True)
@@ -41,6 +53,8 @@ def write(results: Path = PATH, page: Path = PAGE) -> None:
         f"![Differences to softmax on every task](figures/{GAINS})\n",
         wording.PREDICTED,
         predictions_table(final, costs) + "\n",
+        wording.DOUBLED,
+        doubled_table(final) + "\n",
         wording.FOUND,
         "## Tasks\n\n" + "\n".join(f"* **{task.name}**: {task.sentence}" for task in tasks) + "\n",
         wording.ACCURACY,
@@ -51,9 +65,29 @@ def write(results: Path = PATH, page: Path = PAGE) -> None:
         cost_table(costs) + "\n",
         wording.TRIED,
         explored_table(explored) + "\n",
+        wording.TRIED_MORE,
         wording.AGAIN,
     ]
-    page.write_text("\n".join(parts), encoding="utf-8")
+    page.write_text(filled("\n".join(parts), final), encoding="utf-8")
+
+
+def filled(text: str, records: Sequence[Record]) -> str:
+    """Put differences in the place of ``{task|attention}``, and softmax's accuracy in that of ``{task}``.
+
+    Args:
+        text: of the page.
+        records: of the final runs.
+    """
+
+    def difference(found: re.Match[str]) -> str:
+        one = gain(records, found[1], found[2])
+        return "(not run)" if one is None else signed(100 * one.difference.mean)
+
+    def accuracy(found: re.Match[str]) -> str:
+        values = accuracies(records, found[1], BASELINE).values()
+        return f"{100 * mean(values):.1f}" if values else "(not run)"
+
+    return re.sub(r"\{([^{}|]+)\}", accuracy, re.sub(r"\{([^{}|]+)\|([^{}|]+)\}", difference, text))
 
 
 def final_records(records: Sequence[Record]) -> list[Record]:

@@ -11,6 +11,8 @@ from typing import Any
 from benchmarks.when_it_helps.tasks.task import EXPLORATION, Task
 from primaldual.experiments.store import Result
 
+FORMER = {f"Fashion-MNIST, {epochs} epochs": "Fashion-MNIST" for epochs in (5, 10, 40)}
+"""Names that tasks had while they were explored."""
 PATH = Path(__file__).parents[1] / "results" / "when_it_helps.json"
 
 
@@ -46,13 +48,14 @@ class Record:
 
 def record(result: Result, tasks: Mapping[str, Task]) -> Record:
     """The compact form of a result of a store."""
-    ours = tasks[result.data].method(result.method).parameters()
+    name = FORMER.get(result.data, result.data)
+    ours = tasks[name].method(result.method).parameters()
     given = result.config["parameters"]
     changed = {
         name: value for name, value in given.items() if json.dumps(ours.get(name)) != json.dumps(value)
     }
     return Record(
-        result.data,
+        name,
         ", ".join(f"{name}={value}" for name, value in changed.items()),
         result.method,
         result.seed,

@@ -90,6 +90,23 @@ def _mean(measures: Sequence[Mapping[str, float]], name: str, factor: float, dig
     return f"{factor * float(np.mean(values)):.{digits}f}" if values else ""
 
 
+def doubled_table(records: Sequence[Record]) -> str:
+    """Attentions that were named as winners, against softmax with twice the epochs."""
+    rows = []
+    for one in PREDICTIONS:
+        twice = f"{one.task}, twice"
+        if one.sign < 0 or not accuracies(records, twice, BASELINE):
+            continue
+        texts = [
+            spread(list(accuracies(records, *cell).values())).text(1, 100)
+            for cell in ((one.task, BASELINE), (twice, BASELINE), (one.task, one.attention))
+        ]
+        found = gain(records, one.task, one.attention, twice)
+        rows.append([one.task, f"`{one.attention}`", *texts, gain_text(found)])
+    header = ["task", "attention", "softmax", "softmax, twice the epochs", "the attention"]
+    return table([*header, "minus softmax with twice the epochs"], rows)
+
+
 def cost_table(costs: Costs) -> str:
     """Operations, and ratios of processor time with quartiles."""
     rows = []

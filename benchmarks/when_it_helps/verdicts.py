@@ -45,9 +45,16 @@ def accuracies(records: Sequence[Record], task: str, attention: str) -> dict[int
     return {one.seed: one.accuracy for one in records if (one.task, one.attention) == (task, attention)}
 
 
-def gain(records: Sequence[Record], task: str, attention: str) -> Gain | None:
-    """The difference on the seeds that both have; None where there are none."""
-    ours, theirs = accuracies(records, task, attention), accuracies(records, task, BASELINE)
+def gain(records: Sequence[Record], task: str, attention: str, against: str | None = None) -> Gain | None:
+    """The difference on the seeds that both have; None where there are none.
+
+    Args:
+        records: of the final runs.
+        task: of the attention.
+        attention: spec.
+        against: the task on which softmax was trained, where it is another one on the same data.
+    """
+    ours, theirs = accuracies(records, task, attention), accuracies(records, against or task, BASELINE)
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return None
@@ -57,12 +64,14 @@ def gain(records: Sequence[Record], task: str, attention: str) -> Gain | None:
 
 
 def p_value(records: Sequence[Record], prediction: Prediction) -> float:
-    """Two-sided paired t test; 1 where all differences are 0."""
+    """Two-sided paired t test; 1 where all differences are 0, and where there are fewer than two."""
     from scipy import stats
 
     ours = accuracies(records, prediction.task, prediction.attention)
     theirs = accuracies(records, prediction.task, BASELINE)
     differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    if len(differences) < 2:
+        return 1.0
     if len(set(differences)) == 1:
         return 0.0 if differences[0] else 1.0
     return float(stats.ttest_1samp(differences, 0.0).pvalue)

@@ -34,6 +34,12 @@ def test_a_mixed_difference_has_no_sign():
     assert found.sign == 0
 
 
+def test_softmax_of_another_task_on_the_same_data_can_be_the_baseline():
+    longer = records("toy, twice", "softmax", [0.6, 0.6, 0.8, 0.8, 1.0])
+    found = gain([*records("toy", "bn", [0.7, 0.7, 0.9, 0.9, 1.0]), *longer], "toy", "bn", "toy, twice")
+    assert found.difference.mean == pytest.approx(0.08)
+
+
 def test_an_attention_without_runs_has_no_difference():
     assert gain(SOFTMAX, "toy", "sh") is None
 
@@ -41,6 +47,7 @@ def test_an_attention_without_runs_has_no_difference():
 def test_equal_accuracies_are_no_evidence():
     same = records("toy", "bn", [0.5, 0.6, 0.7, 0.8, 0.9])
     assert p_value([*same, *SOFTMAX], Prediction("toy", "bn", 1, "")) == 1.0
+    assert p_value([*records("toy", "bn", [0.9]), *SOFTMAX], Prediction("toy", "bn", 1, "")) == 1.0
 
 
 def test_predictions_are_about_tasks_and_attentions_that_are_run():
