@@ -82,5 +82,5 @@ def test_ratios_are_to_the_baseline_of_the_same_round():
 
 def test_an_unknown_task_is_refused_in_one_line(capsys):
     with pytest.raises(SystemExit):
-        main(["run", "--task", "recal"])
+        main(["run", "--task", "recall gains"])
     assert "did you mean" in capsys.readouterr().err
