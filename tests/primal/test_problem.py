@@ -140,7 +140,8 @@ def test_fast_equals_dense_on_any_shape(data):
     if dtype == torch.float64:
         assert_close(fast, exact, rtol=1e-6, atol=1e-8)
     else:
-        assert fast.isfinite().all()
+        fits = exact.abs() < torch.finfo(dtype).max / 1e3  # kernels that nothing normalises leave float32
+        assert fast[fits].isfinite().all()
 
 
 @pytest.mark.parametrize("spec", ["bn", "bn+sh(1,2)", "bn+window(40)"])
