@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.flash import Outcome, flash_backward, flash_forward
+from primaldual.kernels.merged import subtractable
 
 
 class BlockPart(NamedTuple):
@@ -49,7 +50,7 @@ class Block(NamedTuple):
             out.copy_(outputs[0])
             return sums[0]
         whole = torch.logaddexp(sums[0], sums[1])
-        share = (sums[1] - _safe(whole)).exp().unsqueeze(-1)
+        share = (sums[1] - subtractable(whole)).exp().unsqueeze(-1)
         first, second = outputs
         if out.dtype == share.dtype:
             torch.lerp(first, second, share, out=out)
@@ -69,14 +70,9 @@ class Block(NamedTuple):
     ) -> None:
         """Add the gradients of query, key and value to ``found``."""
         gradient, query, out = (each[:, self.heads, self.rows] for each in (gradient, query, outcome[0]))
-        outcome = out, _safe(outcome[1][:, self.heads, self.rows])
+        outcome = out, subtractable(outcome[1][:, self.heads, self.rows])
         for keys, bias, is_causal, _ in self.parts:
             pairs = key[:, self.heads, keys], value[:, self.heads, keys]
             grads = flash_backward(gradient, query, *pairs, outcome, bias, is_causal, scale)
             for into, part, places in zip(found, grads, (self.rows, keys, keys), strict=True):
                 into[:, self.heads, places] += part
-
-
-def _safe(total: Tensor) -> Tensor:
-    """Log-sum-exps that may be subtracted from scores: 0 where there is no pair."""
-    return total.masked_fill(total == -torch.inf, 0.0)

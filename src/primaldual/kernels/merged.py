@@ -39,7 +39,7 @@ class MergedCall:
         for each in sums[1:]:
             first = total.shape[-1] - each.shape[-1]
             total = torch.cat([total[..., :first], torch.logaddexp(total[..., first:], each)], -1)
-        safe = _safe(total)
+        safe = subtractable(total)
         out = outcomes[0][0] * (sums[0] - safe).exp().unsqueeze(-1)
         for (part, _), each in zip(outcomes[1:], sums[1:], strict=True):
             first = total.shape[-1] - each.shape[-1]
@@ -51,7 +51,7 @@ class MergedCall:
         return logsumexp
 
     def backward(self, gradient: Tensor, query: Tensor, outcome: Outcome) -> tuple[Tensor, ...]:
-        outcome = outcome[0], _safe(outcome[1])
+        outcome = outcome[0], subtractable(outcome[1])
         found = [call.backward(gradient, query, outcome) for call in self.calls]
         of_query = found[0][0]
         for grads in found[1:]:
@@ -140,7 +140,7 @@ class RecentKeys:
     def forward(self, query: Tensor) -> Outcome:
         scores = self._scores(query)
         total = scores.logsumexp(-1)
-        shares = (scores - _safe(total).unsqueeze(-1)).exp()
+        shares = (scores - subtractable(total).unsqueeze(-1)).exp()
         out = shares[..., :1] * self.value if len(self.keys) > 1 else self.value.to(shares.dtype)
         for place in range(1, len(self.keys)):
             out.addcmul_(shares[..., place : place + 1], later(self.value, place).to(out.dtype))
@@ -183,7 +183,7 @@ class RecentKeys:
         return torch.zeros_like(present, dtype=like.dtype).masked_fill_(~present, -torch.inf)
 
 
-def _safe(total: Tensor) -> Tensor:
+def subtractable(total: Tensor) -> Tensor:
     """Log-sum-exps that may be subtracted from scores: 0 where there is no pair."""
     return total.masked_fill(total == -torch.inf, 0.0)
 

@@ -19,10 +19,11 @@ from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.kernels.weighted_pooling import log_counts
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.pooled_prefix import PooledPrefix
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
 from primaldual.primal.subsets import DensePairs, Subset
-from primaldual.primal.training_sets import ALL, OWN, PREFIX, Kind, MaskedPairs, PooledPrefix, TrainingSet
+from primaldual.primal.training_sets import ALL, OWN, PREFIX, Kind, MaskedPairs, TrainingSet
 from primaldual.primal.weighted_prefix import WeightedPrefix
 
 

@@ -20,7 +20,8 @@ from primaldual.kernels.weighted_prefix import (
     running_pairs,
     weighted_prefix_call,
 )
-from primaldual.primal.training_sets import PooledPrefix, last, last_rows
+from primaldual.primal.pooled_prefix import PooledPrefix
+from primaldual.primal.training_sets import last, last_rows
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class WeightedPrefix(PooledPrefix):
     scores: Tensor = field(kw_only=True)
 
     def to(self, dtype: torch.dtype) -> Self:
-        return replace(super().to(dtype), scores=self.scores.to(dtype))
+        return replace(super().to(dtype), scores=self.scores.to(accumulation_dtype(dtype)))
 
     def rows(self, block: slice) -> Self:
         found = super().rows(block)

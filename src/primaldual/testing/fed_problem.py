@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
 import torch
 from torch import Tensor
 
 from primaldual.kernels.heads import for_query_heads
-from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.token_inputs import HEAD_DIM, KEYS, Inputs, TokenInput
+from primaldual.primal.token_inputs import HEAD_DIM, KEYS, TokenInput
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _fed(method: Method) -> Method:
+    """The method, given inputs made of the query and key that it is called with where it is given none."""
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def wrapped(self: FedProblem, *arguments: Any, **options: Any) -> Any:
+        if options.get("inputs") is None:
+            given = signature.bind(self, *arguments, **options).arguments
+            options["inputs"] = self.made(given["query"], given["key"], given.get("value", given["key"]))
+        return method(self, *arguments, **options)
+
+    return cast(Method, wrapped)
 
 
 class FedProblem(PrimalProblem):
@@ -20,69 +40,11 @@ class FedProblem(PrimalProblem):
     to query and key cover those of the inputs.
     """
 
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None = None,
-        is_causal: bool = False,
-        dropout_p: float = 0.0,
-        *,
-        inputs: Inputs | None = None,
-    ) -> Tensor:
-        made = self.made(query, key, value) if inputs is None else inputs
-        return super().attend(query, key, value, mask, is_causal, dropout_p, inputs=made)
-
-    def dense(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None = None,
-        is_causal: bool = False,
-        *,
-        inputs: Inputs | None = None,
-    ) -> Tensor:
-        made = self.made(query, key, value) if inputs is None else inputs
-        return super().dense(query, key, value, mask, is_causal, inputs=made)
-
-    def weights(
-        self,
-        query: Tensor,
-        key: Tensor,
-        mask: Tensor | None = None,
-        is_causal: bool = False,
-        *,
-        inputs: Inputs | None = None,
-    ) -> Tensor | list[Tensor]:
-        made = self.made(query, key, key) if inputs is None else inputs
-        return super().weights(query, key, mask, is_causal, inputs=made)
-
-    def attention_map(
-        self,
-        query: Tensor,
-        key: Tensor,
-        mask: Tensor | None = None,
-        is_causal: bool = False,
-        *,
-        inputs: Inputs | None = None,
-    ) -> Tensor:
-        made = self.made(query, key, key) if inputs is None else inputs
-        return super().attention_map(query, key, mask, is_causal, inputs=made)
-
-    def step(
-        self,
-        state: DecodingState,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        valid: Tensor | None = None,
-        *,
-        inputs: Inputs | None = None,
-    ) -> Tensor:
-        made = self.made(query, key, value) if inputs is None else inputs
-        return super().step(state, query, key, value, valid, inputs=made)
+    attend = _fed(PrimalProblem.attend)
+    dense = _fed(PrimalProblem.dense)
+    weights = _fed(PrimalProblem.weights)
+    attention_map = _fed(PrimalProblem.attention_map)
+    step = _fed(PrimalProblem.step)
 
     def made(self, query: Tensor, key: Tensor, value: Tensor) -> dict[str, Tensor]:
         """The inputs of these tokens, by name."""

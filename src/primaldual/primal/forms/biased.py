@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.biased import BLOCK_ROWS, BiasedCall
-from primaldual.kernels.flash import flash_enabled
 from primaldual.kernels.merged import attention_of
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import accumulation_dtype
@@ -15,15 +14,15 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    kernel_refusal,
     over_row_blocks,
-    pairs_scored,
     shared_pairs_refusal,
+    softmax_cost,
     softmax_refusal,
-    transform_operations,
 )
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pair_weights import PairWeights
-from primaldual.primal.question import EAGER, Question
+from primaldual.primal.question import Question
 from primaldual.primal.training_sets import TrainingSet
 
 
@@ -37,25 +36,19 @@ class Biased(Form):
             return "needs pairs that count differently"
         if not choices.pair_weights.relative:
             return "needs weights by distance alone"
-        if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
-            return "runs on the CPU by its blockwise kernel, outside of graphs"
+        if refused := kernel_refusal(question):
+            return refused
         if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):
             return refused
         if question.is_causal and question.query_length > question.key_length:
             return "needs a key for every query of a causal mask"
-        if question.dropout:
-            return "drops no weights"
-        if question.value_dim != question.head_dim:
-            return "needs values as wide as keys"
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
         if heads.scale > 1 or choices.subset.patterned or isinstance(kind, str):
             return "needs all single keys that the mask allows"
         return shared_pairs_refusal(choices, heads, question)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
-        scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
-        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
-        return Cost(count * operations, count * 2 * question.key_length * question.head_dim)
+        return softmax_cost(choices, heads, question, question.key_length)
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         query, transform = call.queries(heads), call.choices.transform

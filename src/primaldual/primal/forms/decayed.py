@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from primaldual.kernels.decayed import DecayedCall
-from primaldual.kernels.flash import flash_enabled
 from primaldual.kernels.merged import attention_of
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
@@ -13,15 +12,15 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    kernel_refusal,
     over_row_blocks,
-    pairs_scored,
     shared_pairs_refusal,
+    softmax_cost,
     softmax_refusal,
-    transform_operations,
 )
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pair_weights import PairWeights
-from primaldual.primal.question import EAGER, Question
+from primaldual.primal.question import Question
 from primaldual.primal.training_sets import TrainingSet
 
 
@@ -33,8 +32,8 @@ class Decayed(Form):
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if not choices.pair_weights.summed:
             return "needs weights of pairs that are exp(c_i - c_j)"
-        if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
-            return "runs on the CPU by its blockwise kernel, outside of graphs"
+        if refused := kernel_refusal(question):
+            return refused
         if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):
             return refused
         last = (
@@ -46,19 +45,13 @@ class Decayed(Form):
             return "takes no mask that differs from query to query"
         if question.query_length > question.key_length:
             return "needs a key for every query"
-        if question.dropout:
-            return "drops no weights"
-        if question.value_dim != question.head_dim:
-            return "needs values as wide as keys"
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
         if heads.scale > 1 or choices.subset.patterned or isinstance(kind, str):
             return "needs all single keys up to the query"
         return shared_pairs_refusal(choices, heads, question)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
-        scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
-        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
-        return Cost(count * operations, count * 2 * question.key_length * question.head_dim)
+        return softmax_cost(choices, heads, question, question.key_length)
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         query, transform, members = call.queries(heads), call.choices.transform, heads.members

@@ -9,10 +9,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from primaldual.kernels.flash import flash_enabled
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.question import TRANSFORM, Question
+from primaldual.primal.question import EAGER, TRANSFORM, Question
 from primaldual.primal.subsets import Subset
 from primaldual.primal.training_sets import OWN, TrainingSet
 from primaldual.primal.transforms import Transform
@@ -77,6 +78,24 @@ def softmax_refusal(choices: Choices, question: Question) -> str | None:
     if question.mode == TRANSFORM:
         return "has no rules for torch.func and forward-mode differentiation"
     return None
+
+
+def kernel_refusal(question: Question) -> str | None:
+    """Why PyTorch's blockwise CPU kernel cannot be called by itself."""
+    if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
+        return "runs on the CPU by its blockwise kernel, outside of graphs"
+    if question.dropout:
+        return "drops no weights"
+    if question.value_dim != question.head_dim:
+        return "needs values as wide as keys"
+    return None
+
+
+def softmax_cost(choices: Choices, heads: HeadSet, question: Question, pairs: int) -> Cost:
+    """Scores and weighted sums of the pairs that are scored, and changed keys and values of ``pairs`` pairs."""
+    scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
+    operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
+    return Cost(count * operations, count * 2 * pairs * question.head_dim)
 
 
 def shared_pairs_refusal(choices: Choices, heads: HeadSet, question: Question) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from primaldual.kernels.flash import FlashCall, MergeableCall, flash_enabled
+from primaldual.kernels.flash import FlashCall, MergeableCall
 from primaldual.kernels.masks import keep_attendable
 from primaldual.kernels.merged import EarlierKeys, MergedCall, RecentKeys, attention_of
 from primaldual.kernels.precision import own_precision
@@ -13,12 +13,13 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    kernel_refusal,
     pairs_scored,
     softmax_refusal,
     transform_operations,
 )
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.question import EAGER, Question
+from primaldual.primal.question import Question
 from primaldual.primal.training_sets import PREFIX, Kind
 
 
@@ -28,16 +29,12 @@ class Merged(Form):
     name = "merged"
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
-        if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
-            return "runs on the CPU by its blockwise kernel, outside of graphs"
+        if refused := kernel_refusal(question):
+            return refused
         if refused := softmax_refusal(choices, question):
             return refused
-        if question.dropout:
-            return "drops no weights"
         if not question.is_causal or not question.square:
             return "needs a causal mask over as many queries as keys"
-        if question.value_dim != question.head_dim:
-            return "needs values as wide as keys"
         if choices.subset.training_kind(heads, question.pairs, True) != Kind(PREFIX):
             return "needs all keys up to each query"
         if not choices.transform.unsettled_keys:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels import pieces
-from primaldual.kernels.flash import CutCall, flash_enabled
+from primaldual.kernels.flash import CutCall
 from primaldual.kernels.pieces import Piece, Span, attend_in_pieces, cut
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import row_blocks
@@ -18,13 +18,14 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    kernel_refusal,
     pairs_scored,
     shared_pairs_refusal,
     softmax_refusal,
     transform_operations,
 )
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.question import EAGER, Question
+from primaldual.primal.question import Question
 from primaldual.primal.sources import TensorSource
 from primaldual.primal.training_sets import TrainingSet
 
@@ -36,8 +37,8 @@ class Pieces(Form):
     joint = True
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
-        if question.mode != EAGER or question.device != "cpu" or not flash_enabled():
-            return "runs on the CPU by its blockwise kernel, outside of graphs"
+        if refused := kernel_refusal(question):
+            return refused
         if question.groups == 1 and not (
             question.is_causal and (heads.scale > 1 or choices.transform.uses_statistics)
         ):
@@ -47,16 +48,12 @@ class Pieces(Form):
             return "gains nothing on tensors that stay in the cache by themselves"
         if refused := softmax_refusal(choices, question):
             return refused
-        if question.dropout:
-            return "drops no weights"
         if question.pairs or choices.subset.patterned:
             return "needs the same mask for every query"
         if not (choices.transform.repeatable and choices.subset.repeatable):
             return "needs parts that say that they may be computed again in the backward"
         if question.is_causal and not question.square:
             return "needs as many queries as keys under a causal mask"
-        if question.value_dim != question.head_dim:
-            return "needs values as wide as keys"
         return shared_pairs_refusal(choices, heads, question)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:

@@ -8,7 +8,12 @@ from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, over_row_blocks, pairs_scored, transform_operations
+from primaldual.primal.forms.form import (
+    Cost,
+    Form,
+    over_row_blocks,
+    softmax_cost,
+)
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import GRAPH, TRANSFORM, Question
 from primaldual.primal.training_sets import OWN, Kind, TrainingSet
@@ -41,9 +46,7 @@ class WithSink(Form):
         return refused and choices.transform.scored_refusal(Kind(OWN, pooled_late=True))
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
-        scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
-        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
-        return Cost(count * operations, count * 2 * heads.pairs(question.key_length) * question.head_dim)
+        return softmax_cost(choices, heads, question, heads.pairs(question.key_length))
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         query, choices = call.queries(heads), call.choices

@@ -13,6 +13,7 @@ from primaldual.primal.forms.form import (
     over_row_blocks,
     pairs_scored,
     shared_pairs_refusal,
+    softmax_cost,
     softmax_refusal,
     transform_operations,
 )
@@ -68,6 +69,4 @@ class Band(Softmax):
         return super().refusal(choices, heads, question)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
-        scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
-        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
-        return Cost(count * operations, count * 2 * question.key_length * question.head_dim)
+        return softmax_cost(choices, heads, question, question.key_length)
