@@ -72,3 +72,14 @@ def test_a_saved_model_loads_again_once_its_part_is_imported(module, tmp_path):
     sys.modules.pop(module)
     import_parts([module])
     assert (AttentionClassifier.load(tmp_path / "model").predict(cases) == tiny.predict(cases)).all()
+
+
+def test_results_depend_on_the_source_of_own_parts(module, tmp_path):
+    from primaldual.experiments.methods import AttentionMethod
+
+    import_parts([module])
+    plain, own = AttentionMethod("bn").code(), AttentionMethod("doubled+bn").code()
+    assert own.startswith(f"{plain}, {module} ")
+    (tmp_path / f"{module}.py").write_text(PART.replace("2 * keys", "3 * keys"))
+    assert AttentionMethod("doubled+bn").code() != own
+    assert AttentionMethod("bn").code() == plain

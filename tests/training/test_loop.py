@@ -201,3 +201,21 @@ def test_two_processes_agree(tmp_path):
     results = [(tmp_path / f"checkpoints{rank}").read_text() for rank in (0, 1)]
     assert results[0] == results[1]
     assert len(list(tmp_path.glob("checkpoints/*/epoch-000002"))) == 1
+
+
+def test_augmentation_changes_what_training_sees_and_nothing_else():
+    plain, changed, again = (
+        toy_run(augmentation=kind, epochs=2).history for kind in ("none", "series", "series")
+    )
+    assert without_seconds(changed) == without_seconds(again)
+    assert changed[0]["train_loss"] != plain[0]["train_loss"]
+    assert changed[0]["learning_rate"] == plain[0]["learning_rate"]
+
+
+def test_validation_data_are_not_augmented():
+    """With no step to speak of, the validation loss is that of the first weights."""
+    losses = [
+        toy_run(augmentation=kind, epochs=1, learning_rate=1e-12).history[0]["validation_loss"]
+        for kind in ("none", "series")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
