@@ -419,6 +419,61 @@ PRESETS = (
         'inputs = {"log_gate": torch.rand(1, 4, 16, generator=generator, dtype=torch.float64).log()}',
     ),
     Facts(
+        "lla(1)",
+        "An affine function for each query i: min over b, W of Σ_j κ_ij ‖v_j − b − W (k_j − q_i)‖² + λ ‖W‖², of which the "
+        "output is b; softmax is the constant b alone.",
+        "v̄ + C_vk (C_kk + λ/ω I)⁻¹ (q − k̄), all moments under the softmax weights, ω the sum of exp(q·k_j/√D).",
+        (
+            Cost(
+                "O(N² D²)",
+                "2^20 weights and 2^22 products of keys",
+                "products of weights with products of keys, one D × D system for each query",
+            ),
+            Cost("half of that", "the same", "the same, without later keys"),
+            Cost("O(N² D²)", "the same", "the same, under the mask"),
+        ),
+        (
+            (
+                "`softmax` as λ grows.",
+                "for is_causal in (False, True):\n"
+                '    left, right = attend("lla(1000000)", is_causal), attend("softmax", is_causal)\n'
+                "    torch.testing.assert_close(left, right, rtol=0, atol=1e-4)",
+            ),
+            (
+                "Values that are affine functions of the keys are reproduced, with λ = 0.",
+                'found = pdl.preset("lla(0)").attend(query, key, 2 * key + 1)\n'
+                "torch.testing.assert_close(found, 2 * query + 1, rtol=1e-6, atol=1e-6)",
+            ),
+        ),
+        "Local linear attention, [arXiv 2510.01450](https://arxiv.org/abs/2510.01450)",
+        "That λ counts against ω; with other parts the keys are the transformed ones, and the pairs those of the subset.",
+    ),
+    Facts(
+        "parallax",
+        "The layer of softmax for each query, whose local model is b + W (k − q) with a slope along a probe r, an input.",
+        "v̄ − Cov(v, k) r = Σ_j w_j (1 − (k_j − k̄)·r) v_j: softmax less its directional derivative along r, by 1/√D.",
+        (
+            Cost("O(N² D)", "2^18 weights", "two products of scores in blocks of queries"),
+            Cost("half of that", "the same", "the same, without later keys"),
+            Cost("O(N² D)", "the same", "the same, under the mask"),
+        ),
+        (
+            (
+                "`softmax` where the probe is 0.",
+                'no_probe = {"probe": torch.zeros_like(query)}\n'
+                'torch.testing.assert_close(attend("parallax", True, no_probe), attend("softmax", True))',
+            ),
+            (
+                "Values that do not vary come out as they are, whatever the probe is.",
+                'found = pdl.preset("parallax").attend(query, key, torch.ones_like(value), inputs=inputs)\n'
+                "torch.testing.assert_close(found, torch.ones_like(value))",
+            ),
+        ),
+        "Parallax, [arXiv 2605.29157](https://arxiv.org/abs/2605.29157)",
+        "Layers make the probe from the token by a linear map that is 0 at first, so that conversion changes nothing.",
+        'inputs = {"probe": torch.randn(query.shape, generator=generator, dtype=torch.float64)}',
+    ),
+    Facts(
         "anchored(1,1,2,4,kept=0.5)",
         "As sh, but each pair stands for its members around one query, and the keys that this query weighs most are pairs "
         "by themselves.",

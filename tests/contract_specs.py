@@ -48,6 +48,8 @@ COMBINATIONS = (
     "alibi+bn",
     "alibi+sink(0.3)+window(2)|sh(3)",
     "forget+bn",
+    "lla(0.5)+window(2)|sh(3)",
+    "parallax+alibi+sh(1,1,2,4)",
 )
 """Parts with one another."""
 

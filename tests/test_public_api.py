@@ -9,7 +9,7 @@ NAMES = {
     "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionRidgeClassifier",
     "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Chain",
     "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Forget",
-    "Identity",
+    "Identity", "LocalLinear", "Order", "Parallax",
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures",
     "Sink", "Subset", "SumOfKernels", "TimeSeriesTransformer", "TokenInput", "Transform",
     "TruncatedTaylor", "Union", "Window",

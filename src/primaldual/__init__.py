@@ -14,6 +14,7 @@ from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.forget import Forget
 from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
+from primaldual.primal.orders import LocalLinear, Order, Parallax
 from primaldual.primal.pair_weights import Alibi, PairWeights
 from primaldual.primal.patterns import MaskedKeys, Window
 from primaldual.primal.pooled_heads import PooledHeads
@@ -92,10 +93,13 @@ __all__ = [
     "Forget",
     "Identity",
     "ImpliedRegression",
+    "LocalLinear",
     "MaskedKeys",
     "MultiheadAttention",
     "Normalizer",
+    "Order",
     "PairWeights",
+    "Parallax",
     "PooledHeads",
     "PrimalProblem",
     "RandomFeatures",

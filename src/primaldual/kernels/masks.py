@@ -51,6 +51,16 @@ class Attendable:
         found: list[int] = self.keys.any(1).flatten(1).to(torch.uint8).argmax(-1).tolist()
         return found * (batch // len(found))
 
+    def rows(self, rows: slice, query_length: int, key_length: int, device: torch.device) -> Tensor:
+        """The rows of :meth:`matrix` of some queries."""
+        pairs = self.pairs if self.pairs is None or self.pairs.shape[2] == 1 else self.pairs[:, :, rows]
+        length = key_length - query_length + rows.stop
+        merged = Attendable(self.keys, pairs).matrix(rows.stop - rows.start, key_length, device)
+        if not self.is_causal:
+            return merged
+        positions = torch.arange(length - (rows.stop - rows.start), length, device=device)
+        return merged & (torch.arange(key_length, device=device) <= positions[:, None])
+
     def matrix(self, query_length: int, key_length: int, device: torch.device) -> Tensor:
         """All conditions as one bool tensor, broadcastable to (batch, heads, Nq, Nk).
 

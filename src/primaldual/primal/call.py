@@ -15,7 +15,7 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, pick
-from primaldual.primal.token_inputs import Inputs
+from primaldual.primal.token_inputs import Inputs, of_queries
 from primaldual.primal.training_sets import TrainingSet
 
 
@@ -48,6 +48,10 @@ class Call(NamedTuple):
     def queries(self, heads: HeadSet) -> Tensor:
         """The queries of some heads."""
         return self.query if len(heads.members) == self.query.shape[1] else pick(self.query, heads.members)
+
+    def inputs_of(self, rows: slice) -> Inputs:
+        """The inputs of all keys and some queries."""
+        return of_queries(self.choices.token_inputs, self.inputs, rows) if self.inputs else {}
 
     def log_weights(self, heads: HeadSet, rows: slice, like: Tensor) -> Tensor:
         """What the pairs of some queries count, see :meth:`PairWeights.log_weights`.

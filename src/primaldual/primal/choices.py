@@ -7,6 +7,7 @@ from typing import NamedTuple
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
+from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.subsets import Subset
 from primaldual.primal.token_inputs import TokenInput, joined_needs
@@ -21,6 +22,7 @@ class Choices(NamedTuple):
     transform: Transform
     subset: Subset
     pair_weights: PairWeights
+    order: Order
 
     def spec(self) -> str:
         """The problem as a spec."""

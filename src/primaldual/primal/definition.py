@@ -10,7 +10,7 @@ from torch import Tensor
 
 from primaldual.kernels import dense
 from primaldual.kernels.masks import read_mask
-from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.kernels.statistics import accumulation_dtype, widest
 from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
@@ -79,6 +79,7 @@ def weights_of_heads(
     allowed: Tensor,
     heads: HeadSet,
     added: Tensor | None,
+    inputs: Inputs,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The definition for heads that pool alike.
 
@@ -90,6 +91,7 @@ def weights_of_heads(
         allowed: bool broadcastable to (batch, heads of the group, Nq or 1, Nk).
         heads: which heads these are, and the window length of their pairs.
         added: log of what each position counts for each query, (batch or 1, heads, Nq, Nk); None = 1 each.
+        inputs: what the parts need of every token, of all heads and these queries.
 
     Returns:
         Weights (batch, heads, Nq, Nt); training values (batch, heads, Nq or 1, Nt, Dv); the share of
@@ -102,13 +104,23 @@ def weights_of_heads(
     changed, keys = choices.transform.dense(query, keys, valid, heads)
     if keys.shape[2] == valid.shape[2]:
         keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
-    return normalized_kernel(choices, changed, keys, valid, log_weight, heads), values, shares
+    if not choices.order.linear:
+        return normalized_kernel(choices, changed, keys, valid, log_weight, heads)[0], values, shares
+    dtype, wide = query.dtype, widest(query.device)
+    changed, keys = changed.to(wide), keys.to(wide)
+    weights, log_total = normalized_kernel(choices, changed, keys, valid, log_weight, heads)
+    probe = choices.order.dense_probe(
+        changed, keys, weights, log_total, heads, inputs, accumulation_dtype(dtype)
+    )
+    mean = (weights.unsqueeze(-1) * keys).sum(-2, keepdim=True)
+    tilted = weights * (1 - ((keys - mean) * probe.unsqueeze(-2)).sum(-1))
+    return tilted.to(dtype), values, shares
 
 
 def normalized_kernel(
     choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None, heads: HeadSet
-) -> Tensor:
-    """Kappa / h over the keys of every query: (batch, heads, Nq, Nt).
+) -> tuple[Tensor, Tensor]:
+    """Kappa / h over the keys of every query, (batch, heads, Nq, Nt), and the logarithm of h, (batch, heads, Nq, 1).
 
     Args:
         choices: the parts.
@@ -118,16 +130,19 @@ def normalized_kernel(
         log_weight: log of what each counts, likewise; None = 1 each.
         heads: which heads these are.
     """
-    matrix = _kernel_matrix(choices, query, keys, valid, log_weight, heads)
+    matrix, log_factor = _kernel_matrix(choices, query, keys, valid, log_weight, heads)
     denominator = choices.normalizer.denominator(matrix)
-    weights = matrix / denominator.masked_fill(denominator == 0, 1.0)
-    return weights[..., :-1] if choices.normalizer.sink else weights
+    denominator = denominator.masked_fill(denominator == 0, 1.0)
+    weights, log_total = matrix / denominator, denominator.to(log_factor.dtype).log() + log_factor
+    return weights[..., :-1] if choices.normalizer.sink else weights, log_total
 
 
 def _kernel_matrix(
     choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None, heads: HeadSet
-) -> Tensor:
-    """kappa(query_i, key_j) by weight, 0 where not valid; rows scaled against overflow where h cancels it.
+) -> tuple[Tensor, Tensor]:
+    """kappa(query_i, key_j) by weight, 0 where not valid, and the logarithm of what rows were divided by, (..., 1).
+
+    Rows are scaled against overflow where h cancels it.
 
     A sink is one more column.
 
@@ -142,7 +157,7 @@ def _kernel_matrix(
         if choices.normalizer.sink:
             sink = choices.normalizer.sink_logits(heads.members, matrix).exp().unsqueeze(-1)
             weighted = torch.cat([weighted, sink.expand(*shape[:3], 1)], -1)
-        return weighted
+        return weighted, weighted.new_zeros(*shape[:3], 1, dtype=wide)
     scores = log_kernel.reshape(shape)
     scores = (scores if log_weight is None else scores + log_weight).masked_fill(~valid, -math.inf)
     if choices.normalizer.sink:
@@ -150,8 +165,9 @@ def _kernel_matrix(
         scores = torch.cat([scores, sink.expand(*shape[:3], 1)], -1)
     if choices.normalizer.cancels_query_factors and scores.shape[-1]:
         largest = scores.detach().amax(-1, keepdim=True)
-        scores = scores - torch.where(largest.isfinite(), largest, 0.0)
-    return scores.to(query.dtype).exp()
+        largest = torch.where(largest.isfinite(), largest, 0.0)
+        return (scores - largest).to(query.dtype).exp(), largest
+    return scores.to(query.dtype).exp(), scores.new_zeros(*shape[:3], 1)
 
 
 def _groups(
@@ -193,7 +209,7 @@ def _groups(
                 heads, count, rows + key.shape[2] - query_length, positions, found
             )
         tensors = picked, key[:, shared], value[:, shared]
-        yield members, *weights_of_heads(choices, *tensors, allowed, heads, added)
+        yield members, *weights_of_heads(choices, *tensors, allowed, heads, added, found)
 
 
 def _join(groups: Iterable[tuple[list[int], Tensor]]) -> Tensor:

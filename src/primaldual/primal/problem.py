@@ -21,6 +21,7 @@ from primaldual.primal.forms.choice import run
 from primaldual.primal.forms.explanation import Explanation, explain
 from primaldual.primal.normalizers import Normalizer, SumOfKernels
 from primaldual.primal.observation import observe
+from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import KeyValueSource, RememberedSource
@@ -46,10 +47,11 @@ class PrimalProblem(Attention):
         transform: T; default :class:`Identity`.
         subset: the training pairs of each query and head; default :class:`AllKeys`.
         pair_weights: how much each pair counts; default all alike.
+        order: the local model that is fitted at a query; default a constant.
 
     Raises:
         ArgumentError: a part that is not what its name says, or two with different inputs of one name.
-        UnsupportedError: a convolution over a union, whose pairs have no order.
+        UnsupportedError: a convolution over a union, whose pairs have no order; a slope of weights that do not add up to 1.
 
     Reference: Nguyen et al., "A Primal-Dual Framework for Transformers and Neural Networks", ICLR 2023.
 
@@ -68,6 +70,7 @@ class PrimalProblem(Attention):
         transform: Transform | None = None,
         subset: Subset | None = None,
         pair_weights: PairWeights | None = None,
+        order: Order | None = None,
     ) -> None:
         super().__init__()
         self.feature_map = _part("feature_map", feature_map, Exponential, FeatureMap)
@@ -75,15 +78,22 @@ class PrimalProblem(Attention):
         self.transform = _part("transform", transform, Identity, Transform)
         self.subset = _part("subset", subset, AllKeys, Subset)
         self.pair_weights = _part("pair_weights", pair_weights, PairWeights, PairWeights)
+        self.order = _part("order", order, Order, Order)
         joined_needs(self.parts())
+        if self.order.linear and (self.normalizer.sink or not self.normalizer.cancels_query_factors):
+            raise UnsupportedError(
+                f"{self.order.spec()} needs weights that add up to 1; those of {self.normalizer.spec()} do not"
+            )
         if self.transform.neighbours and not self.subset.ordered:
             raise UnsupportedError(
                 f"{self.transform.spec()} takes pairs for neighbours in a row; those of {self.subset.spec()} are none"
             )
 
     def parts(self) -> Choices:
-        """The parts, in the order of a spec: feature map, normaliser, transform, subset, pair weights."""
-        return Choices(self.feature_map, self.normalizer, self.transform, self.subset, self.pair_weights)
+        """The parts, in the order of a spec: feature map, normaliser, transform, subset, pair weights, order."""
+        return Choices(
+            self.feature_map, self.normalizer, self.transform, self.subset, self.pair_weights, self.order
+        )
 
     @property
     def token_inputs(self) -> tuple[TokenInput, ...]:

@@ -104,6 +104,14 @@ def joined_needs(parts: Iterable[Needing]) -> tuple[TokenInput, ...]:
     return tuple(found.values())
 
 
+def of_queries(needs: Iterable[TokenInput], inputs: Inputs, rows: slice) -> dict[str, Tensor]:
+    """The inputs of all keys, and of some queries."""
+    return {
+        need.name: inputs[need.name][:, :, rows] if need.tokens == QUERIES else inputs[need.name]
+        for need in needs
+    }
+
+
 def sizes_of(query: Tensor, key_length: int, value_dim: int) -> dict[str, int]:
     """What the words of :attr:`TokenInput.axes` stand for."""
     batch, heads, queries, head_dim = query.shape

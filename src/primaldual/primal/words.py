@@ -15,6 +15,7 @@ from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
 from primaldual.primal.normalizers import Constant, Sink
+from primaldual.primal.orders import LocalLinear, Parallax
 from primaldual.primal.pair_weights import Alibi
 from primaldual.primal.parts import Part, written
 from primaldual.primal.patterns import Window
@@ -30,6 +31,8 @@ PARTS: dict[str, type[Part]] = {
     "sink": Sink,
     "alibi": Alibi,
     "forget": Forget,
+    "lla": LocalLinear,
+    "parallax": Parallax,
     "bn": BatchNormalization,
     "conv": Convolution,
     "conv2d": Convolution2d,

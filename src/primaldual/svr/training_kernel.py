@@ -126,6 +126,11 @@ def training_kernels(
             f"{problem.pair_weights.spec()} weighs pairs by the query, so there is no single regression to solve; accepted "
             "are problems whose pairs count alike"
         )
+    if problem.order.linear:
+        raise UnsupportedError(
+            f"{problem.order.spec()} fits every query by itself, so there is no single regression to solve; accepted are "
+            "problems whose local model is a constant"
+        )
     for group in problem.subset.head_sets(heads):
         picked = keys[:, group.members]
         pairs = group.pairs(length)

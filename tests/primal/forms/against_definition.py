@@ -4,6 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from primaldual import preset
+from primaldual.primal.token_inputs import sizes_of
 
 
 def check(spec, queries, form):
@@ -15,10 +16,17 @@ def check(spec, queries, form):
             parameter.add_(0.3 * torch.randn_like(parameter))
     sizes = [(2, 4, queries, 6), (2, 2, 13, 6), (2, 2, 13, 5)]
     inputs = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]
-    leaves = [*inputs, *problem.parameters()]
+    numbers = sizes_of(inputs[0], 13, 5)
+    given = {
+        need.name: -torch.rand(need.shape(numbers), dtype=torch.float64).requires_grad_()
+        for need in problem.token_inputs
+    }
+    leaves = [*inputs, *given.values(), *problem.parameters()]
     for mask in (None, torch.rand(2, 1, queries, 13) > 0.3, torch.rand(1, 4, queries, 13) > 0.3):
         for is_causal in (False, True):
-            out, wanted = (compute(*inputs, mask, is_causal) for compute in (problem.attend, problem.dense))
+            out, wanted = (
+                compute(*inputs, mask, is_causal, inputs=given) for compute in (problem.attend, problem.dense)
+            )
             assert_close(out, wanted)
             grads = [
                 torch.autograd.grad(part.sin().sum(), leaves, allow_unused=True) for part in (out, wanted)

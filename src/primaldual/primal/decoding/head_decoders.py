@@ -69,8 +69,8 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = Fal
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:
     """The decoder of some heads that keeps pairs or sums; None if the problem has none."""
-    feature_map, normalizer, transform, subset, pair_weights = problem.parts()
-    if pair_weights.uneven or problem.token_inputs:
+    feature_map, normalizer, transform, subset, pair_weights, order = problem.parts()
+    if pair_weights.uneven or order.linear or problem.token_inputs:
         return None
     windows = subset.windows(heads)
     if windows is None:

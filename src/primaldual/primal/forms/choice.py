@@ -19,6 +19,7 @@ from primaldual.primal.forms.decayed import Decayed
 from primaldual.primal.forms.dense import Dense
 from primaldual.primal.forms.factored import Factored
 from primaldual.primal.forms.form import Form
+from primaldual.primal.forms.local_linear import LocalLinearForm
 from primaldual.primal.forms.merged import Merged
 from primaldual.primal.forms.per_query import PerQuery
 from primaldual.primal.forms.pieces import Pieces
@@ -38,6 +39,7 @@ FORMS: tuple[Form, ...] = (
     WithSink(),
     Decayed(),
     Biased(),
+    LocalLinearForm(),
     Factored(),
     Merged(),
     Scores(),

@@ -60,7 +60,8 @@ class Dense(Form):
             added = None
             if choices.pair_weights.uneven:
                 added = call.log_weights(heads, slice(start, start + part.shape[2]), part)
-            weights, values, _ = weights_of_heads(choices, part, key, value, allowed, heads, added)
+            seen = call.inputs_of(slice(start, start + part.shape[2]))
+            weights, values, _ = weights_of_heads(choices, part, key, value, allowed, heads, added, seen)
             return weighted_sum(dropout(weights, call.dropout_p) if call.dropout_p else weights, values)
 
         with own_precision(query.device):

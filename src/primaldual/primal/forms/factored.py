@@ -9,7 +9,7 @@ from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, transform_operations
+from primaldual.primal.forms.form import SLOPE, Cost, Form, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import GRAPH, TRANSFORM, Question
 from primaldual.primal.training_sets import OWN
@@ -27,6 +27,8 @@ class Factored(Form):
         count = choices.feature_map.feature_count(question.head_dim)
         if count is None:
             return "needs a finite feature map"
+        if choices.order.linear:
+            return SLOPE
         if choices.pair_weights.uneven:
             return "needs pairs that count alike"
         if choices.normalizer.factored is None:

@@ -18,6 +18,8 @@ from primaldual.primal.subsets import Subset
 from primaldual.primal.training_sets import OWN, TrainingSet
 from primaldual.primal.transforms import Transform
 
+SLOPE = "fits a constant at every query, not a slope"
+
 
 class Cost(NamedTuple):
     """What a form takes for a set of heads.
@@ -71,6 +73,8 @@ class Form(ABC):
 
 def softmax_refusal(choices: Choices, question: Question) -> str | None:
     """Why no kernel of softmax attention serves, whatever the training pairs are."""
+    if choices.order.linear:
+        return SLOPE
     if choices.softmax_scale(question.head_dim) is None:
         return "needs the exponential kernel, normalised by its sum"
     if question.empty:

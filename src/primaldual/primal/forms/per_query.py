@@ -12,7 +12,7 @@ from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.definition import normalized_kernel
-from primaldual.primal.forms.form import Cost, Form, transform_operations
+from primaldual.primal.forms.form import SLOPE, Cost, Form, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
 from primaldual.primal.row_pairs import BLOCK_NUMBERS, by_rows
@@ -31,6 +31,8 @@ class PerQuery(Form):
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if question.mode != EAGER:
             return "runs outside of graphs and of transforms of functions"
+        if choices.order.linear:
+            return SLOPE
         if not (choices.normalizer.cancels_query_factors or _few_features(choices, question.head_dim)):
             return "keeps too few digits of kernels that nothing normalises"
         if question.empty:
@@ -111,7 +113,7 @@ def _weights(
     if scale is not None:
         return softmax_of_pairs(_products(query * scale, keys), pairs, sink)
     if not _few_features(choices, query.shape[-1]):
-        return normalized_kernel(choices, query, keys, pairs.valid, pairs.log_weight, heads)
+        return normalized_kernel(choices, query, keys, pairs.valid, pairs.log_weight, heads)[0]
     query_features, key_features = (feature_map.features(each.to(wide)) for each in (query, keys))
     assert query_features is not None
     assert key_features is not None
