@@ -27,7 +27,7 @@ SPECS = (
     "conv(3)", "conv(3,causal=true)", "conv2d(3,grid=16x{rows})", "conv(3)+bn", "conv(3)+sh", "conv(3)+bn+sh",
     "linear", "linear+bn", "linear+sh", "linear+bn+sh", "random(64)", "random(64)+bn", "taylor(2)",
     "window(16)|sh(8)", "window(16)|sh(8)+bn", "sh(2)|sh(4)", "window(16)|sh(8)|disjoint=true", "sink(0)", "sink(0)+bn",
-    "sink(0)+window(16)|sh(8)", "alibi", "alibi+bn", "alibi+sh",
+    "sink(0)+window(16)|sh(8)", "alibi", "alibi+bn", "alibi+sh", "parallax", "lla(1)",
 )  # fmt: skip
 MASKS = ("none", "padding", "pairs")
 BATCH, HEADS, WIDTH = 2, 4, 32
@@ -79,11 +79,12 @@ def rows(length: int, specs: list[str], seconds: float) -> Iterator[dict[str, ob
     given = masks(length)
     for spec in specs:
         problem = pdl.preset(spec.format(rows=length // 16)).bind(HEADS, WIDTH)
+        inputs = problem.neutral_inputs(query, key, value)
         for is_causal in (False, True):
             for name in MASKS:
 
-                def call(problem=problem, mask=given[name], is_causal=is_causal):
-                    return problem.attend(query, key, value, mask, is_causal)
+                def call(problem=problem, mask=given[name], is_causal=is_causal, inputs=inputs):
+                    return problem.attend(query, key, value, mask, is_causal, inputs=inputs)
 
                 def base(is_causal=is_causal):
                     return scaled_dot_product_attention(query, key, value, is_causal=is_causal)
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=384, help="tokens, a multiple of 16")
     parser.add_argument("--spec", nargs="*", default=list(SPECS))
     parser.add_argument("--seconds", type=float, default=0.5, help="for each combination, about")
-    parser.add_argument("--json", type=Path, help="where to write the results")
+    parser.add_argument("--json", type=Path, help="where to write the results, as they come")
     arguments = parser.parse_args()
     results = []
     for row in rows(arguments.length, arguments.spec, arguments.seconds):
@@ -118,8 +119,8 @@ def main() -> None:
             f"{' causal' if row['causal'] else ''}, mask {row['mask']}  ({', '.join(row['forms'])})",
             flush=True,
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        if arguments.json:
+            arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
