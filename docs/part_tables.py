@@ -20,6 +20,7 @@ CHOICES = {
     "transform": "transform T",
     "subset": "subset",
     "pair_weights": "pair weights",
+    "solver": "solver",
 }
 BY_CLASS: dict[type[Part], str] = {
     Chain: "`conv(3)+bn`",

@@ -48,6 +48,10 @@ COMBINATIONS = (
     "alibi+bn",
     "alibi+sink(0.3)+window(2)|sh(3)",
     "forget+bn",
+    "linear+boost(3)",
+    "bn+sh(1,1,2,4)+boost(2,residual=keys)",
+    "forget+window(2)|sh(3)+twicing",
+    "sink(0.3)+scaled(0.2)",
 )
 """Parts with one another."""
 

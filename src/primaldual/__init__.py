@@ -7,6 +7,7 @@ from primaldual.nn.folding import fold_batch_norm
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
+from primaldual.primal.boosting import Boost, Scaled, Twicing
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.decoding.state import DecodingState
@@ -20,6 +21,7 @@ from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
+from primaldual.primal.solvers import Solver
 from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.token_inputs import TokenInput
 from primaldual.primal.transforms import Identity, Transform
@@ -80,6 +82,7 @@ __all__ = [
     "AttentionRidgeRegressor",
     "AttentionSVR",
     "BatchNormalization",
+    "Boost",
     "Chain",
     "Constant",
     "Conversion",
@@ -99,7 +102,9 @@ __all__ = [
     "PooledHeads",
     "PrimalProblem",
     "RandomFeatures",
+    "Scaled",
     "Sink",
+    "Solver",
     "Subset",
     "SumOfKernels",
     "SupportVectorExpansion",
@@ -107,6 +112,7 @@ __all__ = [
     "TokenInput",
     "Transform",
     "TruncatedTaylor",
+    "Twicing",
     "Union",
     "Window",
     "capture_attention",

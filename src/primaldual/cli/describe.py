@@ -8,7 +8,7 @@ import typer
 
 from primaldual.cli import options
 
-ORDER = ("feature_map", "normalizer", "transform", "subset", "pair_weights")
+ORDER = ("feature_map", "normalizer", "transform", "subset", "pair_weights", "solver")
 
 
 def equation(

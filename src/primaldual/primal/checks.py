@@ -4,6 +4,7 @@ from torch import Tensor
 
 from primaldual.errors import ShapeError, UnsupportedError
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.choices import Choices
 from primaldual.primal.transforms import Transform
 
 
@@ -43,4 +44,14 @@ def check_mixing(transform: Transform, attendable: Attendable, query_length: int
             f"{transform.spec()} mixes the queries: where what a query may attend differs from query to "
             f"query (causal, mask or window) the whole sequence must be given; got {query_length} queries and "
             f"{key_length} keys"
+        )
+
+
+def check_solver(choices: Choices) -> None:
+    """Raise UnsupportedError where the other parts give a solver no meaning."""
+    solver, transform = choices.solver, choices.transform
+    if solver.nested and transform.mixes_queries:
+        raise UnsupportedError(
+            f"{solver.spec()} attends several times, and {transform.spec()} mixes the queries; accepted are transforms that "
+            "change each query by itself"
         )

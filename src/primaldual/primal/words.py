@@ -11,6 +11,7 @@ from torch.nn import Module
 from primaldual.errors import ArgumentError
 from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
+from primaldual.primal.boosting import Boost, Scaled, Twicing
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
@@ -36,6 +37,9 @@ PARTS: dict[str, type[Part]] = {
     "window": Window,
     "sh": PooledHeads,
     "anchored": AnchoredHeads,
+    "boost": Boost,
+    "twicing": Twicing,
+    "scaled": Scaled,
 }
 """The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
 parts; all else that is said of it comes from its class."""

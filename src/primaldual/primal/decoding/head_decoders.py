@@ -13,6 +13,7 @@ from primaldual.primal.decoding.decoder import Decoder
 from primaldual.primal.decoding.feature_sums import MOST_FEATURES, FeatureSums
 from primaldual.primal.decoding.history import History
 from primaldual.primal.decoding.memory import Memory
+from primaldual.primal.decoding.nested_history import NestedHistory
 from primaldual.primal.decoding.pair_cache import PairCache
 from primaldual.primal.decoding.pair_stream import PairStream
 from primaldual.primal.decoding.sizes import Sizes
@@ -57,19 +58,21 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = Fal
     Raises:
         UnsupportedError: a problem that accepts only some lengths.
     """
-    if not croppable:
+    if not croppable and problem.parts().solver.amortized:
         sets = problem.parts().subset.head_sets(sizes.heads)
         found = [_incremental(problem, heads, sizes) for heads in sets]
         exact = [decoder for decoder in found if decoder is not None]
         if len(exact) == len(found):
             return exact
     _check_lengths(problem, sizes)
+    if problem.parts().solver.nested:
+        return [HeadDecoder(NestedHistory(problem))]
     return [HeadDecoder(History(problem, croppable))]
 
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:
     """The decoder of some heads that keeps pairs or sums; None if the problem has none."""
-    feature_map, normalizer, transform, subset, pair_weights = problem.parts()
+    feature_map, normalizer, transform, subset, pair_weights, _ = problem.parts()
     if pair_weights.uneven or problem.token_inputs:
         return None
     windows = subset.windows(heads)
