@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,10 @@ class Boost(NestedSolver):
         out = A(q, k) (r_0 + ... + r_(m-1)),  r_0 = v,  r_(t+1) = r_t - S r_t
 
     With ``residual=queries`` S is the attention of the layer's own queries, S = A(q, k): m = 2 gives (2A - A^2) v as
-    published. It needs one query per key, and may diverge as m grows. With ``residual=keys`` S = A(k, k), and v - S c is
-    the residual of the regression at its training inputs: where queries are keys the outputs tend to the values, if the
-    eigenvalues of S lie in (0, 2). m = 1 is no boosting. Each of the m products drops weights of its own.
+    published, in specs ``twicing``. It needs one query per key, and may diverge as m grows. With ``residual=keys``
+    S = A(k, k), and r_t is the residual of the regression at its training inputs: where queries are keys the outputs tend
+    to the values, if the eigenvalues of S lie in (0, 2). m = 1 is no boosting. Each of the m products drops weights of
+    its own.
 
     Args:
         steps: m, from 1 to 64.
@@ -48,7 +49,7 @@ class Boost(NestedSolver):
     name = "boost"
     summary = "boosting: each of m attentions fits the residual of those before; m = 2 is Twicing"
     cost = "m times that without"
-    examples: ClassVar[tuple[str, ...]] = ("boost(2)", "boost(3,residual=keys)")
+    examples = ("boost(2)", "boost(3,residual=keys)")
 
     def __init__(self, steps: int = 2, *, residual: str = QUERIES) -> None:
         super().__init__()
@@ -83,27 +84,6 @@ class Boost(NestedSolver):
         if style == "latex":
             return [rf"c = \sum_{{t < {self.steps}}} (I - S)^t v,\quad S = A({at}, k)"]
         return [f"c = Σ_(t < {self.steps}) (I − S)^t v,  S = A({at}, k)"]
-
-
-class Twicing(Boost):
-    """Boosting in two steps: out = (2A - A^2) v.
-
-    Args:
-        residual: "queries" or "keys", as for :class:`Boost`.
-
-    Reference: Abdullaev, Nguyen, "Transformer Meets Twicing: Harnessing Unattended Residual Information", ICLR 2025.
-    """
-
-    name = "twicing"
-    summary = "Twicing: (2A − A²) v, the same as boost(2)"
-    cost = "twice that without"
-    examples: ClassVar[tuple[str, ...]] = ("twicing",)
-
-    def __init__(self, *, residual: str = QUERIES) -> None:
-        super().__init__(2, residual=residual)
-
-    def arguments(self) -> tuple[object, ...]:
-        return ()
 
 
 class Scaled(NestedSolver):

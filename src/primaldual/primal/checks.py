@@ -49,7 +49,12 @@ def check_mixing(transform: Transform, attendable: Attendable, query_length: int
 
 def check_solver(choices: Choices) -> None:
     """Raise UnsupportedError where the other parts give a solver no meaning."""
-    solver, transform = choices.solver, choices.transform
+    solver, transform, normalizer = choices.solver, choices.transform, choices.normalizer
+    if solver.unnormalized and normalizer.factored is not False:
+        raise UnsupportedError(
+            f"{solver.spec()} fits the kernel itself, with h = 1; got the normaliser "
+            f"{normalizer.spec() or type(normalizer).__name__}; accepted is constant, which is its default"
+        )
     if solver.nested and transform.mixes_queries:
         raise UnsupportedError(
             f"{solver.spec()} attends several times, and {transform.spec()} mixes the queries; accepted are transforms that "

@@ -20,7 +20,7 @@ from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
 from primaldual.primal.forms.choice import run
 from primaldual.primal.forms.explanation import Explanation, explain
-from primaldual.primal.normalizers import Normalizer, SumOfKernels
+from primaldual.primal.normalizers import Constant, Normalizer, SumOfKernels
 from primaldual.primal.observation import observe
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.parts import Part
@@ -44,7 +44,7 @@ class PrimalProblem(Attention):
 
     Args:
         feature_map: Phi; default :class:`Exponential`.
-        normalizer: h; default :class:`SumOfKernels`.
+        normalizer: h; default :class:`SumOfKernels`, with a solver that fits the kernel itself :class:`Constant`.
         transform: T; default :class:`Identity`.
         subset: the training pairs of each query and head; default :class:`AllKeys`.
         pair_weights: how much each pair counts; default all alike.
@@ -76,11 +76,13 @@ class PrimalProblem(Attention):
     ) -> None:
         super().__init__()
         self.feature_map = _part("feature_map", feature_map, Exponential, FeatureMap)
-        self.normalizer = _part("normalizer", normalizer, SumOfKernels, Normalizer)
+        solver = _part("solver", solver, Solver, Solver)
+        usual = Constant if solver.unnormalized else SumOfKernels
+        self.normalizer = _part("normalizer", normalizer, usual, Normalizer)
         self.transform = _part("transform", transform, Identity, Transform)
         self.subset = _part("subset", subset, AllKeys, Subset)
         self.pair_weights = _part("pair_weights", pair_weights, PairWeights, PairWeights)
-        self.solver = _part("solver", solver, Solver, Solver)
+        self.solver = solver
         joined_needs(self.parts())
         check_solver(self.parts())
         if self.transform.neighbours and not self.subset.ordered:

@@ -29,6 +29,14 @@ class Solver(Part):
     nested: ClassVar[bool] = False
     """Whether coefficients of one position follow from attention to those of others, see :class:`NestedSolver`."""
 
+    unnormalized: ClassVar[bool] = False
+    """Whether it fits kappa itself, so that h is 1, which is then the default."""
+
+    @property
+    def ridge_penalty(self) -> float | None:
+        """Lambda, where the coefficients are those of ridge regression; else None."""
+        return None
+
     def procedure(self) -> str | None:
         """What it does with the attention of the other choices, in one sentence; None = nothing."""
         return None
@@ -56,6 +64,22 @@ class Solver(Part):
         if style == "latex":
             return "v_j", r"v_j = \frac{\alpha_j - \tilde\alpha_j}{h(k_j)}"
         return "v_j", "v_j = (α_j − α̃_j) / h(k_j)"
+
+
+class RowSolver(Solver):
+    """A solver that finds the coefficients of every query on the training set of this query, so the prefix rule holds."""
+
+    amortized = False
+
+    @abstractmethod
+    def weights(self, rows: Tensor, matrix: Tensor, roots: Tensor) -> Tensor:
+        """The weights on the training values by definition, (batch, heads, Nq, Nt).
+
+        Args:
+            rows: kappa(T x_i, T k_j) sqrt(w_ij) / h(x_i), 0 where hidden, (batch, heads, Nq, Nt).
+            matrix: kappa of the training keys, (batch, heads, Nq or 1, Nt, Nt).
+            roots: sqrt(w_ij), 0 where hidden, (batch, heads, Nq or 1, Nt).
+        """
 
 
 class Rows(Protocol):

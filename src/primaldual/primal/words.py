@@ -11,22 +11,26 @@ from torch.nn import Module
 from primaldual.errors import ArgumentError
 from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
-from primaldual.primal.boosting import Boost, Scaled, Twicing
+from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
+from primaldual.primal.inner_products import Cosine, Dot
 from primaldual.primal.normalizers import Constant, Sink
 from primaldual.primal.pair_weights import Alibi
 from primaldual.primal.parts import Part, written
 from primaldual.primal.patterns import Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.random_features import RandomFeatures
+from primaldual.primal.ridge import Ridge
 
 PARTS: dict[str, type[Part]] = {
     "softmax": Exponential,
     "linear": EluPlusOne,
     "taylor": TruncatedTaylor,
     "random": RandomFeatures,
+    "dot": Dot,
+    "cosine": Cosine,
     "constant": Constant,
     "sink": Sink,
     "alibi": Alibi,
@@ -38,11 +42,14 @@ PARTS: dict[str, type[Part]] = {
     "sh": PooledHeads,
     "anchored": AnchoredHeads,
     "boost": Boost,
-    "twicing": Twicing,
+    "ridge": Ridge,
     "scaled": Scaled,
 }
 """The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
 parts; all else that is said of it comes from its class."""
+
+NAMED: dict[str, str] = {"twicing": "boost(2,{})", "mesanet": "dot+constant+ridge({})"}
+"""Published layers by name: the spec that each stands for, with the place of its arguments."""
 
 P = TypeVar("P", bound=Part)
 

@@ -31,6 +31,8 @@ class PerQuery(Form):
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if question.mode != EAGER:
             return "runs outside of graphs and of transforms of functions"
+        if not choices.solver.amortized:
+            return "takes the values for the coefficients"
         if not (choices.normalizer.cancels_query_factors or _few_features(choices, question.head_dim)):
             return "keeps too few digits of kernels that nothing normalises"
         if question.empty:
