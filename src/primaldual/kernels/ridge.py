@@ -47,8 +47,8 @@ def ridge_attention(
 
     Example:
         >>> ones, value = torch.ones(1, 1, 2, 1), torch.tensor([3.0, 6.0]).reshape(1, 1, 2, 1)
-        >>> ridge_attention(ones, ones, value, 1.0, is_causal=True).flatten().tolist()
-        [1.5, 3.0]
+        >>> ridge_attention(ones, ones, value, 1.0, is_causal=True).flatten()
+        tensor([1.5000, 3.0000])
     """
     check_heads(query_features, key_features, value)
     heads, query_length = query_features.shape[1:3]

@@ -8,7 +8,7 @@ from torch import Tensor
 from primaldual.kernels.cholesky import cholesky
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.modes import in_graph
-from primaldual.kernels.precision import own_precision
+from primaldual.kernels.precision import once, own_precision
 from primaldual.kernels.ridge import regularized, regularized_name, ridge_attention
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
@@ -33,7 +33,7 @@ class FactoredRidge(Form):
             return "solves ridge regressions"
         if choices.solver.ridge_penalty == 0:
             return "needs a penalty above 0"
-        if question.mode == TRANSFORM and not choices.transform.spec():
+        if question.mode == TRANSFORM and not choices.transform.uses_statistics:
             question = question._replace(mode=EAGER)
         return features_refusal(choices, heads, question)
 
@@ -70,7 +70,7 @@ class FactoredRidge(Form):
                 key_mask=training.attendable.keys,
                 is_causal=training.attendable.is_causal,
             )
-            return out.to(training.value.dtype)
+            return _differentiable(out.to(training.value.dtype), call.choices)
 
 
 class KernelRidge(Form):
@@ -87,6 +87,8 @@ class KernelRidge(Form):
             return "has no weights to drop"
         if question.empty:
             return "needs a query and a key"
+        if question.mode == TRANSFORM and choices.transform.uses_statistics:
+            return "has statistics of one derivative only"
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
         if isinstance(kind, str):
             return kind
@@ -130,4 +132,9 @@ class KernelRidge(Form):
             rows = 0 if in_graph() else max(1, ROWS // key.shape[:3].numel())
             parts = changed.split(rows, 2) if rows else [changed]
             out = torch.cat([kernel.kernel(part, key) @ coefficients for part in parts], 2)
-            return out.to(training.value.dtype)
+            return _differentiable(out.to(training.value.dtype), call.choices)
+
+
+def _differentiable(out: Tensor, choices: Choices) -> Tensor:
+    """The output; with statistics, whose shared form leaves out the second derivatives of means, differentiated once."""
+    return once(out) if choices.transform.uses_statistics and not in_graph() else out
