@@ -20,6 +20,7 @@ CHOICES = {
     "transform": "transform T",
     "subset": "subset",
     "pair_weights": "pair weights",
+    "solver": "solver",
     "order": "order of the local model",
 }
 BY_CLASS: dict[type[Part], str] = {

@@ -50,6 +50,12 @@ COMBINATIONS = (
     "forget+bn",
     "lla(0.5)+window(2)|sh(3)",
     "parallax+alibi+sh(1,1,2,4)",
+    "linear+boost(3)",
+    "bn+sh(1,1,2,4)+boost(2,residual=keys)",
+    "forget+window(2)|sh(3)+boost(2)",
+    "sink(0.3)+scaled(0.2)",
+    "dot+constant+bn+ridge(1)",
+    "linear+constant+sh(1,1,2,2)+ridge(10)",
 )
 """Parts with one another."""
 

@@ -7,12 +7,14 @@ from primaldual.nn.folding import fold_batch_norm
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
+from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.forget import Forget
+from primaldual.primal.inner_products import Cosine, Dot
 from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
 from primaldual.primal.orders import LocalLinear, Order, Parallax
 from primaldual.primal.pair_weights import Alibi, PairWeights
@@ -21,6 +23,8 @@ from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.random_features import RandomFeatures
+from primaldual.primal.ridge import Ridge
+from primaldual.primal.solvers import Solver
 from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.token_inputs import TokenInput
 from primaldual.primal.transforms import Identity, Transform
@@ -81,12 +85,15 @@ __all__ = [
     "AttentionRidgeRegressor",
     "AttentionSVR",
     "BatchNormalization",
+    "Boost",
     "Chain",
     "Constant",
     "Conversion",
     "Convolution",
     "Convolution2d",
+    "Cosine",
     "DecodingState",
+    "Dot",
     "EluPlusOne",
     "Exponential",
     "FeatureMap",
@@ -103,7 +110,10 @@ __all__ = [
     "PooledHeads",
     "PrimalProblem",
     "RandomFeatures",
+    "Ridge",
+    "Scaled",
     "Sink",
+    "Solver",
     "Subset",
     "SumOfKernels",
     "SupportVectorExpansion",

@@ -16,6 +16,8 @@ OF = {
     "conv(3)": PositionDependence(neighbours=True),
     "bn+conv(3)": PositionDependence(neighbours=True),
     "conv(3,prefix=1)": PositionDependence(from_start=True, neighbours=True),
+    "boost(2)": PositionDependence(mixes_queries=True, nested=True),
+    "scaled(0.1)": PositionDependence(nested=True),
     "conv(3,queries=true)": PositionDependence(from_start=True, neighbours=True, mixes_queries=True),
 }
 

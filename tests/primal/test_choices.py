@@ -48,7 +48,7 @@ def test_a_changed_definition_is_one_step():
 
 def test_fixed_heads():
     assert preset("sh(1,2,4)").subset.fixed_heads == 3
-    assert [part.fixed_heads for part in preset("sh").parts()] == [None] * 6
+    assert [part.fixed_heads for part in preset("sh").parts()] == [None] * 7
 
 
 def test_defaults_of_a_transform():

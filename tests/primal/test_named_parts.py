@@ -16,14 +16,15 @@ ROOT = Path(primaldual.__file__).parent
 
 @cache
 def concrete_parts():
-    """The names of all parts of the library, without the kinds that a problem chooses from."""
+    """The names of all parts of the library, without the kinds that a problem chooses from, and kinds of these."""
     for module in pkgutil.walk_packages(primaldual.primal.__path__, "primaldual.primal."):
         importlib.import_module(module.name)
     found, waiting = set(), [kind for base in Part.__subclasses__() for kind in base.__subclasses__()]
     while waiting:
         part = waiting.pop()
         waiting += part.__subclasses__()
-        if part.__module__.startswith("primaldual."):
+        unfinished = any(getattr(getattr(part, name), "__isabstractmethod__", False) for name in vars(part))
+        if part.__module__.startswith("primaldual.") and not unfinished:
             found.add(part.__name__)
     return found
 

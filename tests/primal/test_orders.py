@@ -138,3 +138,8 @@ def test_there_is_no_single_regression_to_solve():
     keys = torch.randn(1, 1, 6, 3)
     with pytest.raises(UnsupportedError, match="fits every query by itself"):
         solve(preset("lla"), keys, keys)
+
+
+def test_a_slope_of_other_coefficients_than_the_values_is_refused():
+    with pytest.raises(UnsupportedError, match="one of both"):
+        preset("lla+boost(2)")

@@ -1,6 +1,7 @@
 """Hand-worked cases, reductions, random shapes, conditioning, errors."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -134,6 +135,11 @@ def test_fast_equals_dense_on_any_shape(data):
             problem.dense(*inputs, mask=mask, is_causal=is_causal)
         with pytest.raises(UnsupportedError, match="mixes the queries"):
             problem.attend(*inputs, mask=mask, is_causal=is_causal)
+        return
+    if refused := problem.solver.call_refusal(query_length, key_length, is_causal, by_query):
+        for form in (problem.dense, problem.attend):
+            with pytest.raises(UnsupportedError, match=re.escape(refused)):
+                form(*inputs, mask=mask, is_causal=is_causal)
         return
     exact = problem.dense(*inputs, mask=mask, is_causal=is_causal)
     fast = problem.attend(*(tensor.to(dtype) for tensor in inputs), mask=mask, is_causal=is_causal)

@@ -8,7 +8,7 @@ import typer
 
 from primaldual.cli import options
 
-ORDER = ("feature_map", "normalizer", "transform", "subset", "pair_weights", "order")
+ORDER = ("feature_map", "normalizer", "transform", "subset", "pair_weights", "solver", "order")
 
 
 def equation(
@@ -35,7 +35,8 @@ def presets() -> None:
     from rich.padding import Padding
 
     from primaldual.cli.screen import Screen, words
-    from primaldual.primal.words import PARTS, cost, signature, summary
+    from primaldual.primal.presets import preset
+    from primaldual.primal.words import NAMED, PARTS, cost, signature, summary
 
     console = Screen()
     console.print("Parts of a spec, joined by +; several subsets by |")
@@ -46,5 +47,8 @@ def presets() -> None:
             console.print(Padding(words((signature(word), "cyan")), (0, 0, 0, 2)))
             price = f"\ncost: {cost(word)}" if cost(word) else ""
             console.print(Padding(words(summary(word), (price, "dim")), (0, 0, 0, 6)))
+    console.print(words("\n", ("named layers", "bold")))
+    for word in NAMED:
+        console.print(Padding(words((word, "cyan"), f" {preset(word).spec()}"), (0, 0, 0, 2)))
     console.print()
     console.print('For example: softmax, bn, sh, bn+sh, "bn(beta=0.8)+sh(1,1,2,4)", linear+window(8)')

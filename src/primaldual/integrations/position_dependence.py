@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from primaldual.errors import UnsupportedError
 from primaldual.primal.attention import Attention
 from primaldual.primal.choices import Choices
+from primaldual.primal.solvers import QUERIES, NestedSolver
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class PositionDependence:
         from_query: on its distance from the query (windows, weights by distance).
         neighbours: on the keys beside it (convolutions).
         mixes_queries: queries depend on one another.
+        nested: what a solver computes of a key follows from the keys before it.
     """
 
     from_start: bool = False
     from_query: bool = False
     neighbours: bool = False
     mixes_queries: bool = False
+    nested: bool = False
 
     @classmethod
     def of(cls, attention: Attention, heads: int) -> PositionDependence:
@@ -34,18 +37,21 @@ class PositionDependence:
             any(part.from_query for part in parts),
             any(part.neighbours for part in parts),
             any(part.mixes_queries for part in parts),
+            any(part.nested for part in parts),
         )
 
     @classmethod
     def _of_one(cls, parts: Choices) -> PositionDependence:
-        transform, subset = parts.transform, parts.subset
+        transform, subset, solver = parts.transform, parts.subset, parts.solver
         lone = subset.layout.prefix or subset.layout.suffix
         return cls(
             from_start=not (transform.shift_equivariant and subset.shift_equivariant)
             or bool(transform.neighbours and lone),
             from_query=subset.from_query or parts.pair_weights.uneven,
             neighbours=transform.neighbours,
-            mixes_queries=transform.mixes_queries,
+            mixes_queries=transform.mixes_queries
+            or (isinstance(solver, NestedSolver) and solver.residual == QUERIES),
+            nested=solver.nested,
         )
 
     @property
@@ -90,13 +96,14 @@ def check_lengths(
         is_causal: the queries are the last positions of the keys' sequence.
 
     Raises:
-        UnsupportedError: a window between two sequences; mixed queries of which only the last are given.
+        UnsupportedError: a window between two sequences; mixed queries or a nested solver, of which only the last
+            queries are given.
     """
     if query_length == length:
         return
-    if positions.mixes_queries and is_causal:
+    if (positions.mixes_queries or positions.nested) and is_causal:
         raise UnsupportedError(
-            f"{attention.spec()} mixes the queries and needs the whole sequence; got {query_length} queries and "
+            f"{attention.spec()} combines positions and needs the whole sequence; got {query_length} queries and "
             f"{length} keys: generate with use_cache=False"
         )
     if positions.from_query and not is_causal:

@@ -34,3 +34,20 @@ def differentiated_once(backward: Callable[..., Gradients]) -> Callable[..., Gra
             return backward(ctx, *gradients)
 
     return wrapped
+
+
+def once(tensor: Tensor) -> Tensor:
+    """The tensor, whose gradient has no derivative itself: for results of formulas of which only the first one is right."""
+    out: Tensor = _Once.apply(tensor)
+    return out
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    @differentiated_once
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from primaldual.errors import ShapeError, UnsupportedError
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.choices import Choices
 from primaldual.primal.transforms import Transform
 
 
@@ -43,4 +44,34 @@ def check_mixing(transform: Transform, attendable: Attendable, query_length: int
             f"{transform.spec()} mixes the queries: where what a query may attend differs from query to "
             f"query (causal, mask or window) the whole sequence must be given; got {query_length} queries and "
             f"{key_length} keys"
+        )
+
+
+def check_solver(choices: Choices) -> None:
+    """Raise UnsupportedError where the other parts give a solver no meaning."""
+    solver, transform, normalizer = choices.solver, choices.transform, choices.normalizer
+    if solver.unnormalized and normalizer.factored is not False:
+        raise UnsupportedError(
+            f"{solver.spec()} fits the kernel itself, with h = 1; got the normaliser "
+            f"{normalizer.spec() or type(normalizer).__name__}; accepted is constant, which is its default"
+        )
+    if solver.nested and transform.mixes_queries:
+        raise UnsupportedError(
+            f"{solver.spec()} attends several times, and {transform.spec()} mixes the queries; accepted are transforms that "
+            "change each query by itself"
+        )
+
+
+def check_order(choices: Choices) -> None:
+    """Raise UnsupportedError where the other parts give a slope no meaning."""
+    order, normalizer, solver = choices.order, choices.normalizer, choices.solver
+    if not order.linear:
+        return
+    if normalizer.sink or not normalizer.cancels_query_factors:
+        raise UnsupportedError(
+            f"{order.spec()} needs weights that add up to 1; those of {normalizer.spec()} do not"
+        )
+    if not solver.amortized:
+        raise UnsupportedError(
+            f"{order.spec()} fits a slope to the values themselves; {solver.spec()} changes them, so accepted is one of both"
         )

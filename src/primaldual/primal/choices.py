@@ -9,6 +9,7 @@ from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
 from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
+from primaldual.primal.solvers import Solver
 from primaldual.primal.subsets import Subset
 from primaldual.primal.token_inputs import TokenInput, joined_needs
 from primaldual.primal.transforms import Transform
@@ -22,6 +23,7 @@ class Choices(NamedTuple):
     transform: Transform
     subset: Subset
     pair_weights: PairWeights
+    solver: Solver
     order: Order
 
     def spec(self) -> str:
@@ -32,6 +34,10 @@ class Choices(NamedTuple):
     def token_inputs(self) -> tuple[TokenInput, ...]:
         """What the parts need of every token beside query, key and value."""
         return joined_needs(self)
+
+    def amortized(self) -> Choices:
+        """The same choices with the values for coefficients."""
+        return self if self.solver.amortized else self._replace(solver=Solver())
 
     @property
     def layout(self) -> Layout:
@@ -45,7 +51,9 @@ class Choices(NamedTuple):
 
     def softmax_scale(self, head_dim: int) -> float | None:
         """The factor on the scores where the attention is a softmax of them, else None."""
-        plain = self.normalizer.cancels_query_factors and not (
-            self.normalizer.sink or self.pair_weights.uneven
+        plain = (
+            self.solver.amortized
+            and self.normalizer.cancels_query_factors
+            and not (self.normalizer.sink or self.pair_weights.uneven)
         )
         return self.feature_map.score_scale(head_dim) if plain else None

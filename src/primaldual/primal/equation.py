@@ -12,33 +12,31 @@ def equation(choices: Choices, style: str) -> str:
     Raises:
         ArgumentError: another style.
     """
-    lines = [line for part in choices for line in part.formula(style)]
-    if style == "text":
-        return _text(lines)
-    if style == "latex":
-        return _latex(lines)
+    solver = choices.solver
+    if style in ("text", "latex"):
+        lines = [line for part in choices[:-1] for line in part.formula(style)]
+        written = _text if style == "text" else _latex
+        return written(lines, solver.objective(style), *solver.coefficient(style))
     raise ArgumentError(f'style must be "text" or "latex"; got {style!r}')
 
 
-def _text(lines: list[str]) -> str:
+def _text(lines: list[str], objective: str, symbol: str, coefficient: str) -> str:
     where = [("where    " if row == 0 else "         ") + line for row, line in enumerate(lines)]
     return "\n".join(
         [
-            "primal   min over W, b of  ½ ‖W‖² + C Σ_j |y_j − f(k_j)|_ε",
+            f"primal   min over W, b of  {objective}",
             "         f(x) = W Φ(T(x)) / h(x) + b",
             *where,
-            "dual     f(x) = Σ_j [Φ(T(x))·Φ(T(k_j)) / h(x)] v_j + b",
-            "         v_j = (α_j − α̃_j) / h(k_j)",
+            f"dual     f(x) = Σ_j [Φ(T(x))·Φ(T(k_j)) / h(x)] {symbol} + b",
+            f"         {coefficient}",
         ]
     )
 
 
-def _latex(lines: list[str]) -> str:
+def _latex(lines: list[str], objective: str, symbol: str, coefficient: str) -> str:
     rows = [
-        r"\min_{W,b}\ & \tfrac12\|W\|_F^2 + C\sum_j \left|y_j - f(k_j)\right|_\varepsilon,"
-        r"\qquad f(x) = \frac{W\,\Phi(T(x))}{h(x)} + b",
+        rf"\min_{{W,b}}\ & {objective}," + r"\qquad f(x) = \frac{W\,\Phi(T(x))}{h(x)} + b",
         *(r"& " + line for line in lines),
-        r"f(x) &= \sum_j \frac{\Phi(T(x))\cdot\Phi(T(k_j))}{h(x)}\, v_j + b,"
-        r"\qquad v_j = \frac{\alpha_j - \tilde\alpha_j}{h(k_j)}",
+        rf"f(x) &= \sum_j \frac{{\Phi(T(x))\cdot\Phi(T(k_j))}}{{h(x)}}\, {symbol} + b,\qquad {coefficient}",
     ]
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"

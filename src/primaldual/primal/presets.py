@@ -14,7 +14,7 @@ from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 from primaldual.primal.unions import Union
-from primaldual.primal.words import PARTS, signature
+from primaldual.primal.words import NAMED, PARTS, signature
 
 OWN = "one of your own needs primaldual.register, on the command line --import MODULE"
 
@@ -62,7 +62,7 @@ def read_parts(spec: str) -> dict[str, Any]:
         SpecError: as :func:`preset`.
     """
     chosen: dict[str, list[tuple[str, Part]]] = {}
-    for text in split_parts(spec, "+"):
+    for text in split_parts(_spelled_out(spec), "+"):
         part = _read_union(text, spec) if "|" in text else _read_part(text, spec)
         former = chosen.setdefault(part.choice, [])
         for other, rival in former:
@@ -119,6 +119,21 @@ def split_parts(text: str, separator: str) -> list[str]:
     return pieces
 
 
+def _spelled_out(spec: str) -> str:
+    """The spec with named layers replaced by what they stand for.
+
+    Example:
+        >>> _spelled_out("mesanet(0.1)+window(2)")
+        'dot+constant+ridge(0.1)+window(2)'
+    """
+    words = []
+    for text in split_parts(spec, "+"):
+        match = _PART.fullmatch(text)
+        name = match.group(1).lower() if match else None
+        words.append(NAMED[name].format(match.group(2) or "") if match and name in NAMED else text)
+    return "+".join(words)
+
+
 def _read_union(text: str, spec: str) -> Union:
     text = text.strip()
     if text.startswith("(") and text.endswith(")"):
@@ -148,7 +163,9 @@ def _read_part(text: str, spec: str) -> Part:
         )
     name, inside = match.group(1).lower(), match.group(2)
     if name not in PARTS:
-        raise SpecError(f"spec {spec!r} has unknown part {name!r} ({OWN}); accepted are {', '.join(PARTS)}")
+        raise SpecError(
+            f"spec {spec!r} has unknown part {name!r} ({OWN}); accepted are {', '.join([*PARTS, *NAMED])}"
+        )
     positional: list[object] = []
     named: dict[str, object] = {}
     for argument in filter(None, map(str.strip, (inside or "").split(","))):

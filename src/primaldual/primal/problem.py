@@ -9,8 +9,9 @@ from torch import Tensor
 
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.masks import Attendable
-from primaldual.primal import definition
+from primaldual.primal import definition, nested_attention, nested_definition
 from primaldual.primal.attention import Attention
+from primaldual.primal.checks import check_order, check_solver
 from primaldual.primal.choices import Choices
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.state import DecodingState
@@ -19,11 +20,12 @@ from primaldual.primal.equation import equation
 from primaldual.primal.feature_maps import Exponential, FeatureMap
 from primaldual.primal.forms.choice import run
 from primaldual.primal.forms.explanation import Explanation, explain
-from primaldual.primal.normalizers import Normalizer, SumOfKernels
+from primaldual.primal.normalizers import Constant, Normalizer, SumOfKernels
 from primaldual.primal.observation import observe
 from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.parts import Part
+from primaldual.primal.solvers import Solver
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
@@ -43,15 +45,17 @@ class PrimalProblem(Attention):
 
     Args:
         feature_map: Phi; default :class:`Exponential`.
-        normalizer: h; default :class:`SumOfKernels`.
+        normalizer: h; default :class:`SumOfKernels`, with a solver that fits the kernel itself :class:`Constant`.
         transform: T; default :class:`Identity`.
         subset: the training pairs of each query and head; default :class:`AllKeys`.
         pair_weights: how much each pair counts; default all alike.
+        solver: how the coefficients v_j follow from the targets; default the amortised one, which takes the values.
         order: the local model that is fitted at a query; default a constant.
 
     Raises:
         ArgumentError: a part that is not what its name says, or two with different inputs of one name.
-        UnsupportedError: a convolution over a union, whose pairs have no order; a slope of weights that do not add up to 1.
+        UnsupportedError: a convolution over a union, whose pairs have no order; a solver or an order that the
+            other parts give no meaning.
 
     Reference: Nguyen et al., "A Primal-Dual Framework for Transformers and Neural Networks", ICLR 2023.
 
@@ -70,29 +74,37 @@ class PrimalProblem(Attention):
         transform: Transform | None = None,
         subset: Subset | None = None,
         pair_weights: PairWeights | None = None,
+        solver: Solver | None = None,
         order: Order | None = None,
     ) -> None:
         super().__init__()
         self.feature_map = _part("feature_map", feature_map, Exponential, FeatureMap)
-        self.normalizer = _part("normalizer", normalizer, SumOfKernels, Normalizer)
+        solver = _part("solver", solver, Solver, Solver)
+        usual = Constant if solver.unnormalized else SumOfKernels
+        self.normalizer = _part("normalizer", normalizer, usual, Normalizer)
         self.transform = _part("transform", transform, Identity, Transform)
         self.subset = _part("subset", subset, AllKeys, Subset)
         self.pair_weights = _part("pair_weights", pair_weights, PairWeights, PairWeights)
+        self.solver = solver
         self.order = _part("order", order, Order, Order)
         joined_needs(self.parts())
-        if self.order.linear and (self.normalizer.sink or not self.normalizer.cancels_query_factors):
-            raise UnsupportedError(
-                f"{self.order.spec()} needs weights that add up to 1; those of {self.normalizer.spec()} do not"
-            )
+        check_solver(self.parts())
+        check_order(self.parts())
         if self.transform.neighbours and not self.subset.ordered:
             raise UnsupportedError(
                 f"{self.transform.spec()} takes pairs for neighbours in a row; those of {self.subset.spec()} are none"
             )
 
     def parts(self) -> Choices:
-        """The parts, in the order of a spec: feature map, normaliser, transform, subset, pair weights, order."""
+        """The parts, in the order of a spec: feature map, normaliser, transform, subset, pair weights, solver, order."""
         return Choices(
-            self.feature_map, self.normalizer, self.transform, self.subset, self.pair_weights, self.order
+            self.feature_map,
+            self.normalizer,
+            self.transform,
+            self.subset,
+            self.pair_weights,
+            self.solver,
+            self.order,
         )
 
     @property
@@ -154,7 +166,8 @@ class PrimalProblem(Attention):
         dropout_p: float = 0.0,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        return run(self.parts(), query, source, attendable, dropout_p, inputs)
+        form = nested_attention.run if self.solver.nested else run
+        return form(self.parts(), query, source, attendable, dropout_p, inputs)
 
     def forward(
         self,
@@ -165,9 +178,9 @@ class PrimalProblem(Attention):
         inputs: Inputs | None = None,
     ) -> Tensor:
         if not self.transform.observes:
-            return run(self.parts(), query, source, attendable, dropout_p, inputs)
+            return self.compute_source(query, source, attendable, dropout_p, inputs)
         source = RememberedSource(source)
-        outputs = run(self.parts(), query, source, attendable, dropout_p, inputs)
+        outputs = self.compute_source(query, source, attendable, dropout_p, inputs)
         observe(self.parts(), source, attendable, query)
         return outputs
 
@@ -254,7 +267,8 @@ class PrimalProblem(Attention):
         inputs: Inputs | None = None,
     ) -> Tensor:
         """The definition, term by term, without any fast form: the reference for :meth:`attend`."""
-        return definition.outputs(self.parts(), query, key, value, mask, is_causal, inputs)
+        form = nested_definition if self.solver.nested else definition
+        return form.outputs(self.parts(), query, key, value, mask, is_causal, inputs)
 
     def weights(
         self,
@@ -265,7 +279,12 @@ class PrimalProblem(Attention):
         *,
         inputs: Inputs | None = None,
     ) -> Tensor | list[Tensor]:
-        """Kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs."""
+        """Kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs.
+
+        A nested solver has weights on positions, those of :meth:`attention_map`.
+        """
+        if self.solver.nested:
+            return self.attention_map(query, key, mask, is_causal, inputs=inputs)
         return definition.weights(self.parts(), query, key, mask, is_causal, inputs)
 
     def attention_map(
@@ -277,7 +296,8 @@ class PrimalProblem(Attention):
         *,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        return definition.attention_map(self.parts(), query, key, mask, is_causal, inputs)
+        form = nested_definition if self.solver.nested else definition
+        return form.attention_map(self.parts(), query, key, mask, is_causal, inputs)
 
 
 P = TypeVar("P", bound=Part)

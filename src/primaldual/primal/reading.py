@@ -31,11 +31,17 @@ def read(
 
 def zero_unattended(key: Tensor, value: Tensor, attendable: Attendable) -> tuple[Tensor, Tensor]:
     """Keys and values with zeros where nobody attends, one key head per query head if masks differ by head."""
-    used = attendable.keys
-    if attendable.pairs is not None:
-        attended = attendable.pairs.any(-2, keepdim=True)
-        used = attended if used is None else used & attended
+    used = attended_keys(attendable)
     if used is None:
         return key, value
     key, value = for_query_heads(key, used.shape[1]), for_query_heads(value, used.shape[1])
     return keep_attendable(key, used), keep_attendable(value, used)
+
+
+def attended_keys(attendable: Attendable) -> Tensor | None:
+    """Bool (batch or 1, heads or 1, 1, Nk): the keys that a mask leaves to some query; None = all."""
+    used = attendable.keys
+    if attendable.pairs is not None:
+        attended = attendable.pairs.any(-2, keepdim=True)
+        used = attended if used is None else used & attended
+    return used

@@ -11,9 +11,11 @@ from torch.nn import Module
 from primaldual.errors import ArgumentError
 from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
+from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
+from primaldual.primal.inner_products import Cosine, Dot
 from primaldual.primal.normalizers import Constant, Sink
 from primaldual.primal.orders import LocalLinear, Parallax
 from primaldual.primal.pair_weights import Alibi
@@ -21,12 +23,15 @@ from primaldual.primal.parts import Part, written
 from primaldual.primal.patterns import Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.random_features import RandomFeatures
+from primaldual.primal.ridge import Ridge
 
 PARTS: dict[str, type[Part]] = {
     "softmax": Exponential,
     "linear": EluPlusOne,
     "taylor": TruncatedTaylor,
     "random": RandomFeatures,
+    "dot": Dot,
+    "cosine": Cosine,
     "constant": Constant,
     "sink": Sink,
     "alibi": Alibi,
@@ -39,9 +44,15 @@ PARTS: dict[str, type[Part]] = {
     "window": Window,
     "sh": PooledHeads,
     "anchored": AnchoredHeads,
+    "boost": Boost,
+    "ridge": Ridge,
+    "scaled": Scaled,
 }
 """The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
 parts; all else that is said of it comes from its class."""
+
+NAMED: dict[str, str] = {"twicing": "boost(2,{})", "mesanet": "dot+constant+ridge({})"}
+"""Published layers by name: the spec that each stands for, with the place of its arguments."""
 
 P = TypeVar("P", bound=Part)
 

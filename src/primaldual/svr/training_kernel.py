@@ -121,6 +121,11 @@ def training_kernels(
             f"{problem.normalizer.spec()} has a pair without a training value in h, which the regression does not have; "
             "accepted are problems without a sink"
         )
+    if not problem.solver.amortized:
+        raise UnsupportedError(
+            f"{problem.solver.spec()} states its own coefficients, so no support vector regression gives them; accepted are "
+            "problems without a solver"
+        )
     if problem.pair_weights.uneven:
         raise UnsupportedError(
             f"{problem.pair_weights.spec()} weighs pairs by the query, so there is no single regression to solve; accepted "

@@ -81,6 +81,16 @@ def cases(heads: int, length: int, fixed_length: bool) -> Iterator[tuple[int, Si
         yield LONG, {}
 
 
+def refuses(
+    problem: PrimalProblem, query_length: int, key_length: int, mask: Tensor | None, is_causal: bool
+) -> bool:
+    """Whether such a call has no meaning for a problem: queries that are mixed, or a solver that needs others."""
+    by_query = mask is not None and mask.shape[-2] > 1
+    return (problem.transform.mixes_queries and query_length != key_length) or bool(
+        problem.solver.call_refusal(query_length, key_length, is_causal, by_query)
+    )
+
+
 def filled(gradient: Tensor | None) -> Tensor:
     """A gradient, 0 where the input was not used."""
     return torch.zeros(()) if gradient is None else gradient

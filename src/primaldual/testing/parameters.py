@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close_gradients, gradients
-from primaldual.testing.inputs import cases, masks, tensors
+from primaldual.testing.inputs import cases, masks, refuses, tensors
 
 
 class _Form(nn.Module):
@@ -34,10 +34,10 @@ def check_parameters(
     forms = [_Form(problem, name) for name in ("attend", "dense")]
     for keys, sizes in cases(heads, length, fixed_length):
         query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, keys, **sizes))
-        if problem.transform.mixes_queries and query.shape[2] != keys:
-            continue
         for name, mask in masks(2, heads, query.shape[2], keys).items():
             for is_causal in (False, True):
+                if refuses(problem, query.shape[2], keys, mask, is_causal):
+                    continue
                 found, wanted = (
                     gradients(
                         functional_call(form, leaves, (query, key, value, mask, is_causal)),

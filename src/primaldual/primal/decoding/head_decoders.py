@@ -13,8 +13,10 @@ from primaldual.primal.decoding.decoder import Decoder
 from primaldual.primal.decoding.feature_sums import MOST_FEATURES, FeatureSums
 from primaldual.primal.decoding.history import History
 from primaldual.primal.decoding.memory import Memory
+from primaldual.primal.decoding.nested_history import NestedHistory
 from primaldual.primal.decoding.pair_cache import PairCache
 from primaldual.primal.decoding.pair_stream import PairStream
+from primaldual.primal.decoding.ridge_sums import RidgeSums
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import selection
@@ -57,26 +59,33 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = Fal
     Raises:
         UnsupportedError: a problem that accepts only some lengths.
     """
-    if not croppable:
+    if not croppable and not problem.parts().solver.nested:
         sets = problem.parts().subset.head_sets(sizes.heads)
         found = [_incremental(problem, heads, sizes) for heads in sets]
         exact = [decoder for decoder in found if decoder is not None]
         if len(exact) == len(found):
             return exact
     _check_lengths(problem, sizes)
+    if problem.parts().solver.nested:
+        return [HeadDecoder(NestedHistory(problem))]
     return [HeadDecoder(History(problem, croppable))]
 
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:
     """The decoder of some heads that keeps pairs or sums; None if the problem has none."""
-    feature_map, normalizer, transform, subset, pair_weights, order = problem.parts()
+    feature_map, normalizer, transform, subset, pair_weights, solver, order = problem.parts()
     if pair_weights.uneven or order.linear or problem.token_inputs:
         return None
     windows = subset.windows(heads)
     if windows is None:
         return None
     score_scale = feature_map.score_scale(sizes.head_dim)
-    softmax = score_scale is not None and normalizer.cancels_query_factors and not normalizer.sink
+    softmax = (
+        solver.amortized
+        and score_scale is not None
+        and normalizer.cancels_query_factors
+        and not normalizer.sink
+    )
     incremental = transform.incremental(heads, not softmax)
     if incremental is None:
         return None
@@ -88,7 +97,12 @@ def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> Hea
         count, normalize = feature_map.feature_count(sizes.head_dim), normalizer.factored
         if count is None or count > MOST_FEATURES or normalize is None:
             return None
-        decoder = FeatureSums(stream, feature_map, normalize)
+        if solver.amortized:
+            decoder = FeatureSums(stream, feature_map, normalize)
+        elif solver.ridge_penalty and windows.size == 1:
+            decoder = RidgeSums(stream, feature_map, solver.ridge_penalty)
+        else:
+            return None
     key_heads = [head // (sizes.heads // sizes.kv_heads) for head in heads.members]
     if not incremental.own_keys:
         key_heads = _shared(key_heads)

@@ -93,13 +93,18 @@ class History(Decoder):
     def _attend(self, query: Tensor, seen: dict[str, Tensor]) -> Tensor:
         """The outputs of the last queries; T that mixes queries gets the former ones too."""
         whole = seen.get("queries", query)
+        inputs = self._inputs(seen, whole.shape[2])
+        out = self.problem.compute(whole, seen["keys"], seen["values"], is_causal=True, inputs=inputs)
+        return out[:, :, -query.shape[2] :]
+
+    def _inputs(self, seen: dict[str, Tensor], queries: int) -> dict[str, Tensor]:
+        """What the parts need of the tokens, by name, for so many last queries."""
         inputs = {}
         for need in self.needs:
             tensor = seen[INPUT + need.name]
-            tensor = tensor if need.tokens == KEYS else tensor[:, :, -whole.shape[2] :]
+            tensor = tensor if need.tokens == KEYS else tensor[:, :, -queries:]
             inputs[need.name] = tensor.squeeze(-1) if need.width is None else tensor
-        out = self.problem.compute(whole, seen["keys"], seen["values"], is_causal=True, inputs=inputs)
-        return out[:, :, -query.shape[2] :]
+        return inputs
 
     def _needed(self, held: int) -> int:
         """How many of so many tokens later ones see."""
@@ -114,8 +119,9 @@ class History(Decoder):
             held = self._drop(memory, held, tokens.starts)
         given = {"keys": key, "values": value, "queries": query}
         given |= {INPUT + name: tensor for name, tensor in tokens.inputs.items()}
-        for name in _names(memory):
-            write(memory, name, given[name], held)
+        for name in given:
+            if name in memory:
+                write(memory, name, given[name], held)
         return held
 
     def _trim(self, memory: Memory, held: list[int], tokens: NewTokens) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-SEQUENCES = ("keys", "values", "queries")
+COEFFICIENTS = "coefficients"
+SEQUENCES = ("keys", "values", "queries", COEFFICIENTS)
 INPUT = "input_"
 """What stands before the name of an input per token, which is a sequence too."""
 

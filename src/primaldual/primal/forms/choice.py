@@ -23,6 +23,7 @@ from primaldual.primal.forms.local_linear import LocalLinearForm
 from primaldual.primal.forms.merged import Merged
 from primaldual.primal.forms.per_query import PerQuery
 from primaldual.primal.forms.pieces import Pieces
+from primaldual.primal.forms.ridge import FactoredRidge, KernelRidge
 from primaldual.primal.forms.scores import Scores
 from primaldual.primal.forms.sink import WithSink
 from primaldual.primal.forms.softmax import Band, Softmax
@@ -43,6 +44,8 @@ FORMS: tuple[Form, ...] = (
     Factored(),
     Merged(),
     Scores(),
+    FactoredRidge(),
+    KernelRidge(),
     PerQuery(),
     Dense(),
 )

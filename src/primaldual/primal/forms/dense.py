@@ -67,7 +67,10 @@ class Dense(Form):
         with own_precision(query.device):
             if in_graph() or query.numel() == 0 or key.numel() == 0:
                 return rows_of(query, allowed)
-            rows = max(1, DENSE_ELEMENTS // key.numel())
+            numbers = key.numel()
+            if not choices.solver.amortized and allowed.shape[2] > 1:  # a matrix of the keys for every query
+                numbers = max(numbers, key.shape[:3].numel() * key.shape[2])
+            rows = max(1, DENSE_ELEMENTS // numbers)
             parts = query.split(rows, 2)
             patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)
             starts = range(0, query.shape[2], rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from primaldual.primal.forms.choice import FORMS, choose
 from primaldual.primal.forms.form import Cost
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
+from primaldual.primal.solvers import QUERIES, NestedSolver
 from primaldual.primal.token_inputs import TokenInput
 
 
@@ -50,12 +51,14 @@ class Explanation:
         served: sets of heads with their forms.
         total_heads: query heads.
         needs: what it needs of every token beside query, key and value.
+        solver: what a solver does with these forms, in one sentence; None = they give the outputs.
     """
 
     spec: str
     served: list[Served]
     total_heads: int
     needs: tuple[TokenInput, ...] = ()
+    solver: str | None = None
 
     @property
     def forms(self) -> list[str]:
@@ -81,6 +84,8 @@ class Explanation:
             if part.caution:
                 yield f"  slow: {part.caution}"
             yield from (f"  not {name}: {reason}" for name, reason in part.refusals.items())
+        if self.solver:
+            yield f"  solver {self.solver}"
         yield from (f"  needs {need}" for need in self.needs)
 
 
@@ -106,22 +111,37 @@ def explain(
         attendable.keys is not None, attendable.pairs is not None, is_causal and length > 1, False,
         dtype, torch.device(device).type,
     )  # fmt: skip
-    chosen = choose(choices, sets, question)
-    served = []
-    for alike, form in zip(sets, chosen, strict=True):
+    served = _served(choices.amortized() if choices.solver.nested else choices, sets, question)
+    if isinstance(choices.solver, NestedSolver):
+        served = _with_products(choices, choices.solver, sets, question, served)
+    return Explanation(choices.spec(), served, heads, choices.token_inputs, choices.solver.procedure())
+
+
+def _served(choices: Choices, sets: list[HeadSet], question: Question) -> list[Served]:
+    """The form of every set of heads."""
+    found = []
+    for alike, form in zip(sets, choose(choices, sets, question), strict=True):
         before = FORMS[: FORMS.index(form)]
         refusals = {other.name: other.refusal(choices, alike, question) for other in before}
         cost = form.cost(choices, alike, question)
         reasons = {name: reason or "serves some heads of the layer only" for name, reason in refusals.items()}
         caution = form.caution(choices, alike, question)
-        served.append(_served(alike, form.name, cost, dtype, reasons, caution))
-    return Explanation(choices.spec(), served, heads, choices.token_inputs)
+        memory = cost.numbers * question.dtype.itemsize
+        found.append(Served(alike.members, alike.scale, form.name, cost, memory, reasons, caution))
+    return found
 
 
-def _served(
-    heads: HeadSet, form: str, cost: Cost, dtype: torch.dtype, reasons: dict[str, str], caution: str | None
-) -> Served:
-    return Served(heads.members, heads.scale, form, cost, cost.numbers * dtype.itemsize, reasons, caution)
+def _with_products(
+    choices: Choices, solver: NestedSolver, sets: list[HeadSet], question: Question, served: list[Served]
+) -> list[Served]:
+    """The same forms, their operations with those of the products that give the coefficients."""
+    rows = question if solver.residual == QUERIES else question._replace(query_length=question.key_length)
+    products = _served(choices.amortized(), sets, rows)
+    count = solver.sequences - 1
+    return [
+        replace(part, cost=Cost(part.cost.operations + count * each.cost.operations, part.cost.numbers))
+        for part, each in zip(served, products, strict=True)
+    ]
 
 
 def listed(heads: list[int]) -> str:

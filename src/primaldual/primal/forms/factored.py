@@ -24,35 +24,11 @@ class Factored(Form):
     name = "factored"
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
-        count = choices.feature_map.feature_count(question.head_dim)
-        if count is None:
-            return "needs a finite feature map"
         if choices.order.linear:
             return SLOPE
-        if choices.pair_weights.uneven:
-            return "needs pairs that count alike"
-        if choices.normalizer.factored is None:
-            return "needs a normaliser that does not see the kernel matrix"
-        if question.dropout:
-            return "has no weights to drop"
-        if question.empty:
-            return "needs a query and a key"
-        if question.mode == TRANSFORM:
-            return "has no rules for torch.func and forward-mode differentiation"
-        if count > self._most(question):
-            return f"{count} features cost more than the kernel matrix"
-        kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
-        if isinstance(kind, str):
-            return kind
-        if kind.seen == OWN or kind.pooled_late:
-            return "needs training keys that all queries share, or those up to each"
-        return choices.transform.shared_refusal(kind)
-
-    def _most(self, question: Question) -> int:
-        """Features up to which N products with them cost less than N^2 products of queries and keys, roughly."""
-        if question.mode == GRAPH:
-            return FEW_FEATURES
-        return max(4 * question.head_dim, question.key_length)
+        if not choices.solver.amortized:
+            return "takes the values for the coefficients"
+        return features_refusal(choices, heads, question)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         features = choices.feature_map.feature_count(question.head_dim) or 0
@@ -84,3 +60,35 @@ class Factored(Form):
                 is_causal=training.attendable.is_causal,
                 normalize=bool(call.choices.normalizer.factored),
             )
+
+
+def features_refusal(choices: Choices, heads: HeadSet, question: Question) -> str | None:
+    """Why features of queries and keys do not serve, whatever is made of their sums."""
+    count = choices.feature_map.feature_count(question.head_dim)
+    if count is None:
+        return "needs a finite feature map"
+    if choices.pair_weights.uneven:
+        return "needs pairs that count alike"
+    if choices.normalizer.factored is None:
+        return "needs a normaliser that does not see the kernel matrix"
+    if question.dropout:
+        return "has no weights to drop"
+    if question.empty:
+        return "needs a query and a key"
+    if question.mode == TRANSFORM:
+        return "has no rules for torch.func and forward-mode differentiation"
+    if count > _most(question):
+        return f"{count} features cost more than the kernel matrix"
+    kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
+    if isinstance(kind, str):
+        return kind
+    if kind.seen == OWN or kind.pooled_late:
+        return "needs training keys that all queries share, or those up to each"
+    return choices.transform.shared_refusal(kind)
+
+
+def _most(question: Question) -> int:
+    """Features up to which N products with them cost less than N^2 products of queries and keys, roughly."""
+    if question.mode == GRAPH:
+        return FEW_FEATURES
+    return max(4 * question.head_dim, question.key_length)

@@ -33,6 +33,8 @@ class PerQuery(Form):
             return "runs outside of graphs and of transforms of functions"
         if choices.order.linear:
             return SLOPE
+        if not choices.solver.amortized:
+            return "takes the values for the coefficients"
         if not (choices.normalizer.cancels_query_factors or _few_features(choices, question.head_dim)):
             return "keeps too few digits of kernels that nothing normalises"
         if question.empty:

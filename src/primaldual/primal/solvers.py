@@ -1,0 +1,158 @@
+"""Solvers: how the coefficients of the support vector expansion follow from the targets."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+from primaldual.primal.parts import Part
+from primaldual.primal.token_inputs import Inputs
+
+QUERIES, KEYS = "queries", "keys"
+"""At which rows the residual of a position is taken: its query, or its key."""
+
+
+class Solver(Part):
+    """A solver; the base class is the amortised one, which takes the values for the coefficients.
+
+    f(x) = sum_j A(x, k_j) c_j,  c_j = v_j
+
+    A are the weights that all other choices make, kappa / h on the training pairs.
+    """
+
+    choice = "solver"
+    name = ""
+    amortized: ClassVar[bool] = True
+    """Whether the values are the coefficients."""
+    nested: ClassVar[bool] = False
+    """Whether coefficients of one position follow from attention to those of others, see :class:`NestedSolver`."""
+
+    unnormalized: ClassVar[bool] = False
+    """Whether it fits kappa itself, so that h is 1, which is then the default."""
+
+    @property
+    def ridge_penalty(self) -> float | None:
+        """Lambda, where the coefficients are those of ridge regression; else None."""
+        return None
+
+    def procedure(self) -> str | None:
+        """What it does with the attention of the other choices, in one sentence; None = nothing."""
+        return None
+
+    def call_refusal(self, query_length: int, key_length: int, is_causal: bool, by_query: bool) -> str | None:
+        """Why a call of these sizes has no meaning, in words that follow the spec; None if it has one.
+
+        Args:
+            query_length: Nq.
+            key_length: Nk.
+            is_causal: queries attend no later key.
+            by_query: a mask differs from query to query.
+        """
+        del query_length, key_length, is_causal, by_query
+        return None
+
+    def objective(self, style: str) -> str:
+        """What the regression minimises, in style "text" or "latex"."""
+        if style == "latex":
+            return r"\tfrac12\|W\|_F^2 + C\sum_j \left|y_j - f(k_j)\right|_\varepsilon"
+        return "½ ‖W‖² + C Σ_j |y_j − f(k_j)|_ε"
+
+    def coefficient(self, style: str) -> tuple[str, str]:
+        """The coefficient of pair j in the dual, and what it is, in style "text" or "latex"."""
+        if style == "latex":
+            return "v_j", r"v_j = \frac{\alpha_j - \tilde\alpha_j}{h(k_j)}"
+        return "v_j", "v_j = (α_j − α̃_j) / h(k_j)"
+
+
+class RowSolver(Solver):
+    """A solver that finds the coefficients of every query on the training set of this query, so the prefix rule holds."""
+
+    amortized = False
+
+    @abstractmethod
+    def weights(self, rows: Tensor, matrix: Tensor, roots: Tensor) -> Tensor:
+        """The weights on the training values by definition, (batch, heads, Nq, Nt).
+
+        Args:
+            rows: kappa(T x_i, T k_j) sqrt(w_ij) / h(x_i), 0 where hidden, (batch, heads, Nq, Nt).
+            matrix: kappa of the training keys, (batch, heads, Nq or 1, Nt, Nt).
+            roots: sqrt(w_ij), 0 where hidden, (batch, heads, Nq or 1, Nt).
+        """
+
+
+class Rows(Protocol):
+    """The attention of some positions' rows to all positions, which a nested solver combines.
+
+    Attributes:
+        inputs: what ``token_inputs`` names, of these positions.
+    """
+
+    inputs: Inputs
+
+    def product(self, number: int, coefficients: Tensor) -> Tensor:
+        """S c of sequence ``number``, (batch, heads, rows, Dv), from its coefficients at these positions."""
+
+
+class NestedSolver(Solver):
+    """A solver whose coefficients follow from attention to targets and earlier coefficients.
+
+        out = A(q, k) c,  c from the values v by products with S = A(x, k), x the queries or the keys
+
+    The prefix rule: under a causal mask row j of S sees positions up to j alone. Whatever is computed of position j is
+    then final; later queries use it as it is.
+
+    Attributes:
+        residual: QUERIES or KEYS, what x is.
+        sequences: how many numbers per value decoding keeps of every position.
+    """
+
+    amortized = False
+    nested = True
+    residual: str
+    sequences: int
+
+    def procedure(self) -> str:
+        count = self.sequences - 1
+        products = "no product" if not count else "one product" if count == 1 else f"{count} products"
+        return f"{self.spec()}: {products} at the {self.residual} give the coefficients, one more the outputs"
+
+    def objective(self, style: str) -> str:
+        if style == "latex":
+            return r"\tfrac12\sum_j \left\|v_j - f(k_j)\right\|^2"
+        return "½ Σ_j ‖v_j − f(k_j)‖²"
+
+    def coefficient(self, style: str) -> tuple[str, str]:
+        return "c_j", self.formula(style)[-1]
+
+    @abstractmethod
+    def coefficients(self, value: Tensor, rows: Rows) -> list[Tensor]:
+        """Sequences (batch, heads, rows, Dv), of which ``rows.product`` multiplies all but the last; the last is c.
+
+        Args:
+            value: v at some positions, (batch, heads, rows, Dv).
+            rows: S at these positions.
+        """
+
+    @abstractmethod
+    def expansion(self, products: Tensor, inputs: Inputs) -> Tensor:
+        """The matrix C with c = C v, by definition, (batch, heads, Nk, Nk).
+
+        Args:
+            products: S, (batch, heads, Nk, Nk).
+            inputs: what ``token_inputs`` names.
+        """
+
+    def call_refusal(self, query_length: int, key_length: int, is_causal: bool, by_query: bool) -> str | None:
+        del is_causal
+        if query_length == key_length:
+            return None
+        if self.residual == QUERIES:
+            return (
+                "takes residuals at the queries and needs one for every key (init_state and step keep them; "
+                "residual=keys needs none)"
+            )
+        if by_query:
+            return "takes residuals at the keys, and a mask that differs by query says nothing of keys without one"
+        return None
