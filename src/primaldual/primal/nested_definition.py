@@ -50,16 +50,28 @@ def attention_map(
     found = neutral_where_unattended(needs, found, attendable)
     plain, solver = choices.amortized(), choices.solver
     assert isinstance(solver, NestedSolver)
+    solver.check_inputs(found)
     own = {need.name: found[need.name] for need in plain.token_inputs}
     weights = definition.attention_map(plain, query, key, mask, is_causal, own)
     rows = query if solver.residual == QUERIES else for_query_heads(key, query.shape[1])
     used = attended_keys(attendable)
     if used is not None:
         rows = torch.where(used.mT, rows, 0.0)
-    products = definition.attention_map(plain, rows, key, mask, is_causal, own)
+    products = definition.attention_map(plain, rows, key, *row_mask(solver, mask, is_causal, key), own)
     if used is not None:
         products = torch.where(used.mT, products, 0.0)
     return weights @ solver.expansion(products, found)
+
+
+def row_mask(
+    solver: NestedSolver, mask: Tensor | None, is_causal: bool, key: Tensor
+) -> tuple[Tensor | None, bool]:
+    """What the rows of S may attend: mask, and whether they are causal."""
+    if solver.strict:
+        length = key.shape[2]
+        earlier = torch.ones(length, length, dtype=torch.bool, device=key.device).tril(-1)
+        mask = earlier if mask is None else mask & earlier
+    return mask, is_causal or solver.ordered
 
 
 def check_call(choices: Choices, query_length: int, key_length: int, is_causal: bool, by_query: bool) -> None:
