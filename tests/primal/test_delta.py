@@ -233,3 +233,13 @@ def test_divergence_says_so():
 def test_equation():
     assert "c_t = β_t (v_t − Σ_(j < t) Φ(T(k_t))·Φ(T(k_j)) c_j)" in preset("deltanet").equation()
     assert r"A_{< t}(q_t, k_j)\, c_j" in preset("deltaformer").equation("latex")
+
+
+def test_a_mask_that_leaves_no_later_key_tells_the_order():
+    query, key, value, _, _ = tensors()
+    problem, causal = preset("deltanet"), causal_mask(LENGTH, LENGTH)
+    wanted = problem.attend(query, key, value, is_causal=True)
+    for form in (problem.attend, problem.dense):
+        assert_close(form(query, key, value, causal), wanted)
+        near = causal.triu(-3)
+        assert_close(form(query, key, value, near), form(query, key, value, near, True))

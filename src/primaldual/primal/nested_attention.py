@@ -17,7 +17,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.choice import asked
 from primaldual.primal.forms.choice import run as run_amortized
 from primaldual.primal.forms.delta import ChunkedDelta
-from primaldual.primal.nested_definition import check_call
+from primaldual.primal.nested_definition import check_call, in_order
 from primaldual.primal.reading import attended_keys
 from primaldual.primal.solvers import QUERIES, NestedSolver
 from primaldual.primal.sources import KeyValueSource, TensorSource
@@ -41,6 +41,7 @@ def run(
         UnsupportedError: a call that has no meaning, such as residuals at queries that are not given.
     """
     heads, query_length = query.shape[1:3]
+    attendable = in_order(choices, attendable, query_length, source.length)
     is_causal, by_query = attendable.is_causal, attendable.pairs is not None
     check_call(choices, query_length, source.length, is_causal, by_query)
     key, value = source.tensors or source.take(list(range(heads)))
