@@ -82,6 +82,8 @@ def attending(spec: str, bound: bool, length: int = 16, inputs: str = "") -> lis
     if preset(spec).token_inputs and not inputs:
         inputs = "inputs = problem.neutral_inputs(query, key, value)  # they change nothing"
     given = ", inputs=inputs" if inputs else ""
+    if ordered(preset(spec)):
+        given = f", is_causal=True{given}"
     binding = ".bind(heads=4, head_dim=8).double()" * bound
     return [
         "import torch",
@@ -223,6 +225,11 @@ def arguments(word: str) -> list[str]:
     return ["## Arguments", "", *map(_wrapped, told), ""]
 
 
+def ordered(problem: PrimalProblem) -> bool:
+    """Whether every call must be causal."""
+    return problem.solver.call_refusal(2, 2, False, False) is not None
+
+
 def fixed_length(problem: PrimalProblem) -> int | None:
     """The number of positions that examples of a fixed length are for; None if the problem serves every length."""
     parameter = next(problem.parameters(), torch.zeros(()))
@@ -237,11 +244,14 @@ def cost_table(problem: PrimalProblem) -> list[str]:
     """The section on the forms that serve a problem, and on what they cost."""
     mask = torch.ones(1024, 1024, dtype=torch.bool)
     rows = []
-    for case, options in (
-        ("every query sees every key", {}),
-        ("causal", {"is_causal": True}),
-        ("a mask that differs by query", {"mask": mask}),
-    ):
+    cases = {
+        "every query sees every key": {},
+        "causal": {"is_causal": True},
+        "a mask that differs by query": {"mask": mask},
+    }
+    if ordered(problem):
+        cases = {"causal": {"is_causal": True}}
+    for case, options in cases.items():
         found = problem.explain((1, 4, 1024, 64), **options)
         numbers = sum(part.cost.numbers for part in found.served)
         rows.append(

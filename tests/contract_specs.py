@@ -55,6 +55,7 @@ COMBINATIONS = (
     "forget+window(2)|sh(3)+boost(2)",
     "sink(0.3)+scaled(0.2)",
     "dot+constant+bn+ridge(1)",
+    "cosine+constant+forget+delta(0.5)",
     "linear+constant+sh(1,1,2,2)+ridge(10)",
 )
 """Parts with one another."""

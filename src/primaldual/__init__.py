@@ -11,6 +11,7 @@ from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.chain import Chain
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.decoding.state import DecodingState
+from primaldual.primal.delta import Delta, DeltaFormer
 from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.forget import Forget
@@ -93,6 +94,8 @@ __all__ = [
     "Convolution2d",
     "Cosine",
     "DecodingState",
+    "Delta",
+    "DeltaFormer",
     "Dot",
     "EluPlusOne",
     "Exponential",

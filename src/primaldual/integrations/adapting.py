@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, UnsupportedError
-from primaldual.integrations.attention_sites import AttentionSite, cannot_project
+from primaldual.integrations.attention_sites import AttentionSite, check_projected
 from primaldual.integrations.position_dependence import PositionDependence, check_lengths
 from primaldual.kernels.masks import from_torch_mask
 from primaldual.primal.attention import Attention
@@ -124,8 +124,7 @@ def adapt(
     if not 0 <= dropout < 1:
         raise ArgumentError(f"dropout must be at least 0 and below 1; got {dropout}")
     problem = deepcopy(preset(attention)).bind(heads, head_dim).to(device=device, dtype=dtype)
-    if problem.token_inputs:
-        raise cannot_project(problem)
+    check_projected(problem)
     return AdaptedAttention(problem, heads, head_dim, is_causal, dropout)
 
 
@@ -161,6 +160,10 @@ class AdaptedSite(AttentionSite):
     @property
     def problem(self) -> Attention | None:
         return self.layer.problem
+
+    @property
+    def is_causal(self) -> bool | None:
+        return self.layer.is_causal or None
 
     def convert(self, problem: Attention) -> None:
         layer = self.layer

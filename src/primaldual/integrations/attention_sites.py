@@ -89,15 +89,26 @@ class AttentionSite(ABC):
         """Whether the layer attends the keys of another sequence, as far as the model states it."""
         return False
 
+    @property
+    def is_causal(self) -> bool | None:
+        """Whether queries attend no later key, None where only a call tells."""
+        return None
+
     def check(self, problem: Attention) -> None:
         """Refuse an attention that has no meaning in this layer.
 
         Raises:
             UnsupportedError: one that needs queries among the keys, in cross-attention; one that needs inputs per token
-                where the layer does not show the tokens.
+                where the layer does not show the tokens; one whose tokens have an order, in a layer that attends later keys.
         """
-        if problem.token_inputs and self.token_widths is None:
-            raise cannot_project(problem)
+        if self.token_widths is None:
+            check_projected(problem)
+        if self.is_causal is False:
+            for part, _ in problem.problems(self.heads):
+                if refused := part.solver.call_refusal(2, 2, False, False):
+                    raise UnsupportedError(
+                        f"the layer attends later tokens too, and {part.spec()} {refused}; leave it out with layers="
+                    )
         if self.is_cross_attention:
             check_cross_attention(problem, self.heads)
 
@@ -122,10 +133,16 @@ class AttentionSite(ABC):
         """
 
 
-def cannot_project(problem: Attention) -> UnsupportedError:
-    """The refusal where only queries, keys and values are known, and an attention needs more of every token."""
-    needed = ", ".join(need.name for need in problem.token_inputs)
-    return UnsupportedError(
+def check_projected(problem: Attention) -> None:
+    """Refuse an attention that needs more of every token, where only queries, keys and values are known.
+
+    Raises:
+        UnsupportedError: it needs inputs per token that are not optional.
+    """
+    needed = ", ".join(need.name for need in problem.token_inputs if not need.optional)
+    if not needed:
+        return
+    raise UnsupportedError(
         f"{problem.spec()} needs {needed} of every token, projected from the tokens, and here only queries, keys and "
         "values are known; accepted are layers of torch, of timm and of this library"
     )

@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from primaldual.errors import PrimalDualError, UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
-from primaldual.integrations.attention_sites import cannot_project
+from primaldual.integrations.attention_sites import check_projected
 from primaldual.integrations.hf_function import NAME, Outcome, converted_attention, solve
 from primaldual.integrations.hf_names import accept_names, prefix_tokens
 from primaldual.kernels.layout import SEQUENCE, Layout
@@ -108,8 +108,7 @@ def _register(problem: PrimalProblem) -> str:
     name = f"{NAME}_{spec}"
     if name in ALL_ATTENTION_FUNCTIONS:
         return name
-    if problem.token_inputs:
-        raise cannot_project(problem)
+    check_projected(problem)
     heads = next((part.fixed_heads for part in problem.parts() if part.fixed_heads is not None), 4)
     bound = preset(spec).bind(heads, 8)
     if any(True for _ in bound.parameters()) or bound.train().transform.observes:

@@ -89,6 +89,11 @@ class HuggingFaceSite(AttentionSite):
         return None
 
     @property
+    def is_causal(self) -> bool | None:
+        stated = getattr(self.module, "is_causal", None)
+        return stated if isinstance(stated, bool) else None
+
+    @property
     def is_cross_attention(self) -> bool:
         return attributes.is_cross_attention(self.module)
 

@@ -70,6 +70,10 @@ class TimmSite(AttentionSite):
         return self.layer.head_dim
 
     @property
+    def is_causal(self) -> bool:
+        return False
+
+    @property
     def layout(self) -> Layout:
         owner = self._owner()
         return (

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.arguments import finite, whole
-from primaldual.primal.solvers import KEYS, QUERIES, NestedSolver, Rows
+from primaldual.primal.solvers import KEYS, QUERIES, NestedSolver, Rows, residual_word
 from primaldual.primal.token_inputs import Inputs
 
 MOST_STEPS = 64
@@ -54,7 +54,7 @@ class Boost(NestedSolver):
     def __init__(self, steps: int = 2, *, residual: str = QUERIES) -> None:
         super().__init__()
         self.steps = whole("steps", steps, 1, MOST_STEPS)
-        self.residual = _residual(residual)
+        self.residual = residual_word(residual)
 
     @property
     def sequences(self) -> int:  # type: ignore[override] # follows from the steps
@@ -145,9 +145,3 @@ class Scaled(NestedSolver):
 
     def formula(self, style: str) -> list[str]:
         return [r"c = v - a_h A(k, k)\, v"] if style == "latex" else ["c = v − a_h A(k, k) v"]
-
-
-def _residual(word: str) -> str:
-    if word not in (QUERIES, KEYS):
-        raise ArgumentError(f"residual must be {QUERIES!r} or {KEYS!r}; got {word!r}")
-    return word

@@ -3,8 +3,11 @@
 from torch import Tensor
 
 from primaldual.errors import ShapeError, UnsupportedError
+from primaldual.kernels.layout import SEQUENCE
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.choices import Choices
+from primaldual.primal.solvers import NestedSolver
+from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 
 
@@ -55,6 +58,16 @@ def check_solver(choices: Choices) -> None:
             f"{solver.spec()} fits the kernel itself, with h = 1; got the normaliser "
             f"{normalizer.spec() or type(normalizer).__name__}; accepted is constant, which is its default"
         )
+    if isinstance(solver, NestedSolver) and solver.ordered:
+        subset = choices.subset
+        pairs = (
+            type(subset).membership is Subset.membership and type(subset).dense_pairs is Subset.dense_pairs
+        )
+        if not (pairs and subset.ordered and choices.layout == SEQUENCE):
+            raise UnsupportedError(
+                f"{solver.spec()} reads tokens one after the other; {subset.spec() or transform.spec()} has pools, unions "
+                "or a grid, without an order in time: accepted are subsets of single keys in a sequence"
+            )
     if solver.nested and transform.mixes_queries:
         raise UnsupportedError(
             f"{solver.spec()} attends several times, and {transform.spec()} mixes the queries; accepted are transforms that "

@@ -173,7 +173,9 @@ def _kernel_matrix(
     log_kernel = kernel.log_kernel(*dense.per_query(query.to(wide), keys.to(wide)))
     if log_kernel is None:
         matrix = kernel.kernel(*dense.per_query(query, keys)).reshape(shape)
-        weighted = torch.where(valid, matrix if log_weight is None else matrix * log_weight.exp(), 0.0)
+        if log_weight is not None:
+            matrix = (matrix * log_weight.exp()).to(matrix.dtype)
+        weighted = torch.where(valid, matrix, 0.0)
         if choices.normalizer.sink:
             sink = choices.normalizer.sink_logits(heads.members, matrix).exp().unsqueeze(-1)
             weighted = torch.cat([weighted, sink.expand(*shape[:3], 1)], -1)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from primaldual.errors import UnsupportedError
 from primaldual.kernels.heads import for_query_heads
-from primaldual.kernels.masks import Attendable, read_mask
+from primaldual.kernels.masks import Attendable, causal_mask, read_mask
+from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.primal import definition
 from primaldual.primal.checks import check_shapes
 from primaldual.primal.choices import Choices
@@ -43,6 +44,9 @@ def attention_map(
 ) -> Tensor:
     """See :meth:`PrimalProblem.attention_map`."""
     check_shapes(query, key)
+    is_causal = in_order(
+        choices, _attendable(query, key, mask, is_causal), query.shape[2], key.shape[2]
+    ).is_causal
     attendable = _attendable(query, key, mask, is_causal)
     check_call(choices, query.shape[2], key.shape[2], is_causal, attendable.pairs is not None)
     needs = choices.token_inputs
@@ -50,16 +54,40 @@ def attention_map(
     found = neutral_where_unattended(needs, found, attendable)
     plain, solver = choices.amortized(), choices.solver
     assert isinstance(solver, NestedSolver)
+    solver.check_inputs(found)
     own = {need.name: found[need.name] for need in plain.token_inputs}
     weights = definition.attention_map(plain, query, key, mask, is_causal, own)
     rows = query if solver.residual == QUERIES else for_query_heads(key, query.shape[1])
     used = attended_keys(attendable)
     if used is not None:
         rows = torch.where(used.mT, rows, 0.0)
-    products = definition.attention_map(plain, rows, key, mask, is_causal, own)
+    products = definition.attention_map(plain, rows, key, *row_mask(solver, mask, is_causal, key), own)
     if used is not None:
         products = torch.where(used.mT, products, 0.0)
     return weights @ solver.expansion(products, found)
+
+
+def in_order(choices: Choices, attendable: Attendable, query_length: int, key_length: int) -> Attendable:
+    """The same masks, causal where tokens have an order and a mask by query leaves no later key."""
+    solver, pairs = choices.solver, attendable.pairs
+    ordered = isinstance(solver, NestedSolver) and solver.ordered
+    if not ordered or attendable.is_causal or pairs is None or in_graph() or in_transform():
+        return attendable
+    causal = causal_mask(query_length, key_length, pairs.device)
+    if bool((pairs & ~causal).any()):
+        return attendable
+    return Attendable(attendable.keys, None if bool((pairs == causal).all()) else pairs, True)
+
+
+def row_mask(
+    solver: NestedSolver, mask: Tensor | None, is_causal: bool, key: Tensor
+) -> tuple[Tensor | None, bool]:
+    """What the rows of S may attend: mask, and whether they are causal."""
+    if solver.strict:
+        length = key.shape[2]
+        earlier = torch.ones(length, length, dtype=torch.bool, device=key.device).tril(-1)
+        mask = earlier if mask is None else mask & earlier
+    return mask, is_causal or solver.ordered
 
 
 def check_call(choices: Choices, query_length: int, key_length: int, is_causal: bool, by_query: bool) -> None:

@@ -7,11 +7,16 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from primaldual.errors import ArgumentError
 from primaldual.primal.parts import Part
 from primaldual.primal.token_inputs import Inputs
 
 QUERIES, KEYS = "queries", "keys"
 """At which rows the residual of a position is taken: its query, or its key."""
+
+
+RATE = "beta"
+"""The input per token that holds the steps of a delta rule."""
 
 
 class Solver(Part):
@@ -86,13 +91,21 @@ class Rows(Protocol):
     """The attention of some positions' rows to all positions, which a nested solver combines.
 
     Attributes:
-        inputs: what ``token_inputs`` names, of these positions.
+        inputs: what ``token_inputs`` names, of all positions.
+        length: how many positions there are, of which these are the last.
     """
 
     inputs: Inputs
+    length: int
 
     def product(self, number: int, coefficients: Tensor) -> Tensor:
         """S c of sequence ``number``, (batch, heads, rows, Dv), from its coefficients at these positions."""
+
+    def weights(self) -> Tensor:
+        """S itself, (batch, heads, rows, length)."""
+
+    def former(self, number: int) -> Tensor:
+        """Sequence ``number`` at the positions before these."""
 
 
 class NestedSolver(Solver):
@@ -106,12 +119,18 @@ class NestedSolver(Solver):
     Attributes:
         residual: QUERIES or KEYS, what x is.
         sequences: how many numbers per value decoding keeps of every position.
+        ordered: tokens have an order: S is causal, and calls are causal or have one query.
+        strict: row j of S sees the positions before j alone.
+        delta_rule: c are the coefficients of the delta rule with steps ``beta`` on kernels that nothing normalises.
     """
 
     amortized = False
     nested = True
     residual: str
     sequences: int
+    ordered: ClassVar[bool] = False
+    strict: ClassVar[bool] = False
+    delta_rule: ClassVar[bool] = False
 
     def procedure(self) -> str:
         count = self.sequences - 1
@@ -135,6 +154,9 @@ class NestedSolver(Solver):
             rows: S at these positions.
         """
 
+    def check_inputs(self, inputs: Inputs) -> None:
+        """Raise ArgumentError for inputs per token that the solver does not accept."""
+
     @abstractmethod
     def expansion(self, products: Tensor, inputs: Inputs) -> Tensor:
         """The matrix C with c = C v, by definition, (batch, heads, Nk, Nk).
@@ -145,7 +167,8 @@ class NestedSolver(Solver):
         """
 
     def call_refusal(self, query_length: int, key_length: int, is_causal: bool, by_query: bool) -> str | None:
-        del is_causal
+        if self.ordered and not is_causal and query_length > 1:
+            return "reads the keys in order, so every query needs its place: accepted is is_causal=True"
         if query_length == key_length:
             return None
         if self.residual == QUERIES:
@@ -156,3 +179,14 @@ class NestedSolver(Solver):
         if by_query:
             return "takes residuals at the keys, and a mask that differs by query says nothing of keys without one"
         return None
+
+
+def residual_word(word: str) -> str:
+    """QUERIES or KEYS, as given.
+
+    Raises:
+        ArgumentError: another word.
+    """
+    if word not in (QUERIES, KEYS):
+        raise ArgumentError(f"residual must be {QUERIES!r} or {KEYS!r}; got {word!r}")
+    return word

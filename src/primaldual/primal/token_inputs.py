@@ -37,6 +37,7 @@ class TokenInput:
         width: None = one number, a tensor (batch, heads, N); HEAD_DIM or VALUE_DIM = so many, (batch, heads, N, width).
         of_projection: from the numbers of a linear map of the token to accepted ones; of ``first`` it gives ``neutral``.
         first: where the linear map of a layer starts, with weights of 0.
+        optional: where it is not given it is ``neutral`` for all tokens.
 
     Raises:
         ArgumentError: a name that is no identifier, or other words for tokens or width.
@@ -53,6 +54,7 @@ class TokenInput:
     width: str | None = None
     of_projection: Callable[[Tensor], Tensor] = unchanged
     first: float = 0.0
+    optional: bool = False
 
     def __post_init__(self) -> None:
         """Raise ArgumentError unless the words are known ones."""
@@ -149,11 +151,13 @@ def check_inputs(
     """
     if not needs and not given:
         return {}
-    given, sizes = given or {}, sizes_of(query, key_length, value_dim)
+    given, sizes = dict(given or {}), sizes_of(query, key_length, value_dim)
     for name in given:
         if all(need.name != name for need in needs):
             raise ArgumentError(f"{attention.spec()} knows no input {name!r}; {_accepted(needs, sizes)}")
     for need in needs:
+        if need.name not in given and need.optional:
+            given[need.name] = query.new_full(need.shape(sizes), need.neutral)
         if need.name not in given:
             raise ArgumentError(
                 f"{attention.spec()} needs the input {need.name!r}; got {sorted(given) or 'none'}; "
@@ -169,7 +173,7 @@ def check_inputs(
             )
         if tensor.device != query.device:
             raise ArgumentError(f"{need.name} must be on {query.device}, as the query; got {tensor.device}")
-    return dict(given)
+    return given
 
 
 def _accepted(needs: Sequence[TokenInput], sizes: Mapping[str, int]) -> str:

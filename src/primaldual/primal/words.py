@@ -13,6 +13,7 @@ from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.convolutions import Convolution, Convolution2d
+from primaldual.primal.delta import Delta, DeltaFormer
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
 from primaldual.primal.inner_products import Cosine, Dot
@@ -45,13 +46,20 @@ PARTS: dict[str, type[Part]] = {
     "sh": PooledHeads,
     "anchored": AnchoredHeads,
     "boost": Boost,
+    "delta": Delta,
+    "deltaformer": DeltaFormer,
     "ridge": Ridge,
     "scaled": Scaled,
 }
 """The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
 parts; all else that is said of it comes from its class."""
 
-NAMED: dict[str, str] = {"twicing": "boost(2,{})", "mesanet": "dot+constant+ridge({})"}
+NAMED: dict[str, str] = {
+    "twicing": "boost(2,{})",
+    "mesanet": "dot+constant+ridge({})",
+    "deltanet": "cosine+constant+delta({})",
+    "gated_deltanet": "cosine+constant+forget+delta({})",
+}
 """Published layers by name: the spec that each stands for, with the place of its arguments."""
 
 P = TypeVar("P", bound=Part)

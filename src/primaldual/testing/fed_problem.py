@@ -12,6 +12,7 @@ from torch import Tensor
 
 from primaldual.kernels.heads import for_query_heads
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.solvers import NestedSolver
 from primaldual.primal.token_inputs import HEAD_DIM, KEYS, TokenInput
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -23,10 +24,17 @@ def _fed(method: Method) -> Method:
 
     @functools.wraps(method)
     def wrapped(self: FedProblem, *arguments: Any, **options: Any) -> Any:
-        if options.get("inputs") is None:
-            given = signature.bind(self, *arguments, **options).arguments
-            options["inputs"] = self.made(given["query"], given["key"], given.get("value", given["key"]))
-        return method(self, *arguments, **options)
+        bound = signature.bind(self, *arguments, **options)
+        given = bound.arguments
+        if given.get("inputs") is None:
+            given["inputs"] = self.made(given["query"], given["key"], given.get("value", given["key"]))
+        if (
+            isinstance(self.solver, NestedSolver)
+            and self.solver.ordered
+            and "is_causal" in signature.parameters
+        ):
+            given["is_causal"] = True
+        return method(*bound.args, **bound.kwargs)
 
     return cast(Method, wrapped)
 
@@ -37,7 +45,7 @@ class FedProblem(PrimalProblem):
         input = f(2 sin(x W) + b),  x the token's query or key, f and b those of the :class:`TokenInput`
 
     What is cut, padded, repeated, spoiled or decoded then has the inputs that belong to it, and gradients with respect
-    to query and key cover those of the inputs.
+    to query and key cover those of the inputs. Where tokens have an order every call is causal.
     """
 
     attend = _fed(PrimalProblem.attend)

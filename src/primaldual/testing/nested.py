@@ -25,7 +25,8 @@ def check_nested_prefix_rule(
     rows = query if solver.residual == QUERIES else for_query_heads(key, query.shape[1])
     inputs = problem.made(query, key, value) if isinstance(problem, FedProblem) else {}
     weights, products = (
-        torch.cat([_row(plain, tensor, key, row) for row in range(length)], 2) for tensor in (query, rows)
+        torch.cat([_row(plain, tensor, key, row, before) for row in range(length)], 2)
+        for tensor, before in ((query, False), (rows, solver.strict))
     )
     wanted = weights @ solver.expansion(products, inputs) @ for_query_heads(value, query.shape[1])
     causal = problem.attend(query, key, value, is_causal=True)
@@ -37,7 +38,9 @@ def check_nested_prefix_rule(
         close(causal[:, :, :end], problem.attend(*first, is_causal=True), scene, rtol=1e-7, atol=1e-8)
 
 
-def _row(plain: PrimalProblem, rows: Tensor, key: Tensor, row: int) -> Tensor:
-    """The weights of one row on the keys up to it, (batch, heads, 1, Nk), 0 on later ones."""
-    found = plain.attention_map(rows[:, :, row : row + 1], key[:, :, : row + 1])
+def _row(plain: PrimalProblem, rows: Tensor, key: Tensor, row: int, before: bool) -> Tensor:
+    """The weights of one row on the keys up to it, or before it, (batch, heads, 1, Nk), 0 on later ones."""
+    found = plain.attention_map(
+        rows[:, :, row : row + 1], key[:, :, : row + 1], torch.arange(row + 1) < row if before else None
+    )
     return pad(found, (0, key.shape[2] - row - 1))

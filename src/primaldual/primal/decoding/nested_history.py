@@ -59,10 +59,13 @@ class NestedHistory(History):
         """Outputs and coefficients of the last tokens, from all keys and inputs and the coefficients before."""
         count, heads, key = query.shape[2], query.shape[1], seen["keys"]
         inputs = self._inputs(seen, count)
+        self.solver.check_inputs(inputs)
         attention = Products(self.problem.parts().amortized(), key, Attendable(is_causal=True), 0.0, inputs)
         rows = query if self.solver.residual == QUERIES else for_query_heads(key[:, :, -count:], heads)
         former = seen[COEFFICIENTS][:, :, :-count].chunk(self.solver.sequences, -1)
-        found = self.solver.coefficients(for_query_heads(value, heads), _NewRows(attention, rows, former))
+        found = self.solver.coefficients(
+            for_query_heads(value, heads), _NewRows(attention, self.solver, rows, former)
+        )
         whole = torch.cat([former[-1], found[-1]], 2)
         return attention.of(query, whole), torch.cat(found, -1)
 
@@ -70,11 +73,21 @@ class NestedHistory(History):
 class _NewRows:
     """The rows of the last positions, whose coefficients follow on those of the former ones."""
 
-    def __init__(self, attention: Products, rows: Tensor, former: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, attention: Products, solver: NestedSolver, rows: Tensor, former: tuple[Tensor, ...]
+    ) -> None:
         self.attention = attention
+        self.solver = solver
         self.rows = rows
-        self.former = former
+        self.earlier = former
         self.inputs = attention.inputs
+        self.length = attention.key.shape[2]
 
     def product(self, number: int, coefficients: Tensor) -> Tensor:
-        return self.attention.of(self.rows, torch.cat([self.former[number], coefficients], 2))
+        return self.attention.of(self.rows, torch.cat([self.earlier[number], coefficients], 2))
+
+    def weights(self) -> Tensor:
+        return self.attention.weights(self.rows, self.solver)
+
+    def former(self, number: int) -> Tensor:
+        return self.earlier[number]

@@ -87,8 +87,8 @@ def run(
         ArgumentError: inputs that are missing or unknown, or no floating tensors.
         ShapeError: inputs of another shape.
     """
-    batch, heads, length, head_dim = query.shape
-    sets = choices.subset.head_sets(heads)
+    length = query.shape[2]
+    sets = choices.subset.head_sets(query.shape[1])
     if choices.transform.mixes_queries:
         with own_precision(query.device):
             query = _mixed(choices, sets, query, source, attendable)
@@ -97,11 +97,7 @@ def run(
     key, value = source.tensors or (query, query)
     needs = choices.token_inputs
     given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
-    question = Question(
-        batch, heads, key.shape[1], length, source.length, head_dim, value.shape[3], len(sets),
-        attendable.keys is not None, attendable.pairs is not None, attendable.is_causal, dropout_p > 0,
-        query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
-    )  # fmt: skip
+    question = asked(query, key, value, source.length, len(sets), attendable, dropout_p)
     chosen = choose(choices, sets, question)
     call = Call(
         choices, query, source, attendable, dropout_p, neutral_where_unattended(needs, given, attendable)
@@ -117,6 +113,24 @@ def run(
     if len(outputs) == 1:
         return outputs[0]
     return in_order(outputs, [alike.members for alike in order])
+
+
+def asked(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    length: int,
+    groups: int,
+    attendable: Attendable,
+    dropout_p: float,
+) -> Question:
+    """The facts of a call."""
+    batch, heads, queries, head_dim = query.shape
+    return Question(
+        batch, heads, key.shape[1], queries, length, head_dim, value.shape[3], groups,
+        attendable.keys is not None, attendable.pairs is not None, attendable.is_causal, dropout_p > 0,
+        query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
+    )  # fmt: skip
 
 
 def _warn(choices: Choices, sets: list[HeadSet], chosen: list[Form], question: Question) -> None:

@@ -12,11 +12,14 @@ from primaldual.errors import ShapeError
 from primaldual.kernels.masks import read_mask
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.choice import FORMS, choose
+from primaldual.primal.forms.delta import ChunkedDelta
 from primaldual.primal.forms.form import Cost
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
 from primaldual.primal.solvers import QUERIES, NestedSolver
 from primaldual.primal.token_inputs import TokenInput
+
+CHUNKED = ChunkedDelta()
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,13 @@ def explain(
         attendable.keys is not None, attendable.pairs is not None, is_causal and length > 1, False,
         dtype, torch.device(device).type,
     )  # fmt: skip
-    served = _served(choices.amortized() if choices.solver.nested else choices, sets, question)
-    if isinstance(choices.solver, NestedSolver):
-        served = _with_products(choices, choices.solver, sets, question, served)
+    solver = choices.solver
+    served = _served(choices.amortized() if solver.nested else choices, sets, question)
+    if len(sets) == 1 and CHUNKED.refusal(choices, sets[0], question) is None:
+        cost = CHUNKED.cost(choices, sets[0], question)
+        served = [Served(sets[0].members, 1, CHUNKED.name, cost, cost.numbers * dtype.itemsize, {})]
+    elif isinstance(solver, NestedSolver):
+        served = _with_products(choices, solver, sets, question, served)
     return Explanation(choices.spec(), served, heads, choices.token_inputs, choices.solver.procedure())
 
 
