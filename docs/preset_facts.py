@@ -297,6 +297,40 @@ PRESETS = (
         "Recentring alone is an option of ours.",
     ),
     Facts(
+        "whiten",
+        "The layer of softmax in the metric of the inverse covariance of the query's keys: 0.9 of it, and 0.1 of its "
+        "diagonal.",
+        "Softmax attention with the queries (0.9 Σ + 0.1 diag Σ + ε I)⁻¹ (q − μ).",
+        (
+            Cost(
+                "O(N² D + N D²)",
+                "as softmax",
+                f"one covariance for all queries, in float64, whitened keys, and {SDPA}",
+            ),
+            Cost(
+                "half of O(N² D), and O(N D³)",
+                "2^21 numbers of covariances",
+                "running moments and a D × D system for every query, in float64, a block of queries at a time",
+            ),
+            Cost("O(N² D²)", "the keys of every query", DEFINITION),
+        ),
+        (
+            ("`bn` with the diagonal alone.", same("whiten(1)", "bn")),
+            (
+                "Any invertible affine map of queries and keys changes nothing, without shrinking and with ε near 0.",
+                "turn = torch.randn(query.shape[-1], query.shape[-1], generator=generator, dtype=torch.float64)\n"
+                'plain = pdl.preset("whiten(0,eps=1e-12)")\n'
+                "turned = plain.attend(query @ turn + 1, key @ turn + 1, value)\n"
+                "torch.testing.assert_close(turned, plain.attend(query, key, value), rtol=1e-4, atol=1e-4)",
+            ),
+        ),
+        "Ours, as the step from Attention-BN, of "
+        + PAPER
+        + ", to local linear attention, whose metric is the covariance under "
+        "the attention weights",
+        "Everything but the means and variances that it shares with Attention-BN.",
+    ),
+    Facts(
         "window(8)",
         "A layer of softmax for each query, fitted on the keys at most 8 positions from it.",
         "Sliding-window attention: 17 keys for each query, 9 if causal.",

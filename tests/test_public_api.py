@@ -13,7 +13,7 @@ NAMES = {
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures",
     "Cosine", "Delta", "DeltaFormer", "Dot", "Ridge", "Scaled", "Sink", "Solver", "Subset", "SumOfKernels",
     "TimeSeriesTransformer", "TokenInput", "Transform",
-    "TruncatedTaylor", "Union", "Window",
+    "TruncatedTaylor", "Union", "Whitening", "Window",
     "derive", "preset", "fold_batch_norm",
     "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
     "prune_heads", "register", "revert", "uptrain",

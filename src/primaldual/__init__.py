@@ -30,6 +30,7 @@ from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.token_inputs import TokenInput
 from primaldual.primal.transforms import Identity, Transform
 from primaldual.primal.unions import Union
+from primaldual.primal.whitening import Whitening
 from primaldual.primal.words import PARTS, register
 from primaldual.svr import (
     ImpliedRegression,
@@ -125,6 +126,7 @@ __all__ = [
     "Transform",
     "TruncatedTaylor",
     "Union",
+    "Whitening",
     "Window",
     "capture_attention",
     "compress",

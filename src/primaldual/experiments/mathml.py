@@ -13,9 +13,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
-_LETTERS = (
-    "Phi Φ alpha α beta β gamma γ varepsilon ε epsilon ϵ kappa κ mu μ sigma σ phi φ lambda λ omega ω top ⊤"
-)
+_LETTERS = "Phi Φ Sigma Σ alpha α beta β gamma γ varepsilon ε epsilon ϵ kappa κ mu μ sigma σ phi φ lambda λ omega ω top ⊤"
 _OPERATORS = (
     "cdot · times × le ≤ leq ≤ ge ≥ geq ≥ in ∈ ldots … dots … lceil ⌈ rceil ⌉ lfloor ⌊ rfloor ⌋ odot ⊙ ast ∗ "
     "to → approx ≈ pm ± mid ∣ ne ≠ neq ≠ langle ⟨ rangle ⟩ star ⋆ | ‖ { { } }"

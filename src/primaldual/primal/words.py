@@ -25,6 +25,7 @@ from primaldual.primal.patterns import Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.ridge import Ridge
+from primaldual.primal.whitening import Whitening
 
 PARTS: dict[str, type[Part]] = {
     "softmax": Exponential,
@@ -40,6 +41,7 @@ PARTS: dict[str, type[Part]] = {
     "lla": LocalLinear,
     "parallax": Parallax,
     "bn": BatchNormalization,
+    "whiten": Whitening,
     "conv": Convolution,
     "conv2d": Convolution2d,
     "window": Window,

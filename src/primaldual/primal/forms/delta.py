@@ -17,7 +17,6 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.question import EAGER, GRAPH, Question
 from primaldual.primal.solvers import RATE, NestedSolver
-from primaldual.primal.transforms import Identity
 
 
 class ChunkedDelta(Form):
@@ -30,7 +29,7 @@ class ChunkedDelta(Form):
             return "computes delta rules"
         if question.mode == GRAPH:
             return "takes chunk after chunk outside of graphs"
-        if type(choices.transform) is not Identity:
+        if choices.transform.spec():
             return "needs keys as they are"
         if question.pairs or question.query_length > question.key_length:
             return "needs a key for every query, and no mask that differs from query to query"
