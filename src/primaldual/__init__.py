@@ -32,6 +32,7 @@ from primaldual.primal.unions import Union
 from primaldual.primal.words import PARTS, register
 from primaldual.svr import (
     ImpliedRegression,
+    LeastSquaresExpansion,
     SupportVectorExpansion,
     implied_regression,
     kernel_scale,
@@ -102,6 +103,7 @@ __all__ = [
     "Forget",
     "Identity",
     "ImpliedRegression",
+    "LeastSquaresExpansion",
     "MaskedKeys",
     "MultiheadAttention",
     "Normalizer",
