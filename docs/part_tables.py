@@ -11,7 +11,7 @@ from docs.preset_pages import page_name, shown_spec
 from primaldual import PARTS, Chain, MaskedKeys, PrimalProblem, Union
 from primaldual.primal.parts import Part
 from primaldual.primal.presets import preset
-from primaldual.primal.words import cost, signature, summary
+from primaldual.primal.words import NAMED, cost, signature, summary
 
 ROOT = Path(__file__).parent.parent
 CHOICES = {
@@ -36,6 +36,11 @@ def attentions() -> str:
     rows = [
         f"| [`{shown_spec(word)}`](docs/presets/{page_name(word)}) | {_cell(summary(word))} | {_cell(cost(word))} |"
         for word in PARTS
+    ]
+    rows += [
+        f"| [`{name}`](docs/presets/{page_name(spec.rpartition('+')[2].partition('(')[0])}) | named: "
+        f"`{preset(name).spec()}` | |"
+        for name, spec in NAMED.items()
     ]
     words = "any combination of parts; transforms follow one another, left first; `|` joins subsets".replace(
         "|", r"\|"

@@ -17,7 +17,8 @@ NAMES = {
     "derive", "preset", "fold_batch_norm",
     "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
     "prune_heads", "register", "revert", "uptrain",
-    "ImpliedRegression", "SupportVectorExpansion", "implied_regression", "kernel_scale", "solve", "solve_path",
+    "ImpliedRegression", "LeastSquaresExpansion", "SupportVectorExpansion", "implied_regression",
+    "kernel_scale", "solve", "solve_path",
 }  # fmt: skip
 
 

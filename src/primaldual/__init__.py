@@ -34,6 +34,7 @@ from primaldual.primal.whitening import Whitening
 from primaldual.primal.words import PARTS, register
 from primaldual.svr import (
     ImpliedRegression,
+    LeastSquaresExpansion,
     SupportVectorExpansion,
     implied_regression,
     kernel_scale,
@@ -104,6 +105,7 @@ __all__ = [
     "Forget",
     "Identity",
     "ImpliedRegression",
+    "LeastSquaresExpansion",
     "LocalLinear",
     "MaskedKeys",
     "MultiheadAttention",

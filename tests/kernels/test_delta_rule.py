@@ -5,7 +5,11 @@ import torch
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
-from primaldual.kernels.delta_rule import delta_rule
+from primaldual.kernels import delta_rule as kernel
+
+
+def delta_rule(*inputs):
+    return kernel.delta_rule(*inputs)[0]
 
 
 def tensors(length, count=5, width=4):
@@ -55,3 +59,12 @@ def test_float32_keeps_its_digits_and_old_tokens_are_forgotten_without_a_nan():
     plain = delta_rule(query, key, value, rate)
     low = delta_rule(*(x.float() for x in (query, key, value, rate)))
     assert (low - plain).norm() < 1e-5 * plain.norm()
+
+
+def test_a_state_goes_on():
+    inputs = [x.detach() for x in tensors(100)[:4]]
+    whole, last = kernel.delta_rule(*inputs)
+    first, state = kernel.delta_rule(*(x[:, :, :37] for x in inputs))
+    second, end = kernel.delta_rule(*(x[:, :, 37:] for x in inputs), state=state)
+    assert_close(torch.cat([first, second], 2), whole)
+    assert_close(end, last)

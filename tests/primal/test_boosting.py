@@ -198,7 +198,7 @@ def test_what_has_no_meaning():
     with pytest.raises(ArgumentError, match=r"call problem\.bind"):
         preset("scaled(0)").attend(*tensors())
     with pytest.raises(UnsupportedError, match=r"boost\(2\) states its own coefficients"):
-        pdl.solve("boost(2)", torch.randn(5, 2), torch.randn(5, 1))
+        pdl.kernel_scale("boost(2)", torch.randn(5, 2))
 
 
 def test_explain_counts_the_products():

@@ -158,6 +158,8 @@ def test_decoding(spec, pieces):
     found = [problem.step(state, *cut, inputs=given) for cut, given in zip(cuts, own, strict=True)]
     wanted = problem.attend(query, key, value, is_causal=True, inputs=inputs)
     assert_close(torch.cat(found, 2), wanted)
+    if spec == "deltanet(0.7)":
+        assert state.nbytes == 2 * HEADS * WIDTH * WIDTH * 8
 
 
 def test_a_layer_learns_steps_from_its_tokens():

@@ -170,3 +170,13 @@ def test_states_keep_gates():
     )
     assert_close(step(loaded.select([0, 1]), slice(5, 9)), wanted[:, :, 5:])
     assert loaded.nbytes == state.nbytes == 5 * 2 * 4 * (2 * 2 * WIDTH + HEADS)
+
+
+def test_kernels_without_logarithms_keep_their_type():
+    query, key, value, log_gate = (tensor.detach().bfloat16() for tensor in tensors())
+    problem = preset("linear+constant+forget")
+    exact = dense(problem, *(tensor.double() for tensor in (query, key, value, log_gate)))
+    for form in (attend, dense):
+        found = form(problem, query, key, value, log_gate)
+        assert found.dtype == torch.bfloat16
+        assert_close(found.double(), exact, rtol=0.05, atol=0.3)

@@ -51,7 +51,7 @@ def test_it_equals_scikit_learn(word, is_causal, query_length, kv_heads):
     wanted = by_scikit_learn(KERNELS[word], *inputs, allowed, 0.3)
     problem = preset(f"{word}+constant+ridge(0.3)")
     for form in (problem.attend, problem.dense):
-        assert_close(form(*inputs, is_causal=is_causal), wanted, rtol=1e-7, atol=1e-8)
+        assert_close(form(*inputs, is_causal=is_causal), wanted, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
@@ -68,18 +68,18 @@ def test_masks_and_windows_make_training_sets(is_causal):
     ):
         wanted = by_scikit_learn(KERNELS["softmax"], query, key, value, allowed & causal, 0.3)
         found = preset(spec).attend(query, key, value, mask, is_causal)
-        assert_close(found, wanted, rtol=1e-7, atol=1e-8)
+        assert_close(found, wanted, rtol=1e-10, atol=1e-11)
 
 
 def test_pair_weights_are_weights_of_the_errors():
     query, key, value = tensors()
     distance = (torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)).abs()
-    slopes = torch.tensor([0.5, 0.1]).double()[:, None, None]
+    slopes = torch.tensor([0.5, 0.1], dtype=torch.float64)[:, None, None]
     weights = (-slopes * distance).exp().expand(2, -1, -1, -1)
     allowed = causal_mask(LENGTH, LENGTH)
     wanted = by_scikit_learn(KERNELS["dot"], query, key, value, allowed, 0.3, weights)
     found = preset("dot+ridge(0.3)+alibi(0.5,0.1)").attend(query, key, value, is_causal=True)
-    assert_close(found, wanted, rtol=1e-7, atol=1e-8)
+    assert_close(found, wanted, rtol=1e-10, atol=1e-11)
 
 
 def test_mesanet_by_a_loop_over_tokens():

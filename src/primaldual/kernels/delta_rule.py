@@ -11,7 +11,14 @@ CHUNK = (
 )
 
 
-def delta_rule(query: Tensor, key: Tensor, value: Tensor, rate: Tensor, sums: Tensor | None = None) -> Tensor:
+def delta_rule(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rate: Tensor,
+    sums: Tensor | None = None,
+    state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Weights that every token corrects by its own error, read by its query.
 
         W_t = f_t W_(t-1) + beta_t (v_t - f_t W_(t-1) g_t) g_t',  out_t = W_t q_t,  f_t = exp(c_t - c_(t-1))
@@ -26,13 +33,14 @@ def delta_rule(query: Tensor, key: Tensor, value: Tensor, rate: Tensor, sums: Te
         value: v, (batch, heads, Nk, Dv).
         rate: beta, (batch, heads, Nk).
         sums: c, falling, (batch or 1, heads, Nk), in float64 where there is one; None = nothing is forgotten.
+        state: W' before the first key, (batch, heads, F, Dv); None = 0.
 
     Returns:
-        (batch, heads, Nq, Dv).
+        Outputs (batch, heads, Nq, Dv), and W' after the last key.
 
     Example:
         >>> ones, value = torch.ones(1, 1, 2, 1), torch.tensor([3.0, 6.0]).reshape(1, 1, 2, 1)
-        >>> delta_rule(ones, ones, value, torch.full((1, 1, 2), 0.5)).flatten().tolist()
+        >>> delta_rule(ones, ones, value, torch.full((1, 1, 2), 0.5))[0].flatten().tolist()
         [1.5, 3.75]
     """
     rows, length, count = query.shape[2], key.shape[2], key.shape[3]
@@ -49,7 +57,8 @@ def delta_rule(query: Tensor, key: Tensor, value: Tensor, rate: Tensor, sums: Te
     both = torch.linalg.solve_triangular(identity + products.tril(-1), both, upper=False, unitriangular=True)
     moved, targets = both.split([count, value.shape[3]], -1)
     moved_rows, target_rows, key_rows = moved.unbind(), targets.unbind(), keys.unbind()
-    state = value.new_zeros(*key.shape[:2], count, value.shape[3])
+    if state is None:
+        state = value.new_zeros(*key.shape[:2], count, value.shape[3])
     states, corrections = [], []
     for place in range(len(keys)):
         correction = target_rows[place] - moved_rows[place] @ state
@@ -58,7 +67,7 @@ def delta_rule(query: Tensor, key: Tensor, value: Tensor, rate: Tensor, sums: Te
         state = (state if sums is None else state * whole[place]) + key_rows[place].mT @ correction
     out = queries @ torch.stack(states) + scores.tril() @ torch.stack(corrections)
     out = out.movedim(0, 2).flatten(2, 3)
-    return out[:, :, length - rows : length]
+    return out[:, :, length - rows : length], state
 
 
 def _chunks(tensor: Tensor, length: int) -> Tensor:

@@ -28,6 +28,7 @@ class Correcting(NestedSolver):
 
     sequences = 1
     ordered = True
+    triangular = True
     rated_targets: bool
     """Whether beta_t multiplies v_t too."""
 

@@ -50,18 +50,18 @@ def run(
     given = neutral_where_unattended(needs, given, attendable)
     solver = choices.solver
     assert isinstance(solver, NestedSolver)
-    used = attended_keys(attendable)
-    rows = query if solver.residual == QUERIES else for_query_heads(key, heads)
-    if used is not None:
-        rows = torch.where(used.mT, rows, 0.0)
     solver.check_inputs(given)
     sets = choices.subset.head_sets(heads)
     question = asked(query, key, value, source.length, len(sets), attendable, dropout_p)
     if len(sets) == 1 and CHUNKED.refusal(choices, sets[0], question) is None:
-        out = CHUNKED.attend(Call(choices, query, source, attendable, dropout_p, given), sets[0])
+        tensors = TensorSource(key, value, heads)
+        out = CHUNKED.attend(Call(choices, query, tensors, attendable, dropout_p, given), sets[0])
         check_range(choices, out)
         return out
-    plain = choices.amortized()
+    used, plain = attended_keys(attendable), choices.amortized()
+    rows = query if solver.residual == QUERIES else for_query_heads(key, heads)
+    if used is not None:
+        rows = torch.where(used.mT, rows, 0.0)
     of_rows = Attendable(attendable.keys, attendable.pairs, is_causal or solver.ordered)
     products = Products(plain, key, of_rows, dropout_p, given)
     found = solver.coefficients(for_query_heads(value, heads), _Whole(products, solver, rows, used))
@@ -91,12 +91,8 @@ class Products:
         self.own = {need.name: inputs[need.name] for need in choices.token_inputs}
 
     def of(self, rows: Tensor, coefficients: Tensor) -> Tensor:
-        """(batch, heads, rows, Dv), from coefficients of query heads or, as values are, of key heads."""
-        key = (
-            for_query_heads(self.key, coefficients.shape[1])
-            if coefficients.shape[1] > self.key.shape[1]
-            else self.key
-        )
+        """(batch, heads, rows, Dv), from coefficients of all query heads."""
+        key = for_query_heads(self.key, coefficients.shape[1])
         source = TensorSource(key, coefficients, rows.shape[1])
         return run_amortized(self.choices, rows, source, self.attendable, self.dropout_p, self.own)
 

@@ -166,8 +166,9 @@ class PrimalProblem(Attention):
         dropout_p: float = 0.0,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        form = nested_attention.run if self.solver.nested else run
-        return form(self.parts(), query, source, attendable, dropout_p, inputs)
+        parts = self.parts()
+        form = nested_attention.run if parts.solver.nested else run
+        return form(parts, query, source, attendable, dropout_p, inputs)
 
     def forward(
         self,
@@ -177,11 +178,13 @@ class PrimalProblem(Attention):
         dropout_p: float = 0.0,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        if not self.transform.observes:
-            return self.compute_source(query, source, attendable, dropout_p, inputs)
+        parts = self.parts()
+        form = nested_attention.run if parts.solver.nested else run
+        if not parts.transform.observes:
+            return form(parts, query, source, attendable, dropout_p, inputs)
         source = RememberedSource(source)
-        outputs = self.compute_source(query, source, attendable, dropout_p, inputs)
-        observe(self.parts(), source, attendable, query)
+        outputs = form(parts, query, source, attendable, dropout_p, inputs)
+        observe(parts, source, attendable, query)
         return outputs
 
     def init_state(

@@ -14,7 +14,6 @@ from primaldual.primal.token_inputs import Inputs
 QUERIES, KEYS = "queries", "keys"
 """At which rows the residual of a position is taken: its query, or its key."""
 
-
 RATE = "beta"
 """The input per token that holds the steps of a delta rule."""
 
@@ -121,6 +120,7 @@ class NestedSolver(Solver):
         sequences: how many numbers per value decoding keeps of every position.
         ordered: tokens have an order: S is causal, and calls are causal or have one query.
         strict: row j of S sees the positions before j alone.
+        triangular: c solve a triangular system of S, which is formed.
         delta_rule: c are the coefficients of the delta rule with steps ``beta`` on kernels that nothing normalises.
     """
 
@@ -130,6 +130,7 @@ class NestedSolver(Solver):
     sequences: int
     ordered: ClassVar[bool] = False
     strict: ClassVar[bool] = False
+    triangular: ClassVar[bool] = False
     delta_rule: ClassVar[bool] = False
 
     def procedure(self) -> str:

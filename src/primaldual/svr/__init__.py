@@ -2,10 +2,12 @@
 
 from primaldual.svr.expansion import SupportVectorExpansion
 from primaldual.svr.implied import ImpliedRegression, implied_regression
+from primaldual.svr.least_squares import LeastSquaresExpansion
 from primaldual.svr.solve import kernel_scale, solve, solve_path
 
 __all__ = [
     "ImpliedRegression",
+    "LeastSquaresExpansion",
     "SupportVectorExpansion",
     "implied_regression",
     "kernel_scale",

@@ -14,6 +14,7 @@ from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.svr.assembly import HeadSolver, assemble
 from primaldual.svr.expansion import SupportVectorExpansion
+from primaldual.svr.least_squares import least_squares
 from primaldual.svr.reading import TrainingData, read_penalty, read_training_data, read_weights
 from primaldual.svr.solver import Progress
 from primaldual.svr.training_kernel import TrainingKernel, training_kernels
@@ -49,6 +50,9 @@ def solve(
     The values of the attention are v_j = beta_j / h(k_j). With h the sum of kernels, entries of K are about
     1 / N^2, so a C that lets the data be fitted is large: C / :func:`kernel_scale` is C in units of the kernel, and the
     default is 1 in units of the kernel and of the targets' deviation, as in :class:`AttentionSVR`.
+    A problem with a solver (``ridge``, ``boost``, ``scaled``, ``delta``, ``deltaformer``) states its coefficients itself,
+    for squared errors: the result is a :class:`LeastSquaresExpansion`, with objective, optimality and agreement with the
+    layer; epsilon, intercept and tolerance have no place there.
     Keys are the training inputs as attention has them: batch normalisation, pooling (of targets too) and
     convolution happen inside. With a convolution of keys only, f is fitted at the convolved keys.
 
@@ -93,10 +97,31 @@ def solve(
         >>> float((solution.predict(keys) - keys.sin()).abs().max()) < 0.02
         True
     """
+    if not preset(problem).solver.amortized:
+        return _solver(problem, keys, targets, mask, dtype, C=C, weights=weights, start=start)
     return solve_path(
         problem, keys, targets, [C], epsilon, intercept=intercept, mask=mask, weights=weights, start=start,
         tolerance=tolerance, memory=memory, dtype=dtype, progress=progress,
     )[0]  # fmt: skip
+
+
+def _solver(
+    problem: PrimalProblem | str,
+    keys: Tensor,
+    targets: Tensor,
+    mask: Tensor | None,
+    dtype: torch.dtype,
+    **others: object,
+) -> SupportVectorExpansion:
+    """The expansion of a problem whose solver states the coefficients."""
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise ArgumentError(
+            f"{', '.join(given)} must be None for {preset(problem).solver.spec()}, which states its coefficients itself"
+        )
+    own, data = own_copy(problem, dtype), read_training_data(keys, targets, mask, dtype)
+    with torch.no_grad():
+        return least_squares(own, data)
 
 
 def solve_path(

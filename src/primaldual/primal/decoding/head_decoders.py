@@ -10,6 +10,7 @@ from torch import Tensor
 from primaldual.errors import ShapeError, UnsupportedError
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.decoder import Decoder
+from primaldual.primal.decoding.delta_sums import DeltaSums
 from primaldual.primal.decoding.feature_sums import MOST_FEATURES, FeatureSums
 from primaldual.primal.decoding.history import History
 from primaldual.primal.decoding.memory import Memory
@@ -18,9 +19,12 @@ from primaldual.primal.decoding.pair_cache import PairCache
 from primaldual.primal.decoding.pair_stream import PairStream
 from primaldual.primal.decoding.ridge_sums import RidgeSums
 from primaldual.primal.decoding.sizes import Sizes
+from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.solvers import NestedSolver
 from primaldual.primal.sources import selection
 from primaldual.primal.token_inputs import neutral_inputs
+from primaldual.primal.transforms import Identity
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,19 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = Fal
             return exact
     _check_lengths(problem, sizes)
     if problem.parts().solver.nested:
-        return [HeadDecoder(NestedHistory(problem))]
+        return [HeadDecoder(_nested(problem, sizes, croppable))]
     return [HeadDecoder(History(problem, croppable))]
+
+
+def _nested(problem: DecodableProblem, sizes: Sizes, croppable: bool) -> Decoder:
+    """The weights of a delta rule on features, or keys and coefficients."""
+    feature_map, _, transform, subset, pair_weights, solver = problem.parts()
+    count = feature_map.feature_count(sizes.head_dim)
+    plain = type(transform) is Identity and subset.windows(subset.head_sets(sizes.heads)[0]) == Windows()
+    few = count is not None and count <= MOST_FEATURES and not (pair_weights.uneven or croppable)
+    if isinstance(solver, NestedSolver) and solver.delta_rule and plain and few:
+        return DeltaSums(feature_map, solver)
+    return NestedHistory(problem)
 
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:

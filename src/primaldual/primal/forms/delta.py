@@ -59,4 +59,4 @@ class ChunkedDelta(Form):
                 count, length = call.query.shape[1], call.source.length
                 sums = call.choices.pair_weights.prefix_sums(heads, count, length, call.inputs, query)
             key_features, values = (keep_attendable(each, mask) for each in (key_features, value.to(wide)))
-            return delta_rule(query_features, key_features, values, rate, sums).to(value.dtype)
+            return delta_rule(query_features, key_features, values, rate, sums)[0].to(value.dtype)

@@ -141,14 +141,32 @@ def _served(choices: Choices, sets: list[HeadSet], question: Question) -> list[S
 def _with_products(
     choices: Choices, solver: NestedSolver, sets: list[HeadSet], question: Question, served: list[Served]
 ) -> list[Served]:
-    """The same forms, their operations with those of the products that give the coefficients."""
-    rows = question if solver.residual == QUERIES else question._replace(query_length=question.key_length)
+    """The same forms, their operations with those of the products, or of the system, that give the coefficients."""
+    length = question.key_length
+    if solver.triangular:
+        each = length * length * (2 * question.head_dim + question.value_dim)
+        return [
+            _with(
+                part,
+                question.batch * len(part.heads) * each,
+                question.batch * len(part.heads) * length**2,
+                question,
+            )
+            for part in served
+        ]
+    rows = question if solver.residual == QUERIES else question._replace(query_length=length)
     products = _served(choices.amortized(), sets, rows)
     count = solver.sequences - 1
     return [
-        replace(part, cost=Cost(part.cost.operations + count * each.cost.operations, part.cost.numbers))
+        _with(part, count * each.cost.operations, 0, question)
         for part, each in zip(served, products, strict=True)
     ]
+
+
+def _with(part: Served, operations: int, numbers: int, question: Question) -> Served:
+    """The same with more operations, and at least so many intermediate numbers."""
+    cost = Cost(part.cost.operations + operations, max(part.cost.numbers, numbers))
+    return replace(part, cost=cost, bytes=cost.numbers * question.dtype.itemsize)
 
 
 def listed(heads: list[int]) -> str:
