@@ -24,7 +24,6 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.solvers import NestedSolver
 from primaldual.primal.sources import selection
 from primaldual.primal.token_inputs import neutral_inputs
-from primaldual.primal.transforms import Identity
 
 
 @dataclass(frozen=True)
@@ -77,19 +76,23 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = Fal
 
 def _nested(problem: DecodableProblem, sizes: Sizes, croppable: bool) -> Decoder:
     """The weights of a delta rule on features, or keys and coefficients."""
-    feature_map, _, transform, subset, pair_weights, solver = problem.parts()
-    count = feature_map.feature_count(sizes.head_dim)
-    plain = type(transform) is Identity and subset.windows(subset.head_sets(sizes.heads)[0]) == Windows()
-    few = count is not None and count <= MOST_FEATURES and not (pair_weights.uneven or croppable)
+    choices = problem.parts()
+    subset, solver = choices.subset, choices.solver
+    count = choices.feature_map.feature_count(sizes.head_dim)
+    plain = not choices.transform.spec() and subset.windows(subset.head_sets(sizes.heads)[0]) == Windows()
+    few = count is not None and count <= MOST_FEATURES and not (choices.pair_weights.uneven or croppable)
     if isinstance(solver, NestedSolver) and solver.delta_rule and plain and few:
-        return DeltaSums(feature_map, solver)
+        return DeltaSums(choices.feature_map, solver)
     return NestedHistory(problem)
 
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:
     """The decoder of some heads that keeps pairs or sums; None if the problem has none."""
-    feature_map, normalizer, transform, subset, pair_weights, solver, order = problem.parts()
-    if pair_weights.uneven or order.linear or problem.token_inputs:
+    choices = problem.parts()
+    feature_map, normalizer, transform, subset, solver = (
+        choices.feature_map, choices.normalizer, choices.transform, choices.subset, choices.solver,
+    )  # fmt: skip
+    if choices.pair_weights.uneven or choices.order.linear or problem.token_inputs:
         return None
     windows = subset.windows(heads)
     if windows is None:
