@@ -38,6 +38,7 @@ class NestedHistory(History):
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
         held = self._write(query, key, value, memory, tokens)
+        grow(memory, COEFFICIENTS, max(held) + tokens.length)
         out = value.new_zeros(*query.shape[:3], value.shape[3])
         made = value.new_zeros(*query.shape[:3], memory[COEFFICIENTS].shape[3])
         alike: dict[tuple[int, int], list[int]] = {}
