@@ -21,10 +21,8 @@ from primaldual.primal.decoding.ridge_sums import RidgeSums
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.solvers import NestedSolver
 from primaldual.primal.sources import selection
 from primaldual.primal.token_inputs import neutral_inputs
-from primaldual.primal.transforms import Identity
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,12 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = Fal
 
 def _nested(problem: DecodableProblem, sizes: Sizes, croppable: bool) -> Decoder:
     """The weights of a delta rule on features, or keys and coefficients."""
-    feature_map, _, transform, subset, pair_weights, solver = problem.parts()
+    choices = problem.parts()
+    feature_map, _, _, subset, pair_weights, solver = choices
     count = feature_map.feature_count(sizes.head_dim)
-    plain = type(transform) is Identity and subset.windows(subset.head_sets(sizes.heads)[0]) == Windows()
+    plain = choices.untransformed and subset.windows(subset.head_sets(sizes.heads)[0]) == Windows()
     few = count is not None and count <= MOST_FEATURES and not (pair_weights.uneven or croppable)
-    if isinstance(solver, NestedSolver) and solver.delta_rule and plain and few:
+    if solver.delta_rule and plain and few:
         return DeltaSums(feature_map, solver)
     return NestedHistory(problem)
 
