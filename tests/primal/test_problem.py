@@ -128,6 +128,7 @@ def test_fast_equals_dense_on_any_shape(data):
         for t in tensors(heads, 4, key_length, query_length=query_length, kv_heads=kv_heads, seed=seed)
     ]
     problem = prepared(preset(spec), heads, 4)
+    is_causal = is_causal or problem.solver.ordered
     by_query = mask is not None and mask.dim() > 1 and 1 < query_length == mask.shape[-2]
     pairwise = is_causal or by_query
     if problem.transform.mixes_queries and pairwise and query_length != key_length:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from primaldual.errors import UnsupportedError
 from primaldual.primal.attention import Attention
 from primaldual.primal.choices import Choices
-from primaldual.primal.solvers import QUERIES, NestedSolver
+from primaldual.primal.solvers import QUERIES
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class PositionDependence:
             or bool(transform.neighbours and lone),
             from_query=subset.from_query or parts.pair_weights.uneven,
             neighbours=transform.neighbours,
-            mixes_queries=transform.mixes_queries
-            or (isinstance(solver, NestedSolver) and solver.residual == QUERIES),
+            mixes_queries=transform.mixes_queries or (solver.nested and solver.residual == QUERIES),
             nested=solver.nested,
         )
 

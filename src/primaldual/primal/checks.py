@@ -6,7 +6,6 @@ from primaldual.errors import ShapeError, UnsupportedError
 from primaldual.kernels.layout import SEQUENCE
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.choices import Choices
-from primaldual.primal.solvers import NestedSolver
 from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 
@@ -58,7 +57,7 @@ def check_solver(choices: Choices) -> None:
             f"{solver.spec()} fits the kernel itself, with h = 1; got the normaliser "
             f"{normalizer.spec() or type(normalizer).__name__}; accepted is constant, which is its default"
         )
-    if isinstance(solver, NestedSolver) and solver.ordered:
+    if solver.ordered:
         subset = choices.subset
         pairs = (
             type(subset).membership is Subset.membership and type(subset).dense_pairs is Subset.dense_pairs

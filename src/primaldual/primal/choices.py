@@ -31,6 +31,11 @@ class Choices(NamedTuple):
         return "+".join(filter(None, (part.spec() for part in self))) or "softmax"
 
     @property
+    def untransformed(self) -> bool:
+        """Whether the kernel gets queries and keys as they are."""
+        return self.transform.keeps_queries and not self.transform.spec()
+
+    @property
     def token_inputs(self) -> tuple[TokenInput, ...]:
         """What the parts need of every token beside query, key and value."""
         return joined_needs(self)

@@ -14,7 +14,6 @@ from primaldual.kernels.statistics import accumulation_dtype, widest
 from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.solvers import RowSolver
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
 from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
@@ -105,7 +104,7 @@ def weights_of_heads(
     changed, keys = choices.transform.dense(query, keys, valid, heads)
     if keys.shape[2] == valid.shape[2]:
         keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
-    if isinstance(choices.solver, RowSolver):
+    if choices.solver.by_row:
         return row_weights(choices, changed, keys, valid, log_weight, heads), values, shares
     if not choices.order.linear:
         return normalized_kernel(choices, changed, keys, valid, log_weight, heads)[0], values, shares
@@ -123,11 +122,10 @@ def weights_of_heads(
 def row_weights(
     choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None, heads: HeadSet
 ) -> Tensor:
-    """What a :class:`RowSolver` makes of kernel, training kernel and pair weights; arguments as :func:`normalized_kernel`.
+    """What a solver by row makes of kernel, training kernel and pair weights; arguments as :func:`normalized_kernel`.
 
     Half precision is computed in float32.
     """
-    assert isinstance(choices.solver, RowSolver)
     wide, half = accumulation_dtype(query.dtype), None if log_weight is None else log_weight / 2
     rows, _ = normalized_kernel(choices, query.to(wide), keys.to(wide), valid, half, heads)
     roots = torch.where(

@@ -19,7 +19,7 @@ from primaldual.primal.forms.choice import run as run_amortized
 from primaldual.primal.forms.delta import ChunkedDelta
 from primaldual.primal.nested_definition import check_call, in_order
 from primaldual.primal.reading import attended_keys
-from primaldual.primal.solvers import QUERIES, NestedSolver
+from primaldual.primal.solvers import QUERIES, Solver
 from primaldual.primal.sources import KeyValueSource, TensorSource
 from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
 
@@ -49,7 +49,6 @@ def run(
     given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
     given = neutral_where_unattended(needs, given, attendable)
     solver = choices.solver
-    assert isinstance(solver, NestedSolver)
     solver.check_inputs(given)
     sets = choices.subset.head_sets(heads)
     question = asked(query, key, value, source.length, len(sets), attendable, dropout_p)
@@ -96,7 +95,7 @@ class Products:
         source = TensorSource(key, coefficients, rows.shape[1])
         return run_amortized(self.choices, rows, source, self.attendable, self.dropout_p, self.own)
 
-    def weights(self, rows: Tensor, solver: NestedSolver) -> Tensor:
+    def weights(self, rows: Tensor, solver: Solver) -> Tensor:
         """A(x, k) itself, (batch, heads, rows, Nk), with dropout."""
         attendable, count, length = self.attendable, rows.shape[2], self.key.shape[2]
         mask = attendable.matrix(count, length, rows.device)
@@ -111,7 +110,6 @@ class Products:
 def check_range(choices: Choices, coefficients: Tensor) -> None:
     """Raise ArgumentError where an ordered solver's coefficients have left the range of their type."""
     solver = choices.solver
-    assert isinstance(solver, NestedSolver)
     if not solver.ordered or in_graph() or in_transform() or bool(coefficients.isfinite().all()):
         return
     finite = coefficients.isfinite().all(-1).flatten(0, 1).all(0)
@@ -125,7 +123,7 @@ def check_range(choices: Choices, coefficients: Tensor) -> None:
 class _Whole:
     """The rows of all positions at once."""
 
-    def __init__(self, attention: Products, solver: NestedSolver, rows: Tensor, used: Tensor | None) -> None:
+    def __init__(self, attention: Products, solver: Solver, rows: Tensor, used: Tensor | None) -> None:
         self.attention = attention
         self.solver = solver
         self.rows = rows

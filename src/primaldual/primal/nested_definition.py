@@ -13,7 +13,7 @@ from primaldual.primal import definition
 from primaldual.primal.checks import check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.reading import attended_keys
-from primaldual.primal.solvers import QUERIES, NestedSolver
+from primaldual.primal.solvers import QUERIES, Solver
 from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
 
 
@@ -53,7 +53,6 @@ def attention_map(
     found = check_inputs(choices, needs, inputs, query, key.shape[2], key.shape[3])
     found = neutral_where_unattended(needs, found, attendable)
     plain, solver = choices.amortized(), choices.solver
-    assert isinstance(solver, NestedSolver)
     solver.check_inputs(found)
     own = {need.name: found[need.name] for need in plain.token_inputs}
     weights = definition.attention_map(plain, query, key, mask, is_causal, own)
@@ -70,8 +69,7 @@ def attention_map(
 def in_order(choices: Choices, attendable: Attendable, query_length: int, key_length: int) -> Attendable:
     """The same masks, causal where tokens have an order and a mask by query leaves no later key."""
     solver, pairs = choices.solver, attendable.pairs
-    ordered = isinstance(solver, NestedSolver) and solver.ordered
-    if not ordered or attendable.is_causal or pairs is None or in_graph() or in_transform():
+    if not solver.ordered or attendable.is_causal or pairs is None or in_graph() or in_transform():
         return attendable
     causal = causal_mask(query_length, key_length, pairs.device)
     if bool((pairs & ~causal).any()):
@@ -79,9 +77,7 @@ def in_order(choices: Choices, attendable: Attendable, query_length: int, key_le
     return Attendable(attendable.keys, None if bool((pairs == causal).all()) else pairs, True)
 
 
-def row_mask(
-    solver: NestedSolver, mask: Tensor | None, is_causal: bool, key: Tensor
-) -> tuple[Tensor | None, bool]:
+def row_mask(solver: Solver, mask: Tensor | None, is_causal: bool, key: Tensor) -> tuple[Tensor | None, bool]:
     """What the rows of S may attend: mask, and whether they are causal."""
     if solver.strict:
         length = key.shape[2]

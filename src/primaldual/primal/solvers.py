@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import ClassVar, Protocol
 
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.arguments import shown
 from primaldual.primal.parts import Part
 from primaldual.primal.token_inputs import Inputs
 
@@ -16,6 +16,27 @@ QUERIES, KEYS = "queries", "keys"
 
 RATE = "beta"
 """The input per token that holds the steps of a delta rule."""
+
+
+class Rows(Protocol):
+    """The attention of some positions' rows to all positions, which a nested solver combines.
+
+    Attributes:
+        inputs: what ``token_inputs`` names, of all positions.
+        length: how many positions there are, of which these are the last.
+    """
+
+    inputs: Inputs
+    length: int
+
+    def product(self, number: int, coefficients: Tensor) -> Tensor:
+        """S c of sequence ``number``, (batch, heads, rows, Dv), from its coefficients at these positions."""
+
+    def weights(self) -> Tensor:
+        """S itself, (batch, heads, rows, length)."""
+
+    def former(self, number: int) -> Tensor:
+        """Sequence ``number`` at the positions before these."""
 
 
 class Solver(Part):
@@ -32,7 +53,20 @@ class Solver(Part):
     """Whether the values are the coefficients."""
     nested: ClassVar[bool] = False
     """Whether coefficients of one position follow from attention to those of others, see :class:`NestedSolver`."""
-
+    by_row: ClassVar[bool] = False
+    """Whether every query is fitted on its own training set, see :class:`RowSolver`."""
+    residual: str = KEYS
+    """Of a nested solver: whether x in S = A(x, k) is the queries or the keys."""
+    sequences: int = 1
+    """Of a nested solver: how many numbers per value decoding keeps of every position."""
+    ordered: ClassVar[bool] = False
+    """Of a nested solver: tokens have an order, so S is causal, and calls are causal or have one query."""
+    strict: ClassVar[bool] = False
+    """Of a nested solver: row j of S sees the positions before j alone."""
+    triangular: ClassVar[bool] = False
+    """Of a nested solver: c solve a triangular system of S, which is formed."""
+    delta_rule: ClassVar[bool] = False
+    """Whether c are the coefficients of the delta rule with steps ``beta`` on kernels that nothing normalises."""
     unnormalized: ClassVar[bool] = False
     """Whether it fits kappa itself, so that h is 1, which is then the default."""
 
@@ -69,42 +103,48 @@ class Solver(Part):
             return "v_j", r"v_j = \frac{\alpha_j - \tilde\alpha_j}{h(k_j)}"
         return "v_j", "v_j = (α_j − α̃_j) / h(k_j)"
 
-
-class RowSolver(Solver):
-    """A solver that finds the coefficients of every query on the training set of this query, so the prefix rule holds."""
-
-    amortized = False
-
-    @abstractmethod
     def weights(self, rows: Tensor, matrix: Tensor, roots: Tensor) -> Tensor:
-        """The weights on the training values by definition, (batch, heads, Nq, Nt).
+        """Of a solver by row: the weights on the training values by definition, (batch, heads, Nq, Nt).
 
         Args:
             rows: kappa(T x_i, T k_j) sqrt(w_ij) / h(x_i), 0 where hidden, (batch, heads, Nq, Nt).
             matrix: kappa of the training keys, (batch, heads, Nq or 1, Nt, Nt).
             roots: sqrt(w_ij), 0 where hidden, (batch, heads, Nq or 1, Nt).
         """
+        raise NotImplementedError
+
+    def coefficients(self, value: Tensor, rows: Rows) -> list[Tensor]:
+        """Of a nested solver: sequences (batch, heads, rows, Dv).
+
+        ``rows.product`` multiplies all but the last, which is c.
+
+        Args:
+            value: v at some positions, (batch, heads, rows, Dv).
+            rows: S at these positions.
+        """
+        raise NotImplementedError
+
+    def expansion(self, products: Tensor, inputs: Inputs) -> Tensor:
+        """Of a nested solver: the matrix C with c = C v, by definition, (batch, heads, Nk, Nk).
+
+        Args:
+            products: S, (batch, heads, Nk, Nk).
+            inputs: what ``token_inputs`` names.
+        """
+        raise NotImplementedError
+
+    def check_inputs(self, inputs: Inputs) -> None:
+        """Raise ArgumentError for inputs per token that the solver does not accept."""
 
 
-class Rows(Protocol):
-    """The attention of some positions' rows to all positions, which a nested solver combines.
+class RowSolver(Solver):
+    """A solver that finds the coefficients of every query on the training set of this query, so the prefix rule holds.
 
-    Attributes:
-        inputs: what ``token_inputs`` names, of all positions.
-        length: how many positions there are, of which these are the last.
+    A subclass states ``weights``.
     """
 
-    inputs: Inputs
-    length: int
-
-    def product(self, number: int, coefficients: Tensor) -> Tensor:
-        """S c of sequence ``number``, (batch, heads, rows, Dv), from its coefficients at these positions."""
-
-    def weights(self) -> Tensor:
-        """S itself, (batch, heads, rows, length)."""
-
-    def former(self, number: int) -> Tensor:
-        """Sequence ``number`` at the positions before these."""
+    amortized = False
+    by_row = True
 
 
 class NestedSolver(Solver):
@@ -115,23 +155,11 @@ class NestedSolver(Solver):
     The prefix rule: under a causal mask row j of S sees positions up to j alone. Whatever is computed of position j is
     then final; later queries use it as it is.
 
-    Attributes:
-        residual: QUERIES or KEYS, what x is.
-        sequences: how many numbers per value decoding keeps of every position.
-        ordered: tokens have an order: S is causal, and calls are causal or have one query.
-        strict: row j of S sees the positions before j alone.
-        triangular: c solve a triangular system of S, which is formed.
-        delta_rule: c are the coefficients of the delta rule with steps ``beta`` on kernels that nothing normalises.
+    A subclass states ``coefficients``, ``expansion``, ``residual`` and ``sequences``.
     """
 
     amortized = False
     nested = True
-    residual: str
-    sequences: int
-    ordered: ClassVar[bool] = False
-    strict: ClassVar[bool] = False
-    triangular: ClassVar[bool] = False
-    delta_rule: ClassVar[bool] = False
 
     def procedure(self) -> str:
         count = self.sequences - 1
@@ -145,27 +173,6 @@ class NestedSolver(Solver):
 
     def coefficient(self, style: str) -> tuple[str, str]:
         return "c_j", self.formula(style)[-1]
-
-    @abstractmethod
-    def coefficients(self, value: Tensor, rows: Rows) -> list[Tensor]:
-        """Sequences (batch, heads, rows, Dv), of which ``rows.product`` multiplies all but the last; the last is c.
-
-        Args:
-            value: v at some positions, (batch, heads, rows, Dv).
-            rows: S at these positions.
-        """
-
-    def check_inputs(self, inputs: Inputs) -> None:
-        """Raise ArgumentError for inputs per token that the solver does not accept."""
-
-    @abstractmethod
-    def expansion(self, products: Tensor, inputs: Inputs) -> Tensor:
-        """The matrix C with c = C v, by definition, (batch, heads, Nk, Nk).
-
-        Args:
-            products: S, (batch, heads, Nk, Nk).
-            inputs: what ``token_inputs`` names.
-        """
 
     def call_refusal(self, query_length: int, key_length: int, is_causal: bool, by_query: bool) -> str | None:
         if self.ordered and not is_causal and query_length > 1:
@@ -189,5 +196,5 @@ def residual_word(word: str) -> str:
         ArgumentError: another word.
     """
     if word not in (QUERIES, KEYS):
-        raise ArgumentError(f"residual must be {QUERIES!r} or {KEYS!r}; got {word!r}")
+        raise ArgumentError(f"residual must be {QUERIES!r} or {KEYS!r}; got {shown(word)}")
     return word

@@ -15,8 +15,6 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.nested_definition import row_mask
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.solvers import NestedSolver
-from primaldual.primal.transforms import Identity
 from primaldual.svr.expansion import SupportVectorExpansion
 from primaldual.svr.reading import TrainingData
 
@@ -96,9 +94,7 @@ def least_squares(problem: PrimalProblem, data: TrainingData) -> LeastSquaresExp
     own = PrimalProblem(*plain).neutral_inputs(keys, keys, targets)
     fit = definition.attention_map(plain, keys, keys, mask, False, own)
     fit = torch.where(mask.mT, fit, 0.0)
-    ordered = False
-    if isinstance(solver, NestedSolver):
-        ordered = solver.ordered
+    if solver.nested:
         products = definition.attention_map(plain, keys, keys, *row_mask(solver, mask, False, keys), own)
         products = torch.where(mask.mT, products, 0.0)
         coefficients = solver.expansion(products, problem.neutral_inputs(keys, keys, targets)) @ targets
@@ -111,15 +107,15 @@ def least_squares(problem: PrimalProblem, data: TrainingData) -> LeastSquaresExp
     fitted = fit @ coefficients
     errors = targets - fitted
     objective = errors.square().sum(-2) / 2 + penalty / 2 * (coefficients * fitted).sum(-2)
-    if isinstance(solver, NestedSolver):
+    if solver.nested:
         gradient, first = fit.mT @ errors, fit.mT @ targets
         least = (targets - fit @ torch.linalg.pinv(fit) @ targets).square().sum(-2) / 2
         gap = (objective - least).clamp(min=0)
     else:
         gradient, first = errors - penalty * coefficients, targets
         gap = gradient.square().sum(-2) / 2
-    layer = problem.attend(keys, keys, targets, mask, ordered)
-    expansion = PrimalProblem(*plain).attend(keys, keys, coefficients, mask, ordered, inputs=own)
+    layer = problem.attend(keys, keys, targets, mask, solver.ordered)
+    expansion = PrimalProblem(*plain).attend(keys, keys, coefficients, mask, solver.ordered, inputs=own)
     shape, limit = data.original_shape, torch.full_like(objective, torch.inf if not penalty else 1 / penalty)
     zero = torch.zeros_like(objective)
     tiny = torch.finfo(keys.dtype).tiny
@@ -144,7 +140,7 @@ def _check(choices: Choices) -> None:
     """Refuse what has no single regression, or whose training inputs are not its keys."""
     subset, transform = choices.subset, choices.transform
     single = all(subset.windows(heads) == Windows() for heads in subset.head_sets(1))
-    moved = transform.keeps_queries and type(transform) is not Identity
+    moved = transform.keeps_queries and not choices.untransformed
     if choices.pair_weights.uneven or not single or moved:
         raise UnsupportedError(
             f"{choices.spec()} has training sets of single queries, pooled pairs, pair weights or convolved keys, and one "

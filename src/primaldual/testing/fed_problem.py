@@ -12,7 +12,6 @@ from torch import Tensor
 
 from primaldual.kernels.heads import for_query_heads
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.solvers import NestedSolver
 from primaldual.primal.token_inputs import HEAD_DIM, KEYS, TokenInput
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -28,11 +27,7 @@ def _fed(method: Method) -> Method:
         given = bound.arguments
         if given.get("inputs") is None:
             given["inputs"] = self.made(given["query"], given["key"], given.get("value", given["key"]))
-        if (
-            isinstance(self.solver, NestedSolver)
-            and self.solver.ordered
-            and "is_causal" in signature.parameters
-        ):
+        if self.solver.ordered and "is_causal" in signature.parameters:
             given["is_causal"] = True
         return method(*bound.args, **bound.kwargs)
 

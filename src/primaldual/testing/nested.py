@@ -8,13 +8,13 @@ from torch.nn.functional import pad
 
 from primaldual.kernels.heads import for_query_heads
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.solvers import QUERIES, NestedSolver
+from primaldual.primal.solvers import QUERIES, Solver
 from primaldual.testing.comparing import close
 from primaldual.testing.fed_problem import FedProblem, fed
 
 
 def check_nested_prefix_rule(
-    problem: PrimalProblem, solver: NestedSolver, query: Tensor, key: Tensor, value: Tensor
+    problem: PrimalProblem, solver: Solver, query: Tensor, key: Tensor, value: Tensor
 ) -> None:
     """Causal outputs = those of weights of which row i is the bidirectional form on keys 0..i.
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.solvers import NestedSolver
 from primaldual.testing.comparing import close, close_gradients, gradients
 from primaldual.testing.inputs import LONG, cases, masks, refuses, tensors
 from primaldual.testing.nested import check_nested_prefix_rule
@@ -146,7 +145,7 @@ def check_prefix_rule(
     if fixed_length:
         return
     query, key, value = tensors(heads, head_dim, length)
-    if isinstance(problem.solver, NestedSolver):
+    if problem.solver.nested:
         check_nested_prefix_rule(problem, problem.solver, query, key, value)
         return
     causal = problem.attend(query, key, value, is_causal=True)

@@ -12,7 +12,7 @@ from primaldual.primal.decoding.decoder import Decoder
 from primaldual.primal.decoding.memory import Memory
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.feature_maps import FeatureMap
-from primaldual.primal.solvers import RATE, NestedSolver
+from primaldual.primal.solvers import RATE, Solver
 
 
 class DeltaSums(Decoder):
@@ -25,7 +25,7 @@ class DeltaSums(Decoder):
 
     most = 512  # as many as the sums of features take at once
 
-    def __init__(self, feature_map: FeatureMap, solver: NestedSolver) -> None:
+    def __init__(self, feature_map: FeatureMap, solver: Solver) -> None:
         self.feature_map = feature_map
         self.solver = solver
 

@@ -21,7 +21,6 @@ from primaldual.primal.decoding.ridge_sums import RidgeSums
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.solvers import NestedSolver
 from primaldual.primal.sources import selection
 from primaldual.primal.token_inputs import neutral_inputs
 
@@ -79,9 +78,9 @@ def _nested(problem: DecodableProblem, sizes: Sizes, croppable: bool) -> Decoder
     choices = problem.parts()
     subset, solver = choices.subset, choices.solver
     count = choices.feature_map.feature_count(sizes.head_dim)
-    plain = not choices.transform.spec() and subset.windows(subset.head_sets(sizes.heads)[0]) == Windows()
+    plain = choices.untransformed and subset.windows(subset.head_sets(sizes.heads)[0]) == Windows()
     few = count is not None and count <= MOST_FEATURES and not (choices.pair_weights.uneven or croppable)
-    if isinstance(solver, NestedSolver) and solver.delta_rule and plain and few:
+    if solver.delta_rule and plain and few:
         return DeltaSums(choices.feature_map, solver)
     return NestedHistory(problem)
 

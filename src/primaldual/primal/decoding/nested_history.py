@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -14,19 +12,19 @@ from primaldual.primal.decoding.history import History
 from primaldual.primal.decoding.memory import COEFFICIENTS, Memory, grow, write
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.nested_attention import Products
-from primaldual.primal.solvers import QUERIES, NestedSolver
+from primaldual.primal.solvers import QUERIES, Solver
 
 
 class NestedHistory(History):
     """Keys, inputs and all sequences of coefficients of every token; new tokens add theirs by the prefix rule.
 
     Args:
-        problem: the problem of all heads, of a :class:`NestedSolver`.
+        problem: the problem of all heads, whose solver is nested.
     """
 
     def __init__(self, problem: DecodableProblem) -> None:
         super().__init__(problem, every_token=True)
-        self.solver = cast(NestedSolver, problem.parts().solver)
+        self.solver = problem.parts().solver
 
     def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
         memory = super().start(query, key, value, capacity)
@@ -74,9 +72,7 @@ class NestedHistory(History):
 class _NewRows:
     """The rows of the last positions, whose coefficients follow on those of the former ones."""
 
-    def __init__(
-        self, attention: Products, solver: NestedSolver, rows: Tensor, former: tuple[Tensor, ...]
-    ) -> None:
+    def __init__(self, attention: Products, solver: Solver, rows: Tensor, former: tuple[Tensor, ...]) -> None:
         self.attention = attention
         self.solver = solver
         self.rows = rows

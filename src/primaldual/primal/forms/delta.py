@@ -16,7 +16,7 @@ from primaldual.primal.forms.form import Cost, Form
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.question import EAGER, GRAPH, Question
-from primaldual.primal.solvers import RATE, NestedSolver
+from primaldual.primal.solvers import RATE
 
 
 class ChunkedDelta(Form):
@@ -25,11 +25,11 @@ class ChunkedDelta(Form):
     name = "chunked delta"
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
-        if not (isinstance(choices.solver, NestedSolver) and choices.solver.delta_rule):
+        if not choices.solver.delta_rule:
             return "computes delta rules"
         if question.mode == GRAPH:
             return "takes chunk after chunk outside of graphs"
-        if choices.transform.spec():
+        if not choices.untransformed:
             return "needs keys as they are"
         if question.pairs or question.query_length > question.key_length:
             return "needs a key for every query, and no mask that differs from query to query"

@@ -16,7 +16,7 @@ from primaldual.primal.forms.delta import ChunkedDelta
 from primaldual.primal.forms.form import Cost
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
-from primaldual.primal.solvers import QUERIES, NestedSolver
+from primaldual.primal.solvers import QUERIES, Solver
 from primaldual.primal.token_inputs import TokenInput
 
 CHUNKED = ChunkedDelta()
@@ -119,7 +119,7 @@ def explain(
     if len(sets) == 1 and CHUNKED.refusal(choices, sets[0], question) is None:
         cost = CHUNKED.cost(choices, sets[0], question)
         served = [Served(sets[0].members, 1, CHUNKED.name, cost, cost.numbers * dtype.itemsize, {})]
-    elif isinstance(solver, NestedSolver):
+    elif solver.nested:
         served = _with_products(choices, solver, sets, question, served)
     return Explanation(choices.spec(), served, heads, choices.token_inputs, choices.solver.procedure())
 
@@ -139,7 +139,7 @@ def _served(choices: Choices, sets: list[HeadSet], question: Question) -> list[S
 
 
 def _with_products(
-    choices: Choices, solver: NestedSolver, sets: list[HeadSet], question: Question, served: list[Served]
+    choices: Choices, solver: Solver, sets: list[HeadSet], question: Question, served: list[Served]
 ) -> list[Served]:
     """The same forms, their operations with those of the products, or of the system, that give the coefficients."""
     length = question.key_length
