@@ -21,6 +21,7 @@ from primaldual.primal.presets import faithful_spec
 from primaldual.training import (
     Callback,
     Examples,
+    Execution,
     Objective,
     ProgressBar,
     Record,
@@ -41,8 +42,9 @@ _MODEL_PARAMETERS = (
     "head",
     "embedding",
 )
+_NOT_PARAMETERS = {"seed", "steps", "ema_decay"}
 _TRAINING_PARAMETERS = tuple(
-    field.name for field in dataclasses.fields(TrainingSettings) if field.name != "seed"
+    field.name for field in dataclasses.fields(TrainingSettings) if field.name not in _NOT_PARAMETERS
 )
 
 
@@ -147,8 +149,7 @@ class AttentionEstimator(SeriesEstimator):
                 examples(part),
                 None if held_out is None else examples(held_out),
                 callbacks,
-                self.checkpoint_dir,
-                self.device,
+                Execution(self.device, self.checkpoint_dir),
             )
         except TrainingInterrupted as interrupted:
             self._keep(interrupted.state)

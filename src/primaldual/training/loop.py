@@ -1,9 +1,9 @@
 """The training loop: small, explicit, the same for one process, DDP and FSDP."""
 
 import math
-import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -12,44 +12,54 @@ from torch import Tensor, nn
 
 from primaldual.errors import DataError
 from primaldual.training.accelerators import run_accelerator
+from primaldual.training.activations import recomputed_blocks
 from primaldual.training.augmentation import AUGMENTATIONS
+from primaldual.training.batches import Batch, Data, Piece, pieces
 from primaldual.training.callbacks import Callback, Record, TrainingInterrupted, TrainingState
 from primaldual.training.checkpoint import RunCheckpoints, run_fingerprint
-from primaldual.training.examples import Examples, shard, shuffled_batches, sorted_batches
+from primaldual.training.compiling import compiled
+from primaldual.training.examples import shard, shuffled_batches, sorted_batches
+from primaldual.training.execution import Execution
 from primaldual.training.objectives import Objective
 from primaldual.training.optimizers import OPTIMIZERS
 from primaldual.training.precision import PRECISIONS
 from primaldual.training.randomness import derive_seed, private_torch_randomness
 from primaldual.training.schedules import SCHEDULES, learning_rate_factor
 from primaldual.training.settings import TrainingSettings
+from primaldual.training.termination import Termination, TrainingTerminated
+from primaldual.training.weight_average import WeightAverage
+
+_AGREEMENT = 8
+"""Steps after which all processes ask each other again whether one of them got SIGTERM."""
 
 
 def train(
     model: nn.Module,
     objective: Objective,
     settings: TrainingSettings,
-    training: Examples,
-    validation: Examples | None = None,
+    training: Data,
+    validation: Data | None = None,
     callbacks: Sequence[Callback] = (),
-    checkpoint_dir: str | os.PathLike[str] | None = None,
-    device: str | None = None,
+    execution: Execution | None = None,
 ) -> TrainingState:
     """Train a model, keep the weights of the best epoch: highest validation metric, then lowest loss.
 
-    Without a validation part the last weights are kept. Every epoch is seeded by itself, so a run that is
-    resumed from a checkpoint equals one that was never interrupted. Ctrl-C ends training with a ``KeyboardInterrupt``,
-    which after the first epoch is a `TrainingInterrupted` with the state so far; the checkpoint of the last finished
-    epoch stays usable.
+    Without a validation part the last weights are kept. A run that is resumed from a checkpoint equals one that was
+    never interrupted. Several processes divide every batch and learn what one process learns, but for rounding and for
+    dropout, which every process draws for itself.
+
+    Ctrl-C ends training with a ``KeyboardInterrupt``, which after the first epoch is a `TrainingInterrupted` with the
+    state so far. Where checkpoints are written, SIGTERM ends it with a `TrainingTerminated`, a SystemExit, after a
+    checkpoint of the step that was under way.
 
     Args:
-        model: called as ``model(values, padding)``; gives (batch, outputs).
+        model: called as ``model(*batch.inputs)``; gives (batch, outputs).
         objective: loss and score.
         settings: how to train.
         training: the training part.
         validation: the validation part, for early stopping.
         callbacks: called on the main process.
-        checkpoint_dir: folder of checkpoints, written after every epoch; the same run resumes from there.
-        device: where to train, such as "cpu" or "cuda"; None = a GPU where there is one.
+        execution: where and how to compute it, and the folder of checkpoints; None = ``Execution()``.
 
     Returns:
         The final state; ``best_weights`` holds the weights to use.
@@ -58,19 +68,27 @@ def train(
         ArgumentError: a device that cannot be used.
         DataError: a loss is not finite.
         CheckpointError: the checkpoint cannot be read or written.
+        UnsupportedError: activation checkpointing of a model without blocks.
 
     Example:
         >>> from primaldual.models import TimeSeriesTransformer
-        >>> from primaldual.training import Classification
+        >>> from primaldual.training import Classification, Examples
         >>> data = Examples(torch.randn(6, 5, 1), None, torch.tensor([0, 1] * 3), torch.ones(6))
         >>> model = TimeSeriesTransformer(channels=1, length=5, outputs=2)
         >>> train(model, Classification(), TrainingSettings(epochs=2), data).epoch
         2
     """
-    with private_torch_randomness(settings.seed), run_accelerator(device) as accelerator:
-        return _Run(
-            model, objective, settings, training, validation, callbacks, checkpoint_dir, accelerator
-        ).result()
+    execution = execution or Execution()
+    with ExitStack() as around:
+        around.enter_context(private_torch_randomness(settings.seed))
+        accelerator = around.enter_context(run_accelerator(execution.device))
+        if execution.activation_checkpointing:
+            around.enter_context(recomputed_blocks(model))
+        if execution.compile:
+            around.enter_context(compiled(model))
+        termination = around.enter_context(Termination(watched=execution.checkpoint_dir is not None))
+        run = _Run(model, objective, settings, training, validation, callbacks, execution, accelerator)
+        return run.result(termination)
 
 
 class _Run:
@@ -79,37 +97,43 @@ class _Run:
         model: nn.Module,
         objective: Objective,
         settings: TrainingSettings,
-        training: Examples,
-        validation: Examples | None,
+        training: Data,
+        validation: Data | None,
         callbacks: Iterable[Callback],
-        checkpoint_dir: str | os.PathLike[str] | None,
+        execution: Execution,
         accelerator: Accelerator,
     ) -> None:
-        self.objective, self.settings = objective, settings
+        self.objective, self.settings, self.execution = objective, settings, execution
         self.training, self.validation = training, validation
         self.accelerator = accelerator
-        self.callbacks = list(callbacks) if self.accelerator.is_main_process else []
-        self.model = self.accelerator.prepare_model(model)
-        self.optimizer = self.accelerator.prepare_optimizer(
+        self.process, self.processes = accelerator.process_index, accelerator.num_processes
+        self.callbacks = list(callbacks) if accelerator.is_main_process else []
+        self.model = accelerator.prepare_model(model)
+        self.optimizer = accelerator.prepare_optimizer(
             OPTIMIZERS[settings.optimizer](
                 self.model.parameters(), settings.learning_rate, settings.weight_decay
             )
         )
-        self.state = TrainingState(self.model, settings)
+        plain = accelerator.unwrap_model(self.model)
+        self.average = None if settings.ema_decay is None else WeightAverage(plain, settings.ema_decay)
+        self.state = TrainingState(self.model, settings, steps=-(-len(training) // settings.batch_size))
+        epochs = settings.epochs * self.state.steps
+        self.last_step = epochs if settings.steps is None else min(settings.steps, epochs)
         self.checkpoints: RunCheckpoints | None = None
-        if checkpoint_dir is not None:
-            plain = self.accelerator.unwrap_model(self.model)
+        if execution.checkpoint_dir is not None:
             fingerprint = run_fingerprint(plain, objective, settings, training, validation)
-            self.checkpoints = RunCheckpoints(checkpoint_dir, fingerprint, self.accelerator)
+            self.checkpoints = RunCheckpoints(
+                execution.checkpoint_dir, fingerprint, accelerator, self.average
+            )
             self.checkpoints.resume(self.state)
 
-    def result(self) -> TrainingState:
+    def result(self, termination: Termination) -> TrainingState:
         state = self.state
         for callback in self.callbacks:
             callback.on_train_begin(state)
         try:
-            while state.epoch < self.settings.epochs and not state.stopped:
-                self._epoch()
+            while state.total_steps < self.last_step and not state.stopped:
+                self._epoch(termination)
         except KeyboardInterrupt as interrupt:
             if not state.best_epoch:
                 raise
@@ -117,68 +141,109 @@ class _Run:
         finally:
             for callback in self.callbacks:
                 callback.on_train_end(state)
-        if self.accelerator.num_processes > 1:
+        if self.processes > 1:
             shared = [state.best_weights]
             broadcast_object_list(shared)
             state.best_weights = shared[0]
         return state
 
-    def _epoch(self) -> None:
+    def _epoch(self, termination: Termination) -> None:
         state, started = self.state, time.perf_counter()
-        train_loss, learning_rate = self._optimise(state.epoch)
-        state.epoch += 1
+        train_loss, learning_rate, waited = self._optimise(termination)
+        state.epoch, state.step, state.loss_sums = state.epoch + 1, 0, (0.0, 0.0)
         record: Record = {"epoch": state.epoch, "train_loss": train_loss}
-        if self.validation is None:
-            record |= {"validation_loss": None, "validation_metric": None}
-        else:
-            loss, score = self._evaluate(self.validation)
-            record |= {"validation_loss": loss, "validation_metric": self.objective.metric(score)}
-        record |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - started}
-        state.history.append(record)
-        self._keep_best()
+        with self._averaged():
+            if self.validation is None:
+                record |= {"validation_loss": None, "validation_metric": None}
+            else:
+                loss, score = self._evaluate(self.validation)
+                record |= {"validation_loss": loss, "validation_metric": self.objective.metric(score)}
+            record |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - started}
+            state.history.append(record | {"loading_seconds": waited})
+            self._keep_best()
         for callback in self.callbacks:
             callback.on_epoch_end(state)
-        state.stopped = bool(self._total(torch.tensor([float(state.stopped)]))[0] > 0)
+        state.stopped = self._any(state.stopped)
         if self.checkpoints is not None:
             self.checkpoints.save(state)
 
-    def _optimise(self, epoch: int) -> tuple[float, float]:
-        settings, device = self.settings, self.accelerator.device
-        process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        order = torch.Generator().manual_seed(derive_seed(settings.seed, epoch))
-        torch.manual_seed(derive_seed(settings.seed, epoch, process))
-        batches = shard(
-            shuffled_batches(self.training.lengths, settings.batch_size, order), process, processes
-        )
-        steps, warmup = settings.epochs * len(batches), settings.warmup_epochs * len(batches)
-        learning_rate, sums = settings.learning_rate, torch.zeros(2, device=device)
-        augment = AUGMENTATIONS[settings.augmentation]
+    def _optimise(self, termination: Termination) -> tuple[float, float, float]:
+        """Training loss and last learning rate of the rest of an epoch, and the seconds that data took."""
+        settings, state = self.settings, self.state
+        order = torch.Generator().manual_seed(derive_seed(settings.seed, state.epoch))
+        if state.step == 0:  # else the generators are those of the checkpoint
+            torch.manual_seed(derive_seed(settings.seed, state.epoch, self.process))
+        batches = shuffled_batches(self.training.lengths, settings.batch_size, order)
+        batches = batches[state.step : self.last_step - state.epoch * state.steps]
+        accumulation = self.execution.accumulation
+        parts = pieces(batches, self.training.weights, self.process, self.processes, accumulation)
+        loaded = self.training.load([piece.cases for piece in parts], derive_seed(settings.seed, state.epoch))
+        sums = torch.tensor(state.loss_sums if self.process == 0 else (0.0, 0.0))
+        sums, waited = sums.to(self.accelerator.device), 0.0
         self.model.train()
-        for index, (indices, _) in enumerate(batches):
-            step = epoch * len(batches) + index
-            factor = learning_rate_factor(SCHEDULES[settings.schedule], step, warmup, steps)
-            learning_rate = settings.learning_rate * factor
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate
-            batch = augment(self.training.take(indices).to(device))
-            losses = self.objective.loss(self._outputs(batch), batch.targets) * batch.weights
-            self.accelerator.backward(losses.sum() / batch.weights.sum())
-            if settings.gradient_clip is not None:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            sums += torch.stack([losses.detach().sum(), batch.weights.sum()])
+        for index in range(len(batches)):
+            self._set_learning_rate()
+            for turn, piece in enumerate(parts[index * accumulation : (index + 1) * accumulation]):
+                asked = time.perf_counter()
+                batch = next(loaded).to(self.accelerator.device)
+                waited += time.perf_counter() - asked
+                with self._together(turn == accumulation - 1):
+                    sums += self._backward(batch, piece)
+            self._step()
+            self._after_step(sums, termination)
         total, weight = self._total(sums).tolist()
-        return self._finite("training", total / weight), learning_rate
+        learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        return self._finite("training", total / weight), learning_rate, waited
+
+    def _set_learning_rate(self) -> None:
+        settings, state = self.settings, self.state
+        warmup = settings.warmup_epochs * state.steps
+        schedule = SCHEDULES[settings.schedule]
+        factor = learning_rate_factor(schedule, state.total_steps, warmup, self.last_step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * factor
+
+    def _backward(self, batch: Batch, piece: Piece) -> Tensor:
+        """Add a piece's share to the gradients; its weighted losses and weights."""
+        batch = AUGMENTATIONS[self.settings.augmentation](batch)
+        weights = batch.weights if piece.counts else torch.zeros_like(batch.weights)
+        losses = self.objective.loss(self._outputs(batch), batch.targets) * weights
+        # DDP averages the gradients of processes, and the mean is over the whole batch.
+        self.accelerator.backward(losses.sum() / (piece.weight / self.processes))
+        return torch.stack([losses.detach().sum(), weights.sum()])
+
+    def _step(self) -> None:
+        if self.settings.gradient_clip is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.state.step += 1
+        if self.average is not None:
+            self.average.update(self.state.total_steps)
+
+    def _after_step(self, sums: Tensor, termination: Termination) -> None:
+        for callback in self.callbacks:
+            callback.on_step_end(self.state)
+        if self.checkpoints is None:
+            return
+        every, done = self.execution.checkpoint_every, self.state.total_steps
+        ending = (self.processes == 1 or done % _AGREEMENT == 0) and self._any(termination.asked)
+        if ending or (every is not None and done % every == 0):
+            losses, weights = self._total(sums).tolist()
+            self.state.loss_sums = losses, weights
+            self.checkpoints.save(self.state)
+        if ending:
+            raise TrainingTerminated
 
     @torch.no_grad()
-    def _evaluate(self, examples: Examples) -> tuple[float, float]:
-        process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        batches = shard(sorted_batches(examples.lengths, 4 * self.settings.batch_size), process, processes)
+    def _evaluate(self, examples: Data) -> tuple[float, float]:
+        batches = sorted_batches(examples.lengths, 4 * self.settings.batch_size)
+        mine = shard(batches, self.process, self.processes)
+        loaded = examples.load([indices for indices, _ in mine], self.settings.seed)
         sums = torch.zeros(4, device=self.accelerator.device)
         self.model.eval()
-        for indices, counts in batches:
-            batch = examples.take(indices).to(self.accelerator.device)
+        for (_, counts), on_host in zip(mine, loaded, strict=True):
+            batch = on_host.to(self.accelerator.device)
             outputs = self._outputs(batch)
             losses = self.objective.loss(outputs, batch.targets) * batch.weights
             scores = self.objective.score(outputs, batch.targets)
@@ -195,14 +260,25 @@ class _Run:
             f"{self.settings.learning_rate} or values of smaller scale may help"
         )
 
-    def _outputs(self, batch: Examples) -> Tensor:
+    def _outputs(self, batch: Batch) -> Tensor:
         with PRECISIONS[self.settings.mixed_precision](self.accelerator.device):
-            outputs: Tensor = self.model(batch.values, batch.padding)
+            outputs: Tensor = self.model(*batch.inputs)
         return outputs.float()
 
     def _total(self, sums: Tensor) -> Tensor:
         total: Tensor = self.accelerator.reduce(sums.to(self.accelerator.device), "sum")
         return total
+
+    def _any(self, mine: bool) -> bool:
+        """Whether it is so in any process."""
+        return mine if self.processes == 1 else bool(self._total(torch.tensor(float(mine))) > 0)
+
+    def _together(self, last: bool) -> AbstractContextManager[object]:
+        """Gradients are summed over processes with the last piece of a step only."""
+        return nullcontext() if last else self.accelerator.no_sync(self.model)
+
+    def _averaged(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def _keep_best(self) -> None:
         state, patience = self.state, self.settings.patience
