@@ -15,7 +15,7 @@ from primaldual.estimators.networks import build_network, device_of, restore_net
 from primaldual.estimators.preparation import Series, SeriesPreparation
 from primaldual.estimators.seeds import seed_from
 from primaldual.estimators.series_estimator import SeriesEstimator
-from primaldual.estimators.splitting import check_fraction, split_off_validation
+from primaldual.estimators.splitting import check_fraction
 from primaldual.models import TimeSeriesTransformer
 from primaldual.primal.presets import faithful_spec
 from primaldual.training import (
@@ -31,6 +31,7 @@ from primaldual.training import (
     train,
 )
 from primaldual.training.randomness import derive_seed
+from primaldual.training.splitting import split_off_validation
 
 _MODEL_PARAMETERS = (
     "embed_dim",

@@ -12,6 +12,7 @@ from primaldual.training.progress import ProgressBar
 from primaldual.training.schedules import SCHEDULES
 from primaldual.training.settings import TrainingSettings
 from primaldual.training.termination import TrainingTerminated
+from primaldual.training.trackers import Trackers
 
 __all__ = [
     "OPTIMIZERS",
@@ -27,6 +28,7 @@ __all__ = [
     "ProgressBar",
     "Record",
     "Regression",
+    "Trackers",
     "TrainingInterrupted",
     "TrainingSettings",
     "TrainingState",

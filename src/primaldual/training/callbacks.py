@@ -21,6 +21,7 @@ class TrainingState:
         epoch: epochs finished.
         step: steps finished of the epoch under way.
         steps: steps of an epoch.
+        last_step: number of the step that ends training, of all epochs together.
         loss_sums: of the epoch under way, over all processes: weighted losses and weights.
         history: one record per finished epoch.
         best_epoch: the epoch whose weights are kept, 0 before the first.
@@ -33,6 +34,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     steps: int = 0
+    last_step: int = 0
     loss_sums: tuple[float, float] = (0.0, 0.0)
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0

@@ -118,7 +118,7 @@ class _Run:
         self.average = None if settings.ema_decay is None else WeightAverage(plain, settings.ema_decay)
         self.state = TrainingState(self.model, settings, steps=-(-len(training) // settings.batch_size))
         epochs = settings.epochs * self.state.steps
-        self.last_step = epochs if settings.steps is None else min(settings.steps, epochs)
+        self.state.last_step = epochs if settings.steps is None else min(settings.steps, epochs)
         self.checkpoints: RunCheckpoints | None = None
         if execution.checkpoint_dir is not None:
             fingerprint = run_fingerprint(plain, objective, settings, training, validation)
@@ -132,7 +132,7 @@ class _Run:
         for callback in self.callbacks:
             callback.on_train_begin(state)
         try:
-            while state.total_steps < self.last_step and not state.stopped:
+            while state.total_steps < state.last_step and not state.stopped:
                 self._epoch(termination)
         except KeyboardInterrupt as interrupt:
             if not state.best_epoch:
@@ -174,7 +174,7 @@ class _Run:
         if state.step == 0:  # else the generators are those of the checkpoint
             torch.manual_seed(derive_seed(settings.seed, state.epoch, self.process))
         batches = shuffled_batches(self.training.lengths, settings.batch_size, order)
-        batches = batches[state.step : self.last_step - state.epoch * state.steps]
+        batches = batches[state.step : state.last_step - state.epoch * state.steps]
         accumulation = self.execution.accumulation
         parts = pieces(batches, self.training.weights, self.process, self.processes, accumulation)
         loaded = self.training.load([piece.cases for piece in parts], derive_seed(settings.seed, state.epoch))
@@ -199,7 +199,7 @@ class _Run:
         settings, state = self.settings, self.state
         warmup = settings.warmup_epochs * state.steps
         schedule = SCHEDULES[settings.schedule]
-        factor = learning_rate_factor(schedule, state.total_steps, warmup, self.last_step)
+        factor = learning_rate_factor(schedule, state.total_steps, warmup, state.last_step)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
 

@@ -1,0 +1,18 @@
+"""Train image classifiers of timm with any attention: data, recipes, one run, its tests and its report."""
+
+from primaldual.images.folders import read_folder
+from primaldual.images.image_sets import FileSet, ImageParts, ImageSet, PixelSet
+from primaldual.images.recipes import RECIPES, Recipe
+from primaldual.images.runs import ImageRun, RunSettings
+
+__all__ = [
+    "RECIPES",
+    "FileSet",
+    "ImageParts",
+    "ImageRun",
+    "ImageSet",
+    "PixelSet",
+    "Recipe",
+    "RunSettings",
+    "read_folder",
+]
