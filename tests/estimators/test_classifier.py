@@ -115,6 +115,7 @@ def test_history_has_one_record_per_epoch():
         "validation_metric",
         "learning_rate",
         "seconds",
+        "training_seconds",
         "loading_seconds",
     }
     assert 1 <= fitted.best_epoch_ <= 3

@@ -32,7 +32,7 @@ class Notebook:
 def test_trackers_are_told_of_settings_and_epochs(monkeypatch, tmp_path):
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "notebook", Notebook)
     toy_run([Trackers(["notebook"], tmp_path, {"seed": 0, "classes": ["a"]})], epochs=2, validation=False)
-    names = ["epoch", "learning_rate", "loading_seconds", "seconds", "train_loss"]
+    names = ["epoch", "learning_rate", "loading_seconds", "seconds", "train_loss", "training_seconds"]
     start = [("primaldual", tmp_path), "start", {"seed": 0}]
     assert Notebook.pages == [*start, (3, names), (6, names), "finish"]
 

@@ -194,10 +194,13 @@ class PreparedRun:
 
 def numbers_of(run: ImageRun) -> dict[str, Any]:
     """All numbers of a run, as JSON takes them."""
-    seconds = [float(record["seconds"] or 0) for record in run.state.history]
-    loading = [float(record["loading_seconds"] or 0) for record in run.state.history]
-    seen = min(run.state.settings.steps or len(seconds) * run.state.steps, len(seconds) * run.state.steps)
-    images = seen * len(run.parts.training) / run.state.steps
+    state = run.state
+    training, loading = (
+        sum(float(record[name] or 0) for record in state.history)
+        for name in ("training_seconds", "loading_seconds")
+    )
+    steps = min(state.last_step, len(state.history) * state.steps)
+    images = steps * len(run.parts.training) / state.steps
     return {
         "config": run.config,
         "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
@@ -208,12 +211,12 @@ def numbers_of(run: ImageRun) -> dict[str, Any]:
         },
         "left_out": list(run.left_out),
         "notes": list(run.parts.notes),
-        "best_epoch": run.state.best_epoch,
-        "history": run.state.history,
+        "best_epoch": state.best_epoch,
+        "history": state.history,
         "training": {
-            "seconds": sum(seconds),
-            "images_per_second": images / max(sum(seconds), 1e-9),
-            "loading_share": sum(loading) / max(sum(seconds), 1e-9),
+            "seconds": training,
+            "images_per_second": images / max(training, 1e-9),
+            "loading_share": loading / max(training, 1e-9),
         },
         "test": asdict(run.evaluation),
     }

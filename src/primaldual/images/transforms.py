@@ -18,6 +18,8 @@ View = Callable[["Image"], Tensor]
 
 SMALL = 64
 """Pixels a side up to which images are shifted, not cropped, in training."""
+_MAGNITUDE = 9.99
+"""Below 10, at which timm asks Pillow for images of 0 bits; recent versions refuse."""
 _CROP = 0.875
 """Share of a side that the test crop of larger images keeps."""
 
@@ -36,7 +38,8 @@ def training_view(size: int, recipe: Recipe) -> View:
         steps += [torchvision.RandomHorizontalFlip()]
     if recipe.rand_augment:
         augment = needed("timm.data.auto_augment", "vision")
-        steps += [augment.rand_augment_transform(recipe.rand_augment, {"translate_const": int(size * 0.45)})]
+        limits = {"translate_const": int(size * 0.45), "magnitude_max": _MAGNITUDE}
+        steps += [augment.rand_augment_transform(recipe.rand_augment, limits)]
     steps += [torchvision.ToTensor(), _normalised()]
     if recipe.erasing:
         erasing = needed("timm.data.random_erasing", "vision")

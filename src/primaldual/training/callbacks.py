@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from primaldual.training.settings import TrainingSettings
 
 Record = dict[str, float | int | None]
-"""One epoch: epoch, train_loss, validation_loss, validation_metric, learning_rate, seconds, and loading_seconds:
-those of them that training waited for data. Both count from the start of the epoch or the resumption in it."""
+"""One epoch: epoch, train_loss, validation_loss, validation_metric, learning_rate, and three times: seconds of all,
+training_seconds without validation, and loading_seconds, those of training that went into waiting for data."""
 
 
 @dataclass
@@ -23,6 +23,7 @@ class TrainingState:
         steps: steps of an epoch.
         last_step: number of the step that ends training, of all epochs together.
         loss_sums: of the epoch under way, over all processes: weighted losses and weights.
+        times: of the epoch under way: seconds of training, and those of them that data took.
         history: one record per finished epoch.
         best_epoch: the epoch whose weights are kept, 0 before the first.
         best_weights: these weights, on the CPU.
@@ -36,6 +37,7 @@ class TrainingState:
     steps: int = 0
     last_step: int = 0
     loss_sums: tuple[float, float] = (0.0, 0.0)
+    times: tuple[float, float] = (0.0, 0.0)
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)

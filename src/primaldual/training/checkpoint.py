@@ -118,6 +118,7 @@ class RunCheckpoints:
                 "epoch": state.epoch,
                 "step": state.step,
                 "loss_sums": state.loss_sums,
+                "times": state.times,
                 "processes": self.accelerator.num_processes,
                 "history": state.history,
                 "best_epoch": state.best_epoch,
@@ -154,8 +155,10 @@ class RunCheckpoints:
             with untouched_python_and_numpy():
                 self.accelerator.load_state(str(newest))
             state.epoch, state.step = progress["epoch"], progress["step"]
-            first, second = progress["loss_sums"]
-            state.loss_sums, state.history = (first, second), progress["history"]
+            losses, weights = progress["loss_sums"]
+            training, loading = progress["times"]
+            state.loss_sums, state.times = (losses, weights), (training, loading)
+            state.history = progress["history"]
             state.best_epoch, state.stopped = progress["best_epoch"], progress["stopped"]
             if progress["processes"] != self.accelerator.num_processes:
                 process = self.accelerator.process_index

@@ -148,9 +148,10 @@ class _Run:
         return state
 
     def _epoch(self, termination: Termination) -> None:
-        state, started = self.state, time.perf_counter()
-        train_loss, learning_rate, waited = self._optimise(termination)
-        state.epoch, state.step, state.loss_sums = state.epoch + 1, 0, (0.0, 0.0)
+        state = self.state
+        train_loss, learning_rate = self._optimise(termination)
+        (training, loading), validating = state.times, time.perf_counter()
+        state.epoch, state.step, state.loss_sums, state.times = state.epoch + 1, 0, (0.0, 0.0), (0.0, 0.0)
         record: Record = {"epoch": state.epoch, "train_loss": train_loss}
         with self._averaged():
             if self.validation is None:
@@ -158,8 +159,8 @@ class _Run:
             else:
                 loss, score = self._evaluate(self.validation)
                 record |= {"validation_loss": loss, "validation_metric": self.objective.metric(score)}
-            record |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - started}
-            state.history.append(record | {"loading_seconds": waited})
+            record |= {"learning_rate": learning_rate, "seconds": training + time.perf_counter() - validating}
+            state.history.append(record | {"training_seconds": training, "loading_seconds": loading})
             self._keep_best()
         for callback in self.callbacks:
             callback.on_epoch_end(state)
@@ -167,8 +168,8 @@ class _Run:
         if self.checkpoints is not None:
             self.checkpoints.save(state)
 
-    def _optimise(self, termination: Termination) -> tuple[float, float, float]:
-        """Training loss and last learning rate of the rest of an epoch, and the seconds that data took."""
+    def _optimise(self, termination: Termination) -> tuple[float, float]:
+        """Training loss and last learning rate of what is left of an epoch."""
         settings, state = self.settings, self.state
         order = torch.Generator().manual_seed(derive_seed(settings.seed, state.epoch))
         if state.step == 0:  # else the generators are those of the checkpoint
@@ -179,21 +180,22 @@ class _Run:
         parts = pieces(batches, self.training.weights, self.process, self.processes, accumulation)
         loaded = self.training.load([piece.cases for piece in parts], derive_seed(settings.seed, state.epoch))
         sums = torch.tensor(state.loss_sums if self.process == 0 else (0.0, 0.0))
-        sums, waited = sums.to(self.accelerator.device), 0.0
+        sums, started = sums.to(self.accelerator.device), time.perf_counter() - state.times[0]
         self.model.train()
         for index in range(len(batches)):
             self._set_learning_rate()
             for turn, piece in enumerate(parts[index * accumulation : (index + 1) * accumulation]):
                 asked = time.perf_counter()
                 batch = next(loaded).to(self.accelerator.device)
-                waited += time.perf_counter() - asked
+                state.times = state.times[0], state.times[1] + time.perf_counter() - asked
                 with self._together(turn == accumulation - 1):
                     sums += self._backward(batch, piece)
             self._step()
+            state.times = time.perf_counter() - started, state.times[1]
             self._after_step(sums, termination)
         total, weight = self._total(sums).tolist()
         learning_rate = float(self.optimizer.param_groups[0]["lr"])
-        return self._finite("training", total / weight), learning_rate, waited
+        return self._finite("training", total / weight), learning_rate
 
     def _set_learning_rate(self) -> None:
         settings, state = self.settings, self.state
