@@ -51,6 +51,14 @@ def test_dropout_draws_the_same_numbers_again():
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+def test_running_statistics_are_updated_once():
+    model = Encoder(1, 8, 2, 16, attention="bn(running=true)")
+    with recomputed_blocks(model):
+        model(torch.randn(2, 5, 8)).sum().backward()
+    [averages] = [tensor for name, tensor in model.named_buffers() if name.endswith("batches")]
+    assert averages.tolist() == [1, 1]
+
+
 def test_a_model_without_blocks_is_refused():
     with pytest.raises(UnsupportedError, match="Linear has none"), recomputed_blocks(nn.Linear(2, 2)):
         pass

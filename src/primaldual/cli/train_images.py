@@ -54,6 +54,7 @@ def images(
     from primaldual.images.run_folders import is_main_process
     from primaldual.images.runs import PreparedRun, RunSettings, numbers_of
     from primaldual.training import Execution, Trackers
+    from primaldual.training.accelerators import leave_processes
 
     settings = RunSettings(
         data=data,
@@ -83,6 +84,7 @@ def images(
     with Notes(shown=is_main_process()) as notes:
         notes.begin(run)
         state = run.train(execution, [notes, *trackers])
+        leave_processes()
         if not is_main_process():
             return
         notes.tell("testing")

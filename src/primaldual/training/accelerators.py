@@ -54,6 +54,16 @@ def run_accelerator(device: str | torch.device | None = None) -> Iterator[Accele
         yield Accelerator(mixed_precision="no")
 
 
+def leave_processes() -> None:
+    """End the exchange with the other processes of a launch, after the last run; without any, do nothing.
+
+    Example:
+        >>> leave_processes()
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def usable_device(device: object) -> torch.device:
     """A device that tensors can be made on.
 

@@ -30,7 +30,7 @@ from primaldual.training.termination import Termination, TrainingTerminated
 from primaldual.training.weight_average import WeightAverage
 
 _AGREEMENT = 8
-"""Steps after which all processes ask each other again whether one of them got SIGTERM."""
+"""Steps after which processes with accelerators ask each other again whether one got SIGTERM, for they wait for it."""
 
 
 def train(
@@ -229,7 +229,8 @@ class _Run:
         if self.checkpoints is None:
             return
         every, done = self.execution.checkpoint_every, self.state.total_steps
-        ending = (self.processes == 1 or done % _AGREEMENT == 0) and self._any(termination.asked)
+        asking = self.accelerator.device.type == "cpu" or self.processes == 1 or done % _AGREEMENT == 0
+        ending = asking and self._any(termination.asked)
         if ending or (every is not None and done % every == 0):
             losses, weights = self._total(sums).tolist()
             self.state.loss_sums = losses, weights
