@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from primaldual.errors import ArgumentError, CheckpointError, DataError
+from primaldual.errors import CheckpointError, DataError
 from primaldual.images import RunSettings
 from primaldual.images.report import write_image_report
-from primaldual.images.runs import PreparedRun, numbers_of
+from primaldual.images.run_numbers import numbers_of
+from primaldual.images.runs import PreparedRun
 from primaldual.training import Callback, Execution, TrainingTerminated
 from tests.images.helpers import write_images
 
@@ -84,16 +85,3 @@ def test_bad_data_is_refused_before_training(folder, tmp_path):
     with pytest.raises(DataError, match="the only class of the training images is 'dark'"):
         PreparedRun(settings(folder, skip_bad=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"recipe": "diet"}, "recipe must be one of deit, .*; got 'diet'; did you mean deit"),
-        ({"validation": 1.0}, r"validation must lie in \[0, 1\)"),
-        ({"image_size": 2}, "image_size must be at least 4"),
-    ],
-)
-def test_bad_settings_are_named(changes, message):
-    with pytest.raises(ArgumentError, match=message):
-        RunSettings(**changes)

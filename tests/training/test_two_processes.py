@@ -15,12 +15,12 @@ import os, signal, sys, json, torch
 from accelerate.state import PartialState
 from safetensors.torch import save_file
 from primaldual.training import Callback, Execution
-from primaldual.training.loop import _Run
+from primaldual.training.run import TrainingRun
 from tests.training.helpers import toy_run
 
 torch.set_num_threads(1)
 folder, killed_at, settings = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-step = _Run._step
+step = TrainingRun._step
 
 
 def killing(run):
@@ -29,7 +29,7 @@ def killing(run):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-_Run._step = killing
+TrainingRun._step = killing
 execution = Execution(checkpoint_dir=folder, checkpoint_every=3, accumulation=2)
 state = toy_run(execution=execution, **settings)
 save_file(state.best_weights, folder + os.environ["RANK"] + ".safetensors")

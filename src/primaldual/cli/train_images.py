@@ -52,7 +52,9 @@ def images(
     from primaldual.cli.image_view import Notes, told
     from primaldual.images.report import write_image_report
     from primaldual.images.run_folders import is_main_process
-    from primaldual.images.runs import PreparedRun, RunSettings, numbers_of
+    from primaldual.images.run_numbers import numbers_of
+    from primaldual.images.run_settings import RunSettings
+    from primaldual.images.runs import PreparedRun
     from primaldual.training import Execution, Trackers
     from primaldual.training.accelerators import leave_processes
 

@@ -3,7 +3,8 @@
 from primaldual.images.folders import read_folder
 from primaldual.images.image_sets import FileSet, ImageParts, ImageSet, PixelSet
 from primaldual.images.recipes import RECIPES, Recipe
-from primaldual.images.runs import ImageRun, RunSettings
+from primaldual.images.run_settings import RunSettings
+from primaldual.images.runs import ImageRun, PreparedRun
 
 __all__ = [
     "RECIPES",
@@ -12,6 +13,7 @@ __all__ = [
     "ImageRun",
     "ImageSet",
     "PixelSet",
+    "PreparedRun",
     "Recipe",
     "RunSettings",
     "read_folder",

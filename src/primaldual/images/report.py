@@ -9,7 +9,8 @@ from typing import Any
 from primaldual.experiments.report import REPORT_NAME, template, versions
 from primaldual.images.figures import corruption_figure, curve_figure, rollout_figure
 from primaldual.images.rollouts import example_rollouts
-from primaldual.images.runs import ImageRun, numbers_of
+from primaldual.images.run_numbers import numbers_of
+from primaldual.images.runs import ImageRun
 from primaldual.reporting.files import write_text
 
 EXAMPLES = 2

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from primaldual.errors import ArgumentError, did_you_mean
 from primaldual.images.bad_files import without_bad_files
 from primaldual.images.evaluation import Evaluation, evaluate
 from primaldual.images.image_data import ImageData
@@ -19,61 +18,15 @@ from primaldual.images.mixing import Mixing
 from primaldual.images.networks import build_network
 from primaldual.images.recipes import RECIPES, Recipe, recipe_for
 from primaldual.images.run_folders import RunFolder
+from primaldual.images.run_numbers import numbers_of
+from primaldual.images.run_settings import RunSettings
 from primaldual.images.transforms import SMALL, test_view, training_view
 from primaldual.training import Callback, Classification, Execution, TrainingState, train
 from primaldual.training.randomness import derive_seed
 from primaldual.training.splitting import split_off_validation
 
-VALIDATION = 0.1
 VALIDATION_AT_MOST = 10_000
-"""Images that are split off for validation, where the data has no part for it."""
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What a run learns from what.
-
-    Args:
-        data: a name or a folder, see `read_parts`.
-        data_dir: where torchvision keeps its data sets.
-        model: see `build_network`; None = "vit_micro" for images of up to 64 pixels a side, else "deit_tiny".
-        attention: a spec.
-        recipe: a name of `RECIPES`; None = by the size of the images.
-        image_size: pixels a side; None = that of the first image, at most 224.
-        epochs: instead of the recipe's.
-        batch_size: instead of the recipe's; the learning rate follows in proportion.
-        mixed_precision: instead of the recipe's.
-        steps: most steps of all epochs together.
-        validation: share of the training images, at most 10,000 of them, to choose the best epoch by; 0 = the last.
-        skip_bad: leave out files that cannot be read.
-        seed: of everything random.
-
-    Raises:
-        ArgumentError: a value out of range.
-    """
-
-    data: str = "digits"
-    data_dir: Path | None = None
-    model: str | None = None
-    attention: str = "softmax"
-    recipe: str | None = None
-    image_size: int | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    mixed_precision: str | None = None
-    steps: int | None = None
-    validation: float = VALIDATION
-    skip_bad: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.recipe is not None and self.recipe not in RECIPES:
-            hint = did_you_mean(self.recipe, RECIPES)
-            raise ArgumentError(f"recipe must be one of {', '.join(RECIPES)}; got {self.recipe!r}{hint}")
-        if not 0 <= self.validation < 1:
-            raise ArgumentError(f"validation must lie in [0, 1); got {self.validation!r}")
-        if self.image_size is not None and self.image_size < 4:
-            raise ArgumentError(f"image_size must be at least 4; got {self.image_size!r}")
+"""Images that are split off for validation."""
 
 
 @dataclass(frozen=True)
@@ -190,36 +143,6 @@ class PreparedRun:
         )
         self.folder.save(run.model, numbers_of(run))
         return run
-
-
-def numbers_of(run: ImageRun) -> dict[str, Any]:
-    """All numbers of a run, as JSON takes them."""
-    state = run.state
-    training, loading = (
-        sum(float(record[name] or 0) for record in state.history)
-        for name in ("training_seconds", "loading_seconds")
-    )
-    steps = min(state.last_step, len(state.history) * state.steps)
-    images = steps * len(run.parts.training) / state.steps
-    return {
-        "config": run.config,
-        "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
-        "images": {
-            "training": len(run.parts.training),
-            "validation": 0 if run.parts.validation is None else len(run.parts.validation),
-            "test": len(run.parts.test),
-        },
-        "left_out": list(run.left_out),
-        "notes": list(run.parts.notes),
-        "best_epoch": state.best_epoch,
-        "history": state.history,
-        "training": {
-            "seconds": training,
-            "images_per_second": images / max(training, 1e-9),
-            "loading_share": loading / max(training, 1e-9),
-        },
-        "test": asdict(run.evaluation),
-    }
 
 
 def _readable(parts: ImageParts, skip_bad: bool) -> tuple[ImageParts, tuple[str, ...]]:
