@@ -188,6 +188,19 @@ def test_sigterm_ends_a_run_after_a_checkpoint(tmp_path, step):
     assert_resumes_exactly(tmp_path)
 
 
+class AtTheEnd(Callback):
+    def on_epoch_end(self, state):
+        if state.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_between_two_epochs_ends_a_run_there(tmp_path):
+    with pytest.raises(TrainingTerminated):
+        toy_run([AtTheEnd()], tmp_path, **STEPS)
+    assert only_checkpoint(tmp_path).name == "epoch-000002"
+    assert_resumes_exactly(tmp_path)
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     fill = At(9, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1])))

@@ -43,7 +43,13 @@ def run_accelerator(device: str | torch.device | None = None) -> Iterator[Accele
             raise ArgumentError(
                 f"device must be None where several processes train, which have a device each; got {device!r}"
             )
-        yield Accelerator()
+        accelerator = Accelerator()
+        if accelerator.gradient_accumulation_steps != 1:
+            raise ArgumentError(
+                "gradient accumulation must be left to accumulation, which also fits batches to it; the launch asks for "
+                f"{accelerator.gradient_accumulation_steps} steps"
+            )
+        yield accelerator
         return
     with ExitStack() as aside:
         aside.enter_context(_without_variables())

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedType, broadcast_object_list
 from torch import Tensor, nn
 
-from primaldual.errors import DataError
+from primaldual.errors import DataError, UnsupportedError
 from primaldual.training.augmentation import AUGMENTATIONS
 from primaldual.training.batches import Batch, Data, Piece, pieces
 from primaldual.training.callbacks import Callback, Record, TrainingInterrupted, TrainingState
@@ -57,6 +57,10 @@ class TrainingRun:
             )
         )
         plain = accelerator.unwrap_model(self.model)
+        if settings.ema_decay is not None and accelerator.distributed_type == DistributedType.FSDP:
+            raise UnsupportedError(
+                "ema_decay must be None under FSDP, whose processes hold parts of the weights"
+            )
         self.average = None if settings.ema_decay is None else WeightAverage(plain, settings.ema_decay)
         self.state = TrainingState(self.model, settings, steps=-(-len(training) // settings.batch_size))
         epochs = settings.epochs * self.state.steps
@@ -118,6 +122,8 @@ class TrainingRun:
         state.stopped = self._any(state.stopped)
         if self.checkpoints is not None:
             self.checkpoints.save(state)
+            if self._any(termination.asked):
+                raise TrainingTerminated
 
     def _optimise(self, termination: Termination) -> tuple[float, float]:
         """Training loss and last learning rate of what is left of an epoch."""
