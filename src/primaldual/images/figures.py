@@ -21,6 +21,8 @@ _HEADS_SHOWN, _LAYERS_SHOWN = 6, 6
 def curve_figure(history: Sequence[Record]) -> str:
     """Losses by epoch."""
     epochs: Any = [record["epoch"] for record in history]
+    from matplotlib.ticker import MaxNLocator
+
     names = {"train_loss": "training", "validation_loss": "validation"}
 
     def draw(figure: Figure) -> None:
@@ -29,7 +31,16 @@ def curve_figure(history: Sequence[Record]) -> str:
             values: Any = [record[name] for record in history]
             if None not in values:
                 drawn.append(names[name])
-                axes.plot(epochs, values, color=look.color, ls=look.dashes, lw=1.6, label=names[name])
+                axes.plot(
+                    epochs,
+                    values,
+                    color=look.color,
+                    marker=look.marker if len(epochs) < 3 else None,
+                    ls=look.dashes,
+                    lw=1.6,
+                    label=names[name],
+                )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss")
         legend_below(figure, axes, drawn)
