@@ -25,7 +25,11 @@ def test_the_default_place_is_named_after_the_run(tmp_path, monkeypatch):
 
 
 def test_only_the_first_process_writes(tmp_path, monkeypatch):
+    """The others may find what the first one is writing."""
     monkeypatch.setenv("RANK", "1")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / ".config.json-1").mkdir()
+    RunFolder.open(tmp_path / "half", CONFIG)
     assert not is_main_process()
     RunFolder.open(tmp_path / "run", CONFIG)
     assert not (tmp_path / "run").exists()

@@ -53,9 +53,9 @@ class RunFolder:
         target = folder.path / _CONFIG
         if target.exists():
             folder._compare(config)
-        elif folder.path.exists() and any(folder.path.iterdir()) and not folder.checkpoints.exists():
-            raise CheckpointError(f"out {folder.path} is no folder of a run; give a new one")
         elif is_main_process():
+            if folder.path.exists() and any(folder.path.iterdir()) and not folder.checkpoints.exists():
+                raise CheckpointError(f"out {folder.path} is no folder of a run; give a new one")
             write_text(target, json.dumps(config, indent=2) + "\n")
         return folder
 
