@@ -39,6 +39,16 @@ BELOW = {
         "data",
         "reporting",
     },
+    "images": {
+        "errors",
+        "primal",
+        "integrations",
+        "analysis",
+        "training",
+        "experiments",
+        "reporting",
+    },
+    "__main__": {"cli"},
     "cli": {
         "errors",
         "primal",
@@ -48,6 +58,7 @@ BELOW = {
         "analysis",
         "data",
         "experiments",
+        "images",
         "reporting",
     },
 }

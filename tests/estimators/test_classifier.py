@@ -115,6 +115,8 @@ def test_history_has_one_record_per_epoch():
         "validation_metric",
         "learning_rate",
         "seconds",
+        "training_seconds",
+        "loading_seconds",
     }
     assert 1 <= fitted.best_epoch_ <= 3
 
@@ -188,7 +190,11 @@ def test_a_fit_that_was_interrupted_goes_on_from_its_checkpoint(tmp_path):
         ({"embed_dim": 9}, ArgumentError, "embed_dim must be a multiple of num_heads; got 9 and 2"),
         ({"head": "last"}, ArgumentError, "head must be one of mean, flatten; got 'last'"),
         ({"epochs": 0}, ArgumentError, "epochs must be"),
-        ({"optimizer": "sgd"}, ArgumentError, "optimizer must be one of radam, adamw; got 'sgd'"),
+        (
+            {"optimizer": "sgd"},
+            ArgumentError,
+            "optimizer must be one of radam, adamw, adamw_matrices; got 'sgd'",
+        ),
         ({"validation_fraction": 1.5}, ArgumentError, r"validation_fraction must lie in \[0, 1\); got 1.5"),
         ({"class_weight": {"down": 1}}, ArgumentError, "class_weight names 'down'"),
         ({"label_smoothing": 2}, ArgumentError, "label_smoothing"),

@@ -6,6 +6,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from primaldual.errors import ArgumentError
+from primaldual.training import accelerators
 from primaldual.training.accelerators import run_accelerator, usable_device
 from tests.training.helpers import toy_run, without_seconds
 
@@ -75,5 +76,17 @@ def test_several_processes_choose_their_own_devices(monkeypatch):
     with (
         pytest.raises(ArgumentError, match="device must be None where several processes train"),
         run_accelerator("cpu"),
+    ):
+        pass
+
+
+def test_accumulation_of_the_launch_is_refused(monkeypatch, no_accelerator):
+    monkeypatch.setattr(accelerators, "_processes", lambda: 2)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with (
+        pytest.raises(
+            ArgumentError, match=r"gradient accumulation must be left to accumulation.* for 4 steps"
+        ),
+        run_accelerator(),
     ):
         pass

@@ -1,13 +1,16 @@
 import json
+import os
 import random
+import resource
+import signal
 
 import numpy as np
 import pytest
 import torch
 
 from primaldual.errors import CheckpointError
-from primaldual.training import Callback
-from tests.training.helpers import toy_run, without_seconds
+from primaldual.training import Callback, Execution, TrainingTerminated
+from tests.training.helpers import launched, toy_run, without_seconds
 
 
 class InterruptAt(Callback):
@@ -97,3 +100,126 @@ def test_progress_is_plain_json(tmp_path):
     state = toy_run((), tmp_path)
     progress = json.loads((only_checkpoint(tmp_path) / "progress.json").read_text())
     assert progress["history"] == state.history
+
+
+STEPS = {"epochs": 4, "batch_size": 6, "ema_decay": 0.9}
+"""Four steps an epoch."""
+
+KILLED_IN_AN_EPOCH = """
+import os, signal, sys
+from primaldual.training import Callback, Execution
+from tests.training.helpers import toy_run
+
+class Kill(Callback):
+    def on_step_end(self, state):
+        if state.total_steps == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+execution = Execution(checkpoint_dir=sys.argv[1], checkpoint_every=2)
+toy_run([Kill()], execution=execution, epochs=4, batch_size=6, ema_decay=0.9)
+"""
+
+KILLED_IN_A_CHECKPOINT = """
+import os, signal, sys
+from pathlib import Path
+from primaldual.training import Execution, checkpoint
+from tests.training.helpers import toy_run
+
+written = []
+
+def half_a_file(tensors, path):
+    written.append(path)
+    if len(written) == 7:
+        Path(path).write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    save_file(tensors, path)
+
+save_file, checkpoint.save_file = checkpoint.save_file, half_a_file
+execution = Execution(checkpoint_dir=sys.argv[1], checkpoint_every=2)
+toy_run(execution=execution, epochs=4, batch_size=6, ema_decay=0.9)
+"""
+
+
+def assert_resumes_exactly(folder):
+    expected = toy_run(**STEPS)
+    resumed = toy_run(execution=Execution(checkpoint_dir=folder, checkpoint_every=2), **STEPS)
+    assert without_seconds(resumed.history) == without_seconds(expected.history)
+    for name, tensor in expected.best_weights.items():
+        assert torch.equal(tensor, resumed.best_weights[name])
+
+
+@pytest.mark.parametrize(
+    ("code", "last"),
+    [
+        (KILLED_IN_AN_EPOCH, "epoch-000001-step-00000002"),
+        (KILLED_IN_A_CHECKPOINT, "epoch-000001"),
+    ],
+    ids=["in an epoch", "in a checkpoint"],
+)
+def test_a_run_that_was_killed_loses_only_the_steps_since_its_checkpoint(tmp_path, code, last):
+    (tmp_path / "run.py").write_text(code)
+    killed = launched(tmp_path / "run.py", tmp_path / "checkpoints")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert only_checkpoint(tmp_path / "checkpoints").name == last
+    assert_resumes_exactly(tmp_path / "checkpoints")
+
+
+class At(Callback):
+    """Does something after a step."""
+
+    def __init__(self, step, action):
+        self.step, self.action = step, action
+
+    def on_step_end(self, state):
+        if state.total_steps == self.step:
+            self.action()
+
+
+@pytest.mark.parametrize("step", [6, 8, 9])
+def test_sigterm_ends_a_run_after_a_checkpoint(tmp_path, step):
+    former = signal.getsignal(signal.SIGTERM)
+    terminate = At(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(TrainingTerminated) as ended:
+        toy_run([terminate], tmp_path, **STEPS)
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == former
+    epoch, rest = divmod(step - 1, 4)
+    assert only_checkpoint(tmp_path).name == f"epoch-{epoch:06d}-step-{rest + 1:08d}"
+    assert_resumes_exactly(tmp_path)
+
+
+class AtTheEnd(Callback):
+    def on_epoch_end(self, state):
+        if state.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_between_two_epochs_ends_a_run_there(tmp_path):
+    with pytest.raises(TrainingTerminated):
+        toy_run([AtTheEnd()], tmp_path, **STEPS)
+    assert only_checkpoint(tmp_path).name == "epoch-000002"
+    assert_resumes_exactly(tmp_path)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    fill = At(9, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1])))
+    try:
+        with pytest.raises(CheckpointError, match="the disk is full"):
+            toy_run([fill], execution=Execution(checkpoint_dir=tmp_path, checkpoint_every=2), **STEPS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert only_checkpoint(tmp_path).name == "epoch-000002"
+    assert len(list(tmp_path.glob("*/.writing*"))) == 0
+    assert_resumes_exactly(tmp_path)
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away_later(tmp_path):
+    toy_run((), tmp_path, epochs=1)
+    run = only_checkpoint(tmp_path).parent
+    for name, age in (("old", 7200), ("new", 0)):
+        half = run / f".writing-{name}"
+        half.mkdir()
+        os.utime(half, (half.stat().st_mtime - age,) * 2)
+    toy_run((), tmp_path, epochs=1)
+    assert {path.name for path in run.glob(".writing*")} == {".writing-new"}

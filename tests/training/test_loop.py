@@ -1,15 +1,20 @@
-import os
+import math
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from primaldual.errors import DataError
-from primaldual.training import Callback, Classification, Examples, Regression, TrainingSettings, train
+from primaldual.training import (
+    Callback,
+    Classification,
+    Examples,
+    Execution,
+    Regression,
+    TrainingSettings,
+    train,
+)
 from tests.training.helpers import (
     toy_examples,
     toy_model,
@@ -174,33 +179,70 @@ def test_one_or_two_cases_are_enough(cases):
     assert state.epoch == 1
 
 
-def test_two_processes_agree(tmp_path):
-    root = Path(__file__).parents[2]
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import os, sys, torch\n"
-        "from tests.training.helpers import toy_run\n"
-        "torch.set_num_threads(1)\n"
-        "state = toy_run((), sys.argv[1], epochs=2)\n"
-        "weights = sum(tensor.double().sum().item() for _, tensor in sorted(state.best_weights.items()))\n"
-        "with open(sys.argv[1] + os.environ['RANK'], 'w') as file:\n"
-        "    print(weights, state.history[-1]['train_loss'], file=file)\n"
-        "torch.distributed.barrier()\n"
-        "os._exit(0)\n"  # PyTorch's gloo threads now and then abort while the interpreter is taken down
-    )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launch, str(script), str(tmp_path / "checkpoints")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    results = [(tmp_path / f"checkpoints{rank}").read_text() for rank in (0, 1)]
-    assert results[0] == results[1]
-    assert len(list(tmp_path.glob("checkpoints/*/epoch-000002"))) == 1
+@pytest.mark.parametrize("accumulation", [2, 3, 40])
+def test_pieces_of_a_batch_add_up_to_the_batch(accumulation):
+    whole = toy_run(epochs=2, dropout=0.0, batch_size=10, learning_rate=1e-3)
+    execution = Execution(accumulation=accumulation)
+    parts = toy_run(epochs=2, dropout=0.0, batch_size=10, learning_rate=1e-3, execution=execution)
+    for one, other in zip(whole.history, parts.history, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
+    for name, tensor in whole.best_weights.items():
+        torch.testing.assert_close(parts.best_weights[name], tensor, atol=1e-5, rtol=0)
+
+
+def test_steps_end_training_and_the_schedule():
+    state = toy_run(epochs=4, steps=7, batch_size=8)
+    assert [record["epoch"] for record in state.history] == [1, 2, 3]
+    longer = toy_run(epochs=4, batch_size=8)
+    assert state.history[0]["learning_rate"] < longer.history[0]["learning_rate"]
+    assert state.history[2]["learning_rate"] == pytest.approx(1e-2 * 0.5 * (1 + math.cos(math.pi * 6 / 7)))
+
+
+def test_callbacks_hear_of_every_step():
+    class Count(Callback):
+        def __init__(self):
+            self.steps = []
+
+        def on_step_end(self, state):
+            self.steps.append(state.total_steps)
+
+    count = Count()
+    toy_run([count], epochs=2, batch_size=8)
+    assert count.steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_average_of_the_weights_is_evaluated_and_kept():
+    plain = toy_run(epochs=3, validation=False)
+    state = toy_run(epochs=3, ema_decay=0.9, validation=False)
+    expected = dict(toy_model().state_dict())
+
+    class Follow(Callback):
+        def on_step_end(self, state):
+            decay = min(0.9, (1 + state.total_steps) / (10 + state.total_steps))
+            for name, tensor in state.model.state_dict().items():
+                expected[name] = decay * expected[name] + (1 - decay) * tensor
+
+    assert state.history[-1]["train_loss"] == plain.history[-1]["train_loss"]
+    toy_run([Follow()], epochs=3, validation=False)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(state.best_weights[name], tensor)
+        assert torch.equal(state.model.state_dict()[name], plain.best_weights[name])
+
+
+def test_activations_computed_again_change_nothing():
+    plain = toy_run(epochs=2)
+    again = toy_run(epochs=2, execution=Execution(activation_checkpointing=True))
+    assert without_seconds(again.history) == without_seconds(plain.history)
+
+
+def test_a_compiled_model_learns_the_same_and_is_plain_afterwards(monkeypatch):
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda model: compile_module(model, backend="eager"))
+    plain = toy_run(epochs=1, validation=False)
+    state = toy_run(epochs=1, validation=False, execution=Execution(compile=True))
+    assert state.history[0]["train_loss"] == pytest.approx(plain.history[0]["train_loss"], abs=1e-5)
+    assert state.best_weights.keys() == plain.best_weights.keys()
+    assert state.model._compiled_call_impl is None
 
 
 def test_augmentation_changes_what_training_sees_and_nothing_else():

@@ -20,7 +20,7 @@ from primaldual.training import TrainingSettings
         ("learning_rate", "fast", "learning_rate must be a positive number; got 'fast'"),
         ("gradient_clip", -1.0, "gradient_clip must be a positive number; got -1.0"),
         ("weight_decay", -0.1, "weight_decay must be a number of at least 0; got -0.1"),
-        ("optimizer", "sgd", "optimizer must be one of radam, adamw; got 'sgd'"),
+        ("optimizer", "sgd", "optimizer must be one of radam, adamw, adamw_matrices; got 'sgd'"),
         ("schedule", "step", "schedule must be one of cosine, constant; got 'step'"),
         ("mixed_precision", "fp16", "mixed_precision must be one of no, bf16; got 'fp16'"),
     ],

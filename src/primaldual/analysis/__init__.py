@@ -12,6 +12,7 @@ from primaldual.analysis.max_margin import (
     max_margin_direction,
 )
 from primaldual.analysis.memory import peak_memory
+from primaldual.analysis.rollout import attention_rollout
 
 __all__ = [
     "AttentionFlops",
@@ -21,6 +22,7 @@ __all__ = [
     "MaxMargin",
     "ModelFlops",
     "Timing",
+    "attention_rollout",
     "capture_attention",
     "head_distances",
     "head_matrix",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -58,15 +58,24 @@ def run(app: Typer, program: str, arguments: Sequence[str]) -> None:
             sys.exit(code)
 
 
+def _named(command: Any, arguments: Sequence[str]) -> Any:
+    """The command that the arguments name; a group without a further word stands for its first command."""
+    commands = getattr(command, "commands", {})
+    if not commands:
+        return command
+    place = next((number for number, word in enumerate(arguments) if word in commands), None)
+    if place is not None:
+        return _named(commands[arguments[place]], arguments[place + 1 :])
+    return next(iter(commands.values())) if "series" in commands else command
+
+
 def _refuse(app: Typer, arguments: Sequence[str], message: str) -> NoReturn:
     from typer.main import get_command
 
     from primaldual.cli.flags import flags_of, with_flags
     from primaldual.cli.screen import visible
 
-    command = get_command(app)
-    commands = getattr(command, "commands", {})
-    named = next((commands[word] for word in arguments if word in commands), command)
+    named = _named(get_command(app), arguments)
     text = visible(with_flags(" ".join(message.split()), flags_of(named)))
     print(f"error: {text if len(text) <= LONGEST else text[:LONGEST] + '…'}", file=sys.stderr)
     sys.exit(REFUSED)

@@ -17,7 +17,7 @@ from primaldual.cli.own_parts import importing
 from primaldual.cli.predict import predict
 from primaldual.cli.reproduce import reproduce
 from primaldual.cli.results import results
-from primaldual.cli.train import train
+from primaldual.cli.train_group import train_group
 
 app = typer.Typer(
     add_completion=False,
@@ -57,7 +57,6 @@ READING_SPECS = (
     compare,
     grid,
     reproduce,
-    train,
     predict,
     evaluate,
     inspect,
@@ -68,5 +67,6 @@ READING_SPECS = (
 )
 """Commands that read specs or models, in which parts of a user's own may stand."""
 
+app.add_typer(train_group, name="train")
 for command in (*READING_SPECS[:2], results, *READING_SPECS[2:]):
     app.command(command.__name__)(importing(command) if command in READING_SPECS else command)

@@ -50,7 +50,7 @@ def train(
     class_weight: training_options.ClassWeight = None,
     label_smoothing: training_options.LabelSmoothing = None,
 ) -> None:
-    """Train one classifier on the train part of a data set and save it.
+    """Train one classifier of series on the train part of a data set and save it.
 
     A file that is not split gives 30 % of every class to its test part,
     the same cases every time; primaldual evaluate with --split test reads them.
@@ -61,6 +61,7 @@ def train(
     $ primaldual train my_series.csv --out models/mine --epochs 50 --heads 8
     $ primaldual train monday.csv --test tuesday.csv --out models/mine
     $ primaldual train rare.csv --class-weight balanced --head mean --out models/rare
+    $ primaldual train images --help
     $ primaldual train visits.csv --case patient --time day --label illness --out models/mine
     """
     from primaldual.cli.progress import GridProgress

@@ -15,12 +15,13 @@ from primaldual.estimators.networks import build_network, device_of, restore_net
 from primaldual.estimators.preparation import Series, SeriesPreparation
 from primaldual.estimators.seeds import seed_from
 from primaldual.estimators.series_estimator import SeriesEstimator
-from primaldual.estimators.splitting import check_fraction, split_off_validation
+from primaldual.estimators.splitting import check_fraction
 from primaldual.models import TimeSeriesTransformer
 from primaldual.primal.presets import faithful_spec
 from primaldual.training import (
     Callback,
     Examples,
+    Execution,
     Objective,
     ProgressBar,
     Record,
@@ -30,6 +31,7 @@ from primaldual.training import (
     train,
 )
 from primaldual.training.randomness import derive_seed
+from primaldual.training.splitting import split_off_validation
 
 _MODEL_PARAMETERS = (
     "embed_dim",
@@ -41,8 +43,9 @@ _MODEL_PARAMETERS = (
     "head",
     "embedding",
 )
+_NOT_PARAMETERS = {"seed", "steps", "ema_decay"}
 _TRAINING_PARAMETERS = tuple(
-    field.name for field in dataclasses.fields(TrainingSettings) if field.name != "seed"
+    field.name for field in dataclasses.fields(TrainingSettings) if field.name not in _NOT_PARAMETERS
 )
 
 
@@ -147,8 +150,7 @@ class AttentionEstimator(SeriesEstimator):
                 examples(part),
                 None if held_out is None else examples(held_out),
                 callbacks,
-                self.checkpoint_dir,
-                self.device,
+                Execution(self.device, self.checkpoint_dir),
             )
         except TrainingInterrupted as interrupted:
             self._keep(interrupted.state)

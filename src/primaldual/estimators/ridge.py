@@ -15,7 +15,6 @@ from primaldual.estimators.attention_svr import bound_problem
 from primaldual.estimators.preparation import Series, SeriesPreparation
 from primaldual.estimators.seeds import seed_from
 from primaldual.estimators.series_estimator import SeriesEstimator
-from primaldual.estimators.splitting import split_off_validation
 from primaldual.models.case_attention import CaseAttention, standard_units
 from primaldual.models.series_features import SeriesFeatures
 from primaldual.primal.presets import faithful_spec, preset
@@ -24,6 +23,7 @@ from primaldual.svr.ridge import choose_ridge, solve_ridge
 from primaldual.training.accelerators import usable_device
 from primaldual.training.progress import with_progress
 from primaldual.training.randomness import derive_seed
+from primaldual.training.splitting import split_off_validation
 
 CASES_TO_CHOOSE_BY = 1500
 """More training cases than these are all keys, but the attention and its penalty are chosen on so many of them."""

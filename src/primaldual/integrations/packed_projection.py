@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from primaldual.kernels.pooling import pool
 from primaldual.nn.projection import split_heads
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.sources import selection
 
 
 class PackedSource:
@@ -25,16 +25,19 @@ class PackedSource:
 
     def __init__(self, inputs: Tensor, projection: nn.Linear, heads: int, head_dim: int) -> None:
         self.inputs = inputs
-        self.weight = projection.weight.unflatten(0, (3, heads, head_dim))
-        self.bias = None if projection.bias is None else projection.bias.unflatten(0, (3, heads, head_dim))
+        # The backward of one split writes the gradient once; that of every index would fill one with zeros.
+        sizes = [heads * head_dim] + 2 * heads * [head_dim]
+        self.weights = projection.weight.split(sizes)
+        self.biases = None if projection.bias is None else projection.bias.split(sizes)
+        self.heads = heads
         self.length = inputs.shape[1]
         self.head_dim = head_dim
         self.tensors = None
 
     def query(self, inputs: Tensor) -> Tensor:
         """The queries of all heads, (batch, heads, N, D)."""
-        bias = None if self.bias is None else self.bias[0].flatten()
-        return split_heads(linear(inputs, self.weight[0].flatten(0, 1), bias), self.head_dim)
+        bias = None if self.biases is None else self.biases[0]
+        return split_heads(linear(inputs, self.weights[0], bias), self.head_dim)
 
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         return self._project(self.inputs, heads)
@@ -45,11 +48,11 @@ class PackedSource:
         return *self._project(inputs, heads.members), None if mask is None else mask.unsqueeze(1)
 
     def _project(self, inputs: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
-        rows = selection(heads)
-        bias = None if self.bias is None else self.bias[1:, rows].flatten()
-        projected = linear(inputs, self.weight[1:, rows].flatten(0, 2), bias)
-        both = projected.unflatten(-1, (2, len(heads), self.head_dim))
-        return both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)
+        rows = [1 + part * self.heads + head for part in (0, 1) for head in heads]
+        bias = None if self.biases is None else torch.cat([self.biases[row] for row in rows])
+        projected = linear(inputs, torch.cat([self.weights[row] for row in rows]), bias)
+        key, value = projected.unflatten(-1, (2, len(heads), self.head_dim)).unbind(2)
+        return key.transpose(1, 2), value.transpose(1, 2)
 
 
 def plain(projection: nn.Module) -> bool:

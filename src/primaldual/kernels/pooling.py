@@ -91,10 +91,13 @@ class Parts(NamedTuple):
 def cut(tensor: Tensor, key_mask: Tensor | None, layout: Layout) -> Parts:
     """Cut a sequence (..., N, D) under a mask (..., 1, N) as its layout says."""
     member = None if key_mask is None else key_mask.transpose(-2, -1)
-    front, body = tensor[..., : layout.prefix, :], tensor[..., layout.prefix :, :]
     if member is None:
-        rest = max(body.shape[-2] - layout.suffix, 0)
-        return Parts(front, body[..., :rest, :], None, body[..., rest:, :], None, None)
+        # The backward of one split writes the gradient once; that of every slice would fill one with zeros.
+        lone = min(layout.prefix, tensor.shape[-2])
+        rest = max(tensor.shape[-2] - lone - layout.suffix, 0)
+        front, body, last = tensor.split([lone, rest, tensor.shape[-2] - lone - rest], -2)
+        return Parts(front, body, None, last, None, None)
+    front, body = tensor[..., : layout.prefix, :], tensor[..., layout.prefix :, :]
     members = member[..., layout.prefix :, :]
     front_mask, last_mask = member[..., : layout.prefix, :], members[..., :0, :]
     last = body[..., :0, :]

@@ -43,7 +43,13 @@ def run_accelerator(device: str | torch.device | None = None) -> Iterator[Accele
             raise ArgumentError(
                 f"device must be None where several processes train, which have a device each; got {device!r}"
             )
-        yield Accelerator()
+        accelerator = Accelerator()
+        if accelerator.gradient_accumulation_steps != 1:
+            raise ArgumentError(
+                "gradient accumulation must be left to accumulation, which also fits batches to it; the launch asks for "
+                f"{accelerator.gradient_accumulation_steps} steps"
+            )
+        yield accelerator
         return
     with ExitStack() as aside:
         aside.enter_context(_without_variables())
@@ -52,6 +58,16 @@ def run_accelerator(device: str | torch.device | None = None) -> Iterator[Accele
         if chosen is not None:
             os.environ[_DEVICE] = str(chosen)
         yield Accelerator(mixed_precision="no")
+
+
+def leave_processes() -> None:
+    """End the exchange with the other processes of a launch, after the last run; without any, do nothing.
+
+    Example:
+        >>> leave_processes()
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def usable_device(device: object) -> torch.device:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -35,8 +36,8 @@ def of_series(batch: Examples) -> Examples:
     return replace(batch, values=factor * moved + NOISE * torch.randn_like(values))
 
 
-AUGMENTATIONS: Mapping[str, Callable[[Examples], Examples]] = {
+AUGMENTATIONS: Mapping[str, Callable[[Any], Any]] = {
     "none": lambda batch: batch,
     "series": of_series,
 }
-"""Augmentations by name."""
+"""Augmentations of batches by name; data sets may augment what they load by themselves."""

@@ -1,6 +1,8 @@
 """Padded series with their targets, and how an epoch cuts them into batches."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -42,6 +44,24 @@ class Examples:
         if self.padding is None:
             return torch.full((len(self),), self.values.shape[1], device=self.values.device)
         return (~self.padding).sum(1)
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor | None]:
+        """Arguments of the model: values and padding."""
+        return self.values, self.padding
+
+    def load(self, batches: Sequence[Tensor], seed: int) -> Iterator["Examples"]:
+        """The batches of these cases, one after the other; nothing is drawn, so ``seed`` does not matter."""
+        del seed
+        return map(self.take, batches)
+
+    def fingerprint(self) -> bytes:
+        """A digest of shapes and numbers."""
+        digest = hashlib.sha256()
+        for tensor in astuple(self):
+            if tensor is not None:
+                digest.update(f"{tuple(tensor.shape)}".encode() + tensor.cpu().numpy().tobytes())
+        return digest.digest()
 
     def take(self, indices: Tensor) -> "Examples":
         """Some cases, cut to the longest of them; the mask goes when nothing is padded, as SDPA is faster."""

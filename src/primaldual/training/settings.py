@@ -17,10 +17,10 @@ class TrainingSettings:
 
     Args:
         epochs: passes over the training part, at most.
-        batch_size: series per step and process, at most; an epoch is cut into even batches.
+        batch_size: cases per step, at most, over all processes; an epoch is cut into even batches.
         learning_rate: the highest learning rate of the schedule.
         weight_decay: decoupled weight decay.
-        optimizer: "radam" or "adamw".
+        optimizer: "radam", "adamw", or "adamw_matrices", whose weight decay leaves vectors alone.
         schedule: "cosine" or "constant".
         warmup_epochs: epochs over which the learning rate grows linearly from zero.
         gradient_clip: largest norm of the gradient; None leaves it alone.
@@ -29,6 +29,9 @@ class TrainingSettings:
         mixed_precision: "no", or "bf16" to run the forward pass under autocast.
         patience: epochs without a better validation metric, or a lower loss at the same metric, before
             training stops; None never stops early.
+        steps: most steps, of all epochs together; the schedule ends there. None = those of the epochs.
+        ema_decay: evaluate and keep the exponential moving average of the weights with this decay, see
+            :class:`primaldual.training.weight_average.WeightAverage`; None = the weights themselves.
         seed: fixes batches and dropout.
 
     Raises:
@@ -53,12 +56,21 @@ class TrainingSettings:
     augmentation: str = "none"
     mixed_precision: str = "no"
     patience: int | None = None
+    steps: int | None = None
+    ema_decay: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in {"epochs": 1, "batch_size": 1, "warmup_epochs": 0, "patience": 1}.items():
+        for name, least in {
+            "epochs": 1,
+            "batch_size": 1,
+            "warmup_epochs": 0,
+            "patience": 1,
+            "steps": 1,
+        }.items():
             value = getattr(self, name)
-            if not (_is_whole(value) and value >= least) and not (value is None and name == "patience"):
+            optional = value is None and name in {"patience", "steps"}
+            if not (_is_whole(value) and value >= least) and not optional:
                 raise ArgumentError(f"{name} must be an integer of at least {least}; got {value!r}")
         for name in ("learning_rate", "gradient_clip"):
             value = getattr(self, name)
@@ -66,6 +78,9 @@ class TrainingSettings:
                 raise ArgumentError(f"{name} must be a positive number; got {value!r}")
         if not (_is_number(self.weight_decay) and self.weight_decay >= 0):
             raise ArgumentError(f"weight_decay must be a number of at least 0; got {self.weight_decay!r}")
+        decay = self.ema_decay
+        if decay is not None and not (_is_number(decay) and 0 <= decay < 1):
+            raise ArgumentError(f"ema_decay must lie in [0, 1); got {decay!r}")
         tables: dict[str, Collection[str]] = {
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,

@@ -1,0 +1,100 @@
+"""``primaldual train images``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from primaldual.cli import image_options as choices
+from primaldual.cli import options
+
+
+def images(
+    data: choices.Data = "digits",
+    model: choices.Model = None,
+    attention: choices.Attention = "softmax",
+    recipe: choices.RecipeName = None,
+    out: choices.Out = None,
+    data_dir: choices.DataDir = None,
+    image_size: choices.ImageSize = None,
+    epochs: choices.Epochs = None,
+    batch_size: choices.BatchSize = None,
+    steps: choices.Steps = None,
+    validation: choices.Validation = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    skip_bad: choices.SkipBad = False,
+    corruptions: choices.Corruptions = True,
+    device: choices.Device = None,
+    mixed_precision: choices.MixedPrecision = None,
+    accumulation: choices.Accumulation = 1,
+    activation_checkpointing: choices.ActivationCheckpointing = False,
+    compile: choices.Compile = False,
+    workers: choices.Workers = 0,
+    checkpoint_every: choices.CheckpointEvery = None,
+    tracker: choices.Tracker = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train one image classifier of timm with any attention, test it, and write a report.
+
+    The same command goes on after it was stopped or killed. Under torchrun or
+    accelerate launch every process takes its share of each batch. Ctrl-C stops;
+    SIGTERM stops after a checkpoint.
+
+    Examples:
+    $ primaldual train images
+    $ primaldual train images --data cifar10 --attention "bn+sh(1,1,2,4)"
+    $ primaldual train images --data imagenet --model deit_tiny --attention "sh(1,2,4)" --mixed-precision bf16
+    $ primaldual train images --data photos --skip-bad --out runs/photos --checkpoint-every 500
+    $ torchrun --nproc-per-node 2 -m primaldual train images --data imagenet --steps 20
+    """
+    from primaldual.cli.image_view import Notes, told
+    from primaldual.images.report import write_image_report
+    from primaldual.images.run_folders import is_main_process
+    from primaldual.images.run_numbers import numbers_of
+    from primaldual.images.run_settings import RunSettings
+    from primaldual.images.runs import PreparedRun
+    from primaldual.training import Execution, Trackers
+    from primaldual.training.accelerators import leave_processes
+
+    settings = RunSettings(
+        data=data,
+        data_dir=data_dir,
+        model=model,
+        attention=options.one_spec(attention),
+        recipe=recipe,
+        image_size=image_size,
+        epochs=epochs,
+        batch_size=batch_size,
+        mixed_precision=mixed_precision,
+        steps=steps,
+        validation=validation,
+        skip_bad=skip_bad,
+        seed=seed,
+    )
+    run = PreparedRun(settings, out, workers)
+    execution = Execution(
+        device=device,
+        checkpoint_dir=run.folder.checkpoints,
+        checkpoint_every=checkpoint_every,
+        accumulation=accumulation,
+        activation_checkpointing=activation_checkpointing,
+        compile=compile,
+    )
+    trackers = [Trackers(tracker, run.folder.path, run.config)] if tracker else []
+    with Notes(shown=is_main_process()) as notes:
+        notes.begin(run)
+        state = run.train(execution, [notes, *trackers])
+        leave_processes()
+        if not is_main_process():
+            return
+        notes.tell("testing")
+        done = run.finish(state, corruptions, notes.tell)
+        notes.tell("drawing the report")
+        page = write_image_report(done)
+    numbers = numbers_of(done)
+    if as_json:
+        print(json.dumps(numbers, indent=2))
+    else:
+        told(numbers, page)
