@@ -122,6 +122,11 @@ def test_decoding_keeps_residuals_that_are_final(spec):
             assert_close(coefficients[:, :, :-1], held, rtol=0, atol=0)
         held = coefficients
     assert_close(torch.cat(found, 2), wanted)
+    long = problem.init_state(2, 4, WIDTH, kv_heads=2, dtype=torch.float64, capacity=1)
+    drawn = tensors(40, heads=4, kv_heads=2)
+    pieces = zip(*(tensor.split([1, 15, 1, 20, 3], 2) for tensor in drawn), strict=True)
+    rows = torch.cat([problem.step(long, *piece) for piece in pieces], 2)  # room grows between pieces
+    assert_close(rows, problem.attend(*drawn, is_causal=True))
     state.crop(4)
     again = problem.step(state, *(tensor[:, :, 4:] for tensor in (query, key, value)))
     assert_close(again, wanted[:, :, 4:])

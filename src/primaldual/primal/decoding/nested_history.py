@@ -36,7 +36,6 @@ class NestedHistory(History):
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
         held = self._write(query, key, value, memory, tokens)
-        grow(memory, COEFFICIENTS, max(held) + tokens.length)
         out = value.new_zeros(*query.shape[:3], value.shape[3])
         made = value.new_zeros(*query.shape[:3], memory[COEFFICIENTS].shape[3])
         alike: dict[tuple[int, int], list[int]] = {}
@@ -45,27 +44,32 @@ class NestedHistory(History):
         for (before, count), rows in alike.items():
             if count:
                 picked = slice(None) if len(rows) == len(held) else rows
-                seen = {name: memory[name][picked, :, : before + count] for name in memory}
+                seen = {
+                    name: memory[name][picked, :, : before + count] for name in memory if name != COEFFICIENTS
+                }
+                former = memory[COEFFICIENTS][picked, :, :before]
                 new = query[picked, :, :count], value[picked, :, :count]
-                out[picked, :, :count], made[picked, :, :count] = self._extend(*new, seen)
+                out[picked, :, :count], made[picked, :, :count] = self._extend(*new, seen, former)
         write(memory, COEFFICIENTS, made, held)
         return out
 
     def absorb(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> None:
         self.many(query, key, value, memory, tokens)
 
-    def _extend(self, query: Tensor, value: Tensor, seen: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _extend(
+        self, query: Tensor, value: Tensor, seen: dict[str, Tensor], former: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Outputs and coefficients of the last tokens, from all keys and inputs and the coefficients before."""
         count, heads, key = query.shape[2], query.shape[1], seen["keys"]
         inputs = self._inputs(seen, count)
         self.solver.check_inputs(inputs)
         attention = Products(self.problem.parts().amortized(), key, Attendable(is_causal=True), 0.0, inputs)
         rows = query if self.solver.residual == QUERIES else for_query_heads(key[:, :, -count:], heads)
-        former = seen[COEFFICIENTS][:, :, :-count].chunk(self.solver.sequences, -1)
+        earlier = former.chunk(self.solver.sequences, -1)
         found = self.solver.coefficients(
-            for_query_heads(value, heads), _NewRows(attention, self.solver, rows, former)
+            for_query_heads(value, heads), _NewRows(attention, self.solver, rows, earlier)
         )
-        whole = torch.cat([former[-1], found[-1]], 2)
+        whole = torch.cat([earlier[-1], found[-1]], 2)
         return attention.of(query, whole), torch.cat(found, -1)
 
 
