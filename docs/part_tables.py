@@ -66,7 +66,58 @@ def choices() -> str:
     return "\n".join(["| choice | class | spec | formula |", "|---|---|---|---|", *rows])
 
 
+LAYERS = {
+    "softmax attention": "softmax",
+    "linear attention": "linear",
+    "random features (Performer)": "random(64)",
+    "Attention-BN": "bn",
+    "whitened attention": "whiten",
+    "Attention-SH": "sh(1,1,2,4)",
+    "sliding window": "window(8)",
+    "pooled past beside a window (NSA's compression)": "window(8)|sh(4)",
+    "attention sink (gpt-oss)": "sink(0.5)",
+    "ALiBi": "alibi",
+    "Forgetting Transformer": "forget",
+    "Twicing": "twicing",
+    "scaled attention": "scaled(0.5)",
+    "kernel ridge regression": "ridge(0.5)",
+    "MesaNet": "mesanet",
+    "DeltaNet": "deltanet",
+    "Gated DeltaNet": "gated_deltanet",
+    "DeltaFormer": "deltaformer",
+    "local linear attention": "lla(1)",
+    "Parallax": "parallax",
+}
+"""Layers by the names of the literature, with their specs."""
+
+
+def family() -> str:
+    """A row for each named layer: what it chooses, and the page and the test of the part that makes it."""
+    titles = ["Φ", "h", "T", "subset", "weights", "solver", "order"]
+    defaults = PrimalProblem().parts()
+    rows = []
+    for layer, spec in LAYERS.items():
+        parts = preset(spec).parts()
+        chosen = [
+            "·" if type(part) is type(default) and not part.spec() else f"`{_cell(part.spec())}`"
+            for part, default in zip(parts, defaults, strict=True)
+        ]
+        own = [part for part, default in zip(parts, defaults, strict=True) if type(part) is not type(default)]
+        made_by = own[-1] if own else parts[0]
+        first = re.split(r"\W", made_by.spec())[0]
+        page = "window_sh.md" if isinstance(made_by, Union) else page_name(first or "softmax")
+        module = type(made_by).__module__.split(".")[-1]
+        places = [f"primal/test_{module}", f"kernels/test_{first}", "primal/test_feature_maps"]
+        test = next(path for place in places if (ROOT / (path := f"tests/{place}.py")).exists())
+        rows.append(
+            f"| [{layer}](presets/{page}) | `{_cell(spec)}` | {' | '.join(chosen)} | [test](../{test}) |"
+        )
+    head = ["| layer | spec | " + " | ".join(titles) + " | test |", "|---" * (len(titles) + 3) + "|"]
+    return "\n".join([*head, *rows])
+
+
 TABLES = {
+    "docs/family.md": ("family", family),
     "README.md": ("attentions", attentions),
     "docs/all_of_primaldual.md": ("choices", choices),
 }

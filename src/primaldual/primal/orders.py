@@ -100,7 +100,7 @@ class LocalLinear(Order):
     summary = "local linear attention: an affine model fitted at every query"
     cost = "O(N² D²), tens of times that of softmax"
     least_squares = True
-    examples = ("lla(1.0)", "lla(0.1)")
+    examples = ("lla(1)", "lla(0.1)")
     linear = True
 
     def __init__(self, ridge: float = 1.0) -> None:
@@ -108,7 +108,7 @@ class LocalLinear(Order):
         self.ridge = finite("ridge", ridge, least=0)
 
     def arguments(self) -> tuple[object, ...]:
-        return (self.ridge,)
+        return (f"{self.ridge:g}",)
 
     def dense_probe(
         self,

@@ -52,7 +52,7 @@ class Whitening(Transform):
         self.eps = finite("eps", eps, SMALLEST_EPS)
 
     def arguments(self) -> tuple[object, ...]:
-        return (self.shrink,)
+        return (f"{self.shrink:g}",)
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         dtype, wide = query.dtype, widest(query.device)
