@@ -7,10 +7,10 @@ import primaldual
 NAMES = {
     "Alibi", "PairWeights",
     "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionRidgeClassifier",
-    "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Boost", "Chain",
+    "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Boost", "Chain", "Clip",
     "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Forget",
     "Identity", "LocalLinear", "Order", "Parallax",
-    "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "PooledHeads", "PrimalProblem", "RandomFeatures",
+    "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "Polynomial", "PooledHeads", "PrimalProblem", "RandomFeatures",
     "Cosine", "Delta", "DeltaFormer", "Dot", "Ridge", "Scaled", "Sink", "Solver", "Subset", "SumOfKernels",
     "TimeSeriesTransformer", "TokenInput", "Transform",
     "TruncatedTaylor", "Union", "Whitening", "Window",

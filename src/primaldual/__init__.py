@@ -9,13 +9,14 @@ from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.chain import Chain
+from primaldual.primal.clipping import Clip
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.delta import Delta, DeltaFormer
 from primaldual.primal.derive import derive
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.forget import Forget
-from primaldual.primal.inner_products import Cosine, Dot
+from primaldual.primal.inner_products import Cosine, Dot, Polynomial
 from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
 from primaldual.primal.orders import LocalLinear, Order, Parallax
 from primaldual.primal.pair_weights import Alibi, PairWeights
@@ -90,6 +91,7 @@ __all__ = [
     "BatchNormalization",
     "Boost",
     "Chain",
+    "Clip",
     "Constant",
     "Conversion",
     "Convolution",
@@ -113,6 +115,7 @@ __all__ = [
     "Order",
     "PairWeights",
     "Parallax",
+    "Polynomial",
     "PooledHeads",
     "PrimalProblem",
     "RandomFeatures",

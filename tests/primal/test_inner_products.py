@@ -1,10 +1,12 @@
 """Inner products and cosines against sums written out."""
 
+import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 from torch.testing import assert_close
 
-from primaldual import preset
+from primaldual import Polynomial, preset
+from primaldual.errors import ArgumentError
 
 
 def tensors():
@@ -34,3 +36,26 @@ def test_an_input_of_0_has_the_kernel_0_and_finite_gradients():
         out = getattr(preset("cosine+constant"), form)(query, zero, value)
         assert (out == 0).all()
         assert torch.autograd.grad(out.sum(), zero)[0].isfinite().all()
+
+
+def test_powers_of_inner_products():
+    query, key, value = tensors()
+    weights = torch.einsum("bhid,bhjd->bhij", query, key) ** 3
+    problem = preset("polynomial(3)+constant")
+    assert problem.explain((2, 2, 200, 5)).forms == ["factored"]
+    for form in ("attend", "dense"):
+        assert_close(getattr(problem, form)(query, key, value), weights @ value)
+    squares = (query @ key.mT).square()
+    assert_close(
+        preset("polynomial(2)").attend(query, key, value), squares @ value / squares.sum(-1, keepdim=True)
+    )
+    assert_close(
+        preset("polynomial(1)+constant").attend(query, key, value),
+        preset("dot+constant").attend(query, key, value),
+    )
+
+
+@pytest.mark.parametrize("degree", [0, 17, 1.5])
+def test_a_degree_is_a_whole_number_from_1_on(degree):
+    with pytest.raises(ArgumentError, match="degree"):
+        Polynomial(degree)

@@ -12,11 +12,12 @@ from primaldual.errors import ArgumentError
 from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.boosting import Boost, Scaled
+from primaldual.primal.clipping import Clip
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.delta import Delta, DeltaFormer
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
-from primaldual.primal.inner_products import Cosine, Dot
+from primaldual.primal.inner_products import Cosine, Dot, Polynomial
 from primaldual.primal.normalizers import Constant, Sink
 from primaldual.primal.orders import LocalLinear, Parallax
 from primaldual.primal.pair_weights import Alibi
@@ -34,6 +35,7 @@ PARTS: dict[str, type[Part]] = {
     "random": RandomFeatures,
     "dot": Dot,
     "cosine": Cosine,
+    "polynomial": Polynomial,
     "constant": Constant,
     "sink": Sink,
     "alibi": Alibi,
@@ -42,6 +44,7 @@ PARTS: dict[str, type[Part]] = {
     "parallax": Parallax,
     "bn": BatchNormalization,
     "whiten": Whitening,
+    "clip": Clip,
     "conv": Convolution,
     "conv2d": Convolution2d,
     "window": Window,
