@@ -12,7 +12,7 @@ from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.precision import differentiated_once
 from primaldual.kernels.row_pools import excluding
 
-REFINEMENTS = 2
+REFINEMENTS = 1
 """Steps by which solutions from a factor in a short type become as exact as their residuals."""
 
 LARGEST_RIDGE = 1e30

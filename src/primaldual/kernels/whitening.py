@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from primaldual.kernels.statistics import accumulation_dtype, widest
+
 BLOCK_NUMBERS = 2**21
 """Numbers of covariances that are held at a time, where every query has its own."""
 
@@ -24,19 +26,26 @@ class Shrinkage(NamedTuple):
         return covariance * (1 - self.share) + torch.diag_embed(diagonal)
 
 
-def mean_and_factor(key: Tensor, key_mask: Tensor | None, shrinkage: Shrinkage) -> tuple[Tensor, Tensor]:
-    """The mean (batch, heads, 1, D) of keys and the Cholesky factor (batch, heads, D, D) of Sigma'.
+def centred_and_factor(
+    key: Tensor, key_mask: Tensor | None, shrinkage: Shrinkage
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean (batch, heads, 1, D) of keys, the keys less it, and the Cholesky factor (batch, heads, D, D) of Sigma'.
 
     Args:
         key: (batch, heads, N, D).
         key_mask: bool (batch or 1, heads or 1, 1, N), or None.
         shrinkage: Sigma' from Sigma.
+
+    Returns:
+        Mean and factor in float64 where there is one; centred keys, 0 where masked, in float32 or wider.
     """
-    present = _present(key, key_mask)
-    count = present.sum(-2, keepdim=True).clamp(min=1)
-    mean = (key * present).sum(-2, keepdim=True) / count
-    moved = (key - mean) * present
-    return mean, torch.linalg.cholesky(shrinkage.of(moved.transpose(-2, -1) @ moved / count))
+    present = None if key_mask is None else key_mask.transpose(-2, -1)
+    count = key.shape[2] if present is None else present.sum(-2, keepdim=True).clamp(min=1)
+    kept = key if present is None else torch.where(present, key, 0.0)
+    mean = kept.sum(-2, keepdim=True, dtype=widest(key.device)) / count
+    exact = key - mean if present is None else torch.where(present, key - mean, 0.0)
+    factor = torch.linalg.cholesky(shrinkage.of(exact.transpose(-2, -1) @ exact / count))
+    return mean, exact.to(accumulation_dtype(key.dtype)), factor
 
 
 def prefix_whitened(

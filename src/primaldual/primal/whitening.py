@@ -7,8 +7,8 @@ from torch import Tensor
 
 from primaldual.kernels.arguments import finite
 from primaldual.kernels.heads import for_query_heads
-from primaldual.kernels.statistics import accumulation_dtype, widest
-from primaldual.kernels.whitening import Shrinkage, mean_and_factor, prefix_whitened
+from primaldual.kernels.statistics import widest
+from primaldual.kernels.whitening import Shrinkage, centred_and_factor, prefix_whitened
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.training_sets import ALL, OWN, PREFIX, Kind, TrainingSet
 from primaldual.primal.transforms import Transform
@@ -85,16 +85,12 @@ class Whitening(Transform):
 
     def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         training = training.for_query_heads(query.shape[1])
-        wide, dtype = widest(query.device), query.dtype
-        mean, factor = mean_and_factor(training.key.to(wide), training.attendable.keys, self.shrinkage)
-        identity = torch.eye(factor.shape[-1], dtype=wide, device=factor.device)
+        mean, moved, factor = centred_and_factor(training.key, training.attendable.keys, self.shrinkage)
+        identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
         inverse = torch.linalg.solve_triangular(factor, identity, upper=False).transpose(-2, -1)
-
-        def changed(inputs: Tensor) -> Tensor:
-            exact = accumulation_dtype(dtype)
-            return ((inputs - mean).to(exact) @ inverse.to(exact)).to(dtype)
-
-        return changed(query), training.with_keys(changed(training.key))
+        inverse, dtype = inverse.to(moved.dtype), query.dtype
+        changed = (query - mean).to(moved.dtype) @ inverse
+        return changed.to(dtype), training.with_keys((moved @ inverse).to(dtype))
 
     def into_query(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         """T of both where all queries share their keys; else keys less a vector and queries (q - mu) (L L^T)^-1."""
