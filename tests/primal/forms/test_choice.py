@@ -25,16 +25,21 @@ def inputs(mask):
 @pytest.mark.parametrize("mask", ["none", "padding", "pairs"])
 @pytest.mark.parametrize("form", choice.FORMS[:-1], ids=lambda form: form.name)
 def test_a_form_equals_the_definition_where_it_does_not_refuse(form, mask, monkeypatch):
-    monkeypatch.setattr(choice, "FORMS", (form, choice.FORMS[-1]))
-    served = 0
+    """Forms that are chosen anyway are compared by the contract; here those that another one comes before."""
+    everyone, served = choice.FORMS, 0
     for spec in SPECS:
         problem = prepared(preset(spec), HEADS, WIDTH).double()
         for is_causal in (False, True):
             tensors, allowed = inputs(mask)
+            monkeypatch.setattr(choice, "FORMS", everyone)
+            usual = problem.explain((2, HEADS, LENGTH, WIDTH), None, allowed, is_causal)
+            monkeypatch.setattr(choice, "FORMS", (form, everyone[-1]))
             explained = problem.explain((2, HEADS, LENGTH, WIDTH), None, allowed, is_causal)
             if form.name not in explained.forms or problem.transform.observes:
                 continue
             served += 1
+            if usual.forms == explained.forms and served > 3:
+                continue
             out = problem.attend(*tensors, allowed, is_causal)
             wanted = problem.dense(*tensors, allowed, is_causal)
             assert_close(out, wanted, rtol=1e-8, atol=1e-9, msg=lambda text, spec=spec: f"{spec}: {text}")
