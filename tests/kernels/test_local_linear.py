@@ -1,13 +1,11 @@
 """The kernel of local linear attention against formulas typed out, and its gradients against finite differences."""
 
-import math
-
 import pytest
 import torch
 from torch.testing import assert_close
 
 from primaldual.errors import UnsupportedError
-from primaldual.kernels.local_linear import Slopes, local_linear_attention, ridge_by_weight
+from primaldual.kernels.local_linear import Slopes, local_linear_attention
 
 ROWS, LENGTH, WIDTH = 4, 6, 3
 
@@ -52,18 +50,3 @@ def test_second_derivatives_are_refused():
     out = local_linear_attention(query, key, value, Slopes(1.0, None, None, 0.0), bias, probe)
     with pytest.raises(UnsupportedError, match="differentiated once"):
         torch.autograd.grad(out.sum(), query, create_graph=True)
-
-
-def test_a_covariance_that_is_not_positive_definite_says_so():
-    query, key, value, bias, _ = tensors()
-    broken = torch.full_like(key, math.nan)
-    with pytest.raises(
-        UnsupportedError, match=r"covariances of keys are not positive definite in torch.float64.*ridge"
-    ):
-        local_linear_attention(query, broken, value, Slopes(1.0, None, 0.1, 0.0), bias, None)
-
-
-def test_a_ridge_by_weight_stays_within_the_type():
-    assert ridge_by_weight(0.0, torch.tensor([-1e38])).item() == 0
-    assert ridge_by_weight(1e6, torch.tensor([-1e38])).item() == pytest.approx(1e30)
-    assert ridge_by_weight(2.0, torch.tensor([math.log(4.0)])).item() == pytest.approx(0.5)

@@ -55,6 +55,18 @@ def test_powers_of_inner_products():
     )
 
 
+@pytest.mark.parametrize("degree", [1, 2, 3])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_features_have_the_power_for_their_inner_product(degree, is_causal):
+    tensors = torch.randn(3, 1, 2, 40, 3, generator=torch.Generator().manual_seed(0)).double().unbind(0)
+    feature_map, problem = Polynomial(degree), preset(f"polynomial({degree})+constant")
+    features = [feature_map.features(each) for each in tensors[:2]]
+    assert features[0].shape[-1] == feature_map.feature_count(3)
+    assert_close(features[0] @ features[1].mT, (tensors[0] @ tensors[1].mT) ** degree)
+    assert problem.explain((1, 2, 40, 3), is_causal=is_causal).forms == ["factored"]
+    assert_close(problem.attend(*tensors, is_causal=is_causal), problem.dense(*tensors, is_causal=is_causal))
+
+
 @pytest.mark.parametrize("degree", [0, 17, 1.5])
 def test_a_degree_is_a_whole_number_from_1_on(degree):
     with pytest.raises(ArgumentError, match="degree"):

@@ -44,11 +44,8 @@ def read_folder(place: str | Path) -> ImageParts:
     if validation is None and test is None:
         raise DataError(f"data {place} holds {train.name} but no {' or '.join((*_VALIDATION, *_TEST))}")
     training = _class_folders(train, None)
-    if test is None or validation is None:
-        held_out = _class_folders(validation if test is None else test, training.classes)  # type: ignore[arg-type]
-        return ImageParts(training, None, held_out)
-    classes = training.classes
-    return ImageParts(training, _class_folders(validation, classes), _class_folders(test, classes))
+    first, *rest = (_class_folders(part, training.classes) for part in (validation, test) if part is not None)
+    return ImageParts(training, first, rest[0]) if rest else ImageParts(training, None, first)
 
 
 def _one_part(everything: FileSet) -> ImageParts:

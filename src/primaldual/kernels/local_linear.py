@@ -7,16 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from primaldual.errors import UnsupportedError
-from primaldual.kernels.modes import in_graph, in_transform
+from primaldual.kernels.key_covariance import Covariance, ridge_by_weight
 from primaldual.kernels.precision import differentiated_once
 from primaldual.kernels.row_pools import excluding
-
-REFINEMENTS = 1
-"""Steps by which solutions from a factor in a short type become as exact as their residuals."""
-
-LARGEST_RIDGE = 1e30
-"""A ridge that leaves nothing of the slope, within the range of float32."""
 
 
 class Slopes(NamedTuple):
@@ -54,7 +47,7 @@ def local_linear_attention(
         probe: r, (heads, R, D), None = that of the ridge.
 
     Raises:
-        UnsupportedError: a covariance that is not positive definite in this precision.
+        ArgumentError: a covariance that is not positive definite in this precision.
     """
     out: Tensor = _LocalLinear.apply(slopes, query, key, value, bias, probe)
     return out
@@ -75,7 +68,7 @@ class _LocalLinear(torch.autograd.Function):
         if slopes.ridge is not None and total is not None:
             ridge = ridge_by_weight(slopes.ridge, total)
             distance = query - weights @ key
-            probe = -_Covariance.of(key, weights, ridge, distance, slopes.short).solve(distance)
+            probe = -Covariance.of(key, weights, ridge, distance, slopes.short).solve(distance)
         ctx.slopes, ctx.seed = slopes, int(torch.randint(2**62, ())) if slopes.dropout_p else None
         ctx.save_for_backward(query, key, value, bias, probe)
         assert probe is not None
@@ -108,7 +101,7 @@ class _LocalLinear(torch.autograd.Function):
             # By the implicit function: of x = -r, (C + ridge I) x = q - kbar, and with y of (C + ridge I) y = of_x
             # the loss changes by y . d(q - kbar - C x - ridge x), x held.
             ridge = ridge_by_weight(slopes.ridge, total)
-            covariance = _Covariance.of(key, weights, ridge, query - weights @ key, slopes.short)
+            covariance = Covariance.of(key, weights, ridge, query - weights @ key, slopes.short)
             adjoint = covariance.solve(-of_probe)
             across = _products(adjoint, key)
             across_mean = (weights * across).sum(-1, keepdim=True)
@@ -125,46 +118,6 @@ class _LocalLinear(torch.autograd.Function):
         of_query += slopes.scale * (of_scores @ key)
         of_key += slopes.scale * (of_scores.transpose(-2, -1) @ query)
         return None, of_query, of_key, of_value, None if bias is None else of_scores, of_probe
-
-
-def ridge_by_weight(ridge: float, log_total: Tensor) -> Tensor:
-    """lambda / omega from log omega, within the range of the type."""
-    return (ridge * (-log_total).clamp(max=80).exp()).clamp(max=LARGEST_RIDGE)
-
-
-def least_ridge(covariance: Tensor, distance: Tensor, dtype: torch.dtype) -> Tensor:
-    """The smallest ridge that a type resolves: a share of the mean squared distance of the keys from the query.
-
-    Args:
-        covariance: C, (..., D, D).
-        distance: q - kbar, (..., D).
-        dtype: of the call, float32 or float64.
-    """
-    squares = covariance.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) + distance.square().sum(
-        -1, keepdim=True
-    )
-    share = 1e-9 if dtype == torch.float64 else 1e-6
-    return (share * squares.detach()).clamp(min=torch.finfo(dtype).tiny ** 0.5)
-
-
-def factor_with_ridge(covariance: Tensor, ridge: Tensor) -> Tensor:
-    """The Cholesky factor of C + ridge I.
-
-    Args:
-        covariance: C, (..., R, D, D).
-        ridge: (..., R, 1).
-
-    Raises:
-        UnsupportedError: a matrix that is not positive definite in this precision.
-    """
-    ridges = ridge.expand(*ridge.shape[:-1], covariance.shape[-1])
-    factor, info = torch.linalg.cholesky_ex(covariance + torch.diag_embed(ridges))
-    if not (in_graph() or in_transform()) and bool(info.any()):
-        raise UnsupportedError(
-            f"{int((info > 0).sum())} of {info.numel()} covariances of keys are not positive definite in "
-            f"{covariance.dtype}, the smallest ridge being {ridge.min():.3g}; accepted are a larger ridge, or float64"
-        )
-    return factor
 
 
 def _softmax(slopes: Slopes, query: Tensor, key: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -202,73 +155,3 @@ def _kept(like: Tensor, dropout_p: float, seed: int) -> Tensor:
         1 - dropout_p, generator=torch.Generator(like.device).manual_seed(seed)
     )
     return drawn.div_(1 - dropout_p)
-
-
-class _Covariance(NamedTuple):
-    """C + ridge I of every query: exactly by its products with vectors, and roughly as a Cholesky factor.
-
-    Attributes:
-        key: (heads, N, D).
-        weights: (heads, R, N).
-        ridge: (heads, R, 1).
-        factor: (heads, R, D, D), maybe in a shorter type.
-    """
-
-    key: Tensor
-    weights: Tensor
-    ridge: Tensor
-    factor: Tensor
-
-    @classmethod
-    def of(
-        cls, key: Tensor, weights: Tensor, ridge: Tensor, distance: Tensor, short: torch.dtype
-    ) -> _Covariance:
-        """By moments in a short type, or in that of the keys if the matrix is not positive definite in the short one."""
-        covariance = _covariance(key, weights, short)
-        ridge = torch.maximum(ridge, least_ridge(covariance, distance.to(short), short).to(key.dtype))
-        try:
-            factor = factor_with_ridge(covariance, ridge.to(short))
-        except UnsupportedError:
-            if short == key.dtype:
-                raise
-            factor = factor_with_ridge(_covariance(key, weights, key.dtype), ridge)
-        return cls(key, weights, ridge, factor)
-
-    def solve(self, right: Tensor) -> Tensor:
-        """x of (C + ridge I) x = b, (heads, R, D): refined with residuals from the keys themselves."""
-        found = self._rough(right)
-        for _ in range(REFINEMENTS):
-            found = found + self._rough(right - self._times(found))
-        return found
-
-    def _times(self, vector: Tensor) -> Tensor:
-        along = _products(vector, self.key)
-        mean = (self.weights * along).sum(-1, keepdim=True)
-        return along.sub_(mean).mul_(self.weights) @ self.key + self.ridge * vector
-
-    def _rough(self, right: Tensor) -> Tensor:
-        short = right.to(self.factor.dtype).unsqueeze(-1)
-        return torch.cholesky_solve(short, self.factor).squeeze(-1).to(right.dtype)
-
-
-def _covariance(key: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
-    """The covariance of the keys under the weights, (heads, R, D, D).
-
-    Moments are products of the weights with k_a k_b for a <= b: R N D (D + 1) / 2 multiply-adds. Keys are centred on the
-    mean of the first row before, which sees nothing that later rows do not: so little cancels.
-    """
-    key, weights = (key - weights[..., :1, :] @ key).to(dtype), weights.to(dtype)
-    mean, dim = weights @ key, key.shape[-1]
-    first, second = torch.triu_indices(dim, dim, device=key.device)
-    place = torch.empty(dim, dim, dtype=torch.long, device=key.device)
-    place[first, second] = place[second, first] = torch.arange(len(first), device=key.device)
-
-    def products(
-        rows: Tensor,
-    ) -> Tensor:  # (heads, D (D + 1) / 2, N), by rows: columns take ten times as long
-        turned = rows.transpose(-2, -1).contiguous()
-        return turned.index_select(-2, first).mul_(turned.index_select(-2, second))
-
-    moments = (products(key) @ weights.transpose(-2, -1)).sub_(products(mean))
-    covariance = moments.index_select(-2, place.flatten()).transpose(-2, -1).contiguous()
-    return covariance.unflatten(-1, (dim, dim))

@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from primaldual.kernels.cholesky import cholesky
 from primaldual.kernels.statistics import accumulation_dtype, widest
 
 BLOCK_NUMBERS = 2**21
 """Numbers of covariances that are held at a time, where every query has its own."""
+
+
+NAME = "the shrunk covariance of the keys"
 
 
 class Shrinkage(NamedTuple):
@@ -44,7 +48,7 @@ def centred_and_factor(
     kept = key if present is None else torch.where(present, key, 0.0)
     mean = kept.sum(-2, keepdim=True, dtype=widest(key.device)) / count
     exact = key - mean if present is None else torch.where(present, key - mean, 0.0)
-    factor = torch.linalg.cholesky(shrinkage.of(exact.transpose(-2, -1) @ exact / count))
+    factor = cholesky(shrinkage.of(exact.transpose(-2, -1) @ exact / count), NAME)
     return mean, exact.to(accumulation_dtype(key.dtype)), factor
 
 
@@ -97,7 +101,7 @@ def _block(
     totals, seen = sums + key.cumsum(2), counts + present.cumsum(2)
     mean = totals / seen.clamp(min=1)
     covariance = running / seen.clamp(min=1).unsqueeze(-1) - mean.unsqueeze(-1) * mean.unsqueeze(-2)
-    factor = torch.linalg.cholesky(shrinkage.of(covariance))
+    factor = cholesky(shrinkage.of(covariance), NAME)
     right = (query - mean.unsqueeze(2)).permute(0, 1, 3, 4, 2)
     out = torch.cholesky_solve(right, factor).permute(0, 1, 4, 2, 3)
     return out, running[:, :, -1], totals[:, :, -1:], seen[:, :, -1:]

@@ -14,6 +14,7 @@ from primaldual.kernels.statistics import accumulation_dtype, widest
 from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.orders import LocalFit
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
 from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
@@ -111,9 +112,8 @@ def weights_of_heads(
     dtype, wide = query.dtype, widest(query.device)
     changed, keys = changed.to(wide), keys.to(wide)
     weights, log_total = normalized_kernel(choices, changed, keys, valid, log_weight, heads)
-    probe = choices.order.dense_probe(
-        changed, keys, weights, log_total, heads, inputs, accumulation_dtype(dtype)
-    )
+    fit = LocalFit(changed, keys, weights, log_total, accumulation_dtype(dtype))
+    probe = choices.order.dense_probe(fit, heads, inputs)
     mean = (weights.unsqueeze(-1) * keys).sum(-2, keepdim=True)
     tilted = weights * (1 - ((keys - mean) * probe.unsqueeze(-2)).sum(-1))
     return tilted.to(dtype), values, shares

@@ -63,7 +63,7 @@ def run(
         rows = torch.where(used.mT, rows, 0.0)
     of_rows = Attendable(attendable.keys, attendable.pairs, is_causal or solver.ordered)
     products = Products(plain, key, of_rows, dropout_p, given)
-    found = solver.coefficients(for_query_heads(value, heads), _Whole(products, solver, rows, used))
+    found = solver.coefficients(for_query_heads(value, heads), _Whole(products, solver, rows))
     check_range(choices, found[-1])
     return Products(plain, key, attendable, dropout_p, given).of(query, found[-1])
 
@@ -123,25 +123,21 @@ def check_range(choices: Choices, coefficients: Tensor) -> None:
 class _Whole:
     """The rows of all positions at once."""
 
-    def __init__(self, attention: Products, solver: Solver, rows: Tensor, used: Tensor | None) -> None:
+    def __init__(self, attention: Products, solver: Solver, rows: Tensor) -> None:
         self.attention = attention
         self.solver = solver
         self.rows = rows
-        self.used = used
         self.inputs = attention.inputs
         self.length = rows.shape[2]
 
     def product(self, number: int, coefficients: Tensor) -> Tensor:
-        """S c, 0 at keys that nobody attends."""
+        """S c; what stands at keys that nobody attends has no weight anywhere."""
         del number
-        return self._used(self.attention.of(self.rows, coefficients))
+        return self.attention.of(self.rows, coefficients)
 
     def weights(self) -> Tensor:
-        return self._used(self.attention.weights(self.rows, self.solver))
+        return self.attention.weights(self.rows, self.solver)
 
     def former(self, number: int) -> Tensor:
         """There are none."""
         raise NotImplementedError
-
-    def _used(self, tensor: Tensor) -> Tensor:
-        return tensor if self.used is None else torch.where(self.used.mT, tensor, 0.0)

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from primaldual.kernels.arguments import finite
-from primaldual.kernels.local_linear import factor_with_ridge, least_ridge, ridge_by_weight
+from primaldual.kernels.key_covariance import LARGEST_RIDGE, SMALLEST_SHARE
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
 from primaldual.primal.sources import pick
 from primaldual.primal.token_inputs import HEAD_DIM, QUERIES, Inputs, TokenInput
+
+
+class LocalFit(NamedTuple):
+    """What a local model is fitted to.
+
+    Attributes:
+        query: (batch, heads, Nq, D), transformed.
+        keys: (batch, heads, Nq or 1, Nt, D), transformed.
+        weights: (batch, heads, Nq, Nt), rows adding up to 1, or to 0 where a query has no key.
+        log_total: log of the sum of the kernels that the weights were divided by, (batch, heads, Nq, 1).
+        dtype: the type of the call, float32 or wider; the tensors may be wider.
+    """
+
+    query: Tensor
+    keys: Tensor
+    weights: Tensor
+    log_total: Tensor
+    dtype: torch.dtype
 
 
 class Order(Part):
@@ -30,6 +48,7 @@ class Order(Part):
     least_squares: ClassVar[bool] = False
     """The probe is that of least squares with a ridge, ``self.ridge``, see :class:`LocalLinear`."""
     ridge: float = 0.0
+    """Of a probe by least squares: lambda."""
     given: ClassVar[bool] = False
     """The probe is an input, see ``given_probe``."""
     facts: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -37,26 +56,13 @@ class Order(Part):
         "given": ("dense_probe",),
     }
 
-    def dense_probe(
-        self,
-        query: Tensor,
-        keys: Tensor,
-        weights: Tensor,
-        log_total: Tensor,
-        heads: HeadSet,
-        inputs: Inputs,
-        dtype: torch.dtype,
-    ) -> Tensor:
+    def dense_probe(self, fit: LocalFit, heads: HeadSet, inputs: Inputs) -> Tensor:
         """The definition of r, (batch, heads, Nq, D).
 
         Args:
-            query: (batch, heads, Nq, D), transformed.
-            keys: (batch, heads, Nq or 1, Nt, D), transformed.
-            weights: (batch, heads, Nq, Nt), rows adding up to 1, or to 0 where a query has no key.
-            log_total: log of the sum of the kernels that the weights were divided by, (batch, heads, Nq, 1).
+            fit: queries, keys and weights.
             heads: which heads of the problem these are.
             inputs: what ``token_inputs`` names, of all heads of the problem and these queries.
-            dtype: the type of the call, float32 or wider; tensors here may be wider.
         """
         raise NotImplementedError
 
@@ -83,8 +89,8 @@ class LocalLinear(Order):
         ridge: lambda, 0 or more.
 
     Raises:
-        ArgumentError: a lambda that is negative or not finite.
-        UnsupportedError: when a covariance of keys is not positive definite in the precision of the call.
+        ArgumentError: a lambda that is negative or not finite; a covariance of keys without a Cholesky factor in the type
+            of the call.
 
     Reference: local linear attention, arXiv 2510.01450.
 
@@ -110,23 +116,20 @@ class LocalLinear(Order):
     def arguments(self) -> tuple[object, ...]:
         return (f"{self.ridge:g}",)
 
-    def dense_probe(
-        self,
-        query: Tensor,
-        keys: Tensor,
-        weights: Tensor,
-        log_total: Tensor,
-        heads: HeadSet,
-        inputs: Inputs,
-        dtype: torch.dtype,
-    ) -> Tensor:
+    def dense_probe(self, fit: LocalFit, heads: HeadSet, inputs: Inputs) -> Tensor:
+        query, keys, weights, log_total, dtype = fit
         mean = (weights.unsqueeze(-2) @ keys).squeeze(-2)
-        centred = keys - mean.unsqueeze(-2)
+        centred, distance = keys - mean.unsqueeze(-2), query - mean
         covariance = (weights.unsqueeze(-1) * centred).transpose(-2, -1) @ centred
-        ridge = ridge_by_weight(self.ridge, log_total)
-        ridge = torch.maximum(ridge, least_ridge(covariance, query - mean, dtype))
-        factor = factor_with_ridge(covariance, ridge)
-        return -torch.cholesky_solve((query - mean).unsqueeze(-1), factor).squeeze(-1)
+        spread = (weights.detach() * (keys - query.unsqueeze(-2)).detach().square().sum(-1)).sum(
+            -1, keepdim=True
+        )
+        least = SMALLEST_SHARE[dtype] * spread + torch.finfo(dtype).tiny ** 0.5
+        ridge = (
+            (self.ridge * torch.exp(torch.clamp(-log_total, max=80))).clamp(max=LARGEST_RIDGE).maximum(least)
+        )
+        identity = torch.eye(query.shape[-1], dtype=query.dtype, device=query.device)
+        return -torch.linalg.solve(covariance + ridge.unsqueeze(-1) * identity, distance)
 
     def operations(self, pairs: int, queries: int, head_dim: int) -> int:
         moments = queries * pairs * head_dim * (head_dim + 1)
@@ -167,17 +170,8 @@ class Parallax(Order):
         TokenInput("probe", "the direction that the output is tilted along", tokens=QUERIES, width=HEAD_DIM),
     )
 
-    def dense_probe(
-        self,
-        query: Tensor,
-        keys: Tensor,
-        weights: Tensor,
-        log_total: Tensor,
-        heads: HeadSet,
-        inputs: Inputs,
-        dtype: torch.dtype,
-    ) -> Tensor:
-        return pick(inputs["probe"], heads.members).to(weights.dtype)
+    def dense_probe(self, fit: LocalFit, heads: HeadSet, inputs: Inputs) -> Tensor:
+        return pick(inputs["probe"], heads.members).to(fit.weights.dtype)
 
     def given_probe(self, heads: HeadSet, inputs: Inputs) -> Tensor:
         return pick(inputs["probe"], heads.members)

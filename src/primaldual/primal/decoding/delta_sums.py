@@ -8,14 +8,14 @@ from torch import Tensor
 from primaldual.kernels.delta_rule import delta_rule
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.statistics import accumulation_dtype
-from primaldual.primal.decoding.decoder import Decoder
+from primaldual.primal.decoding.fixed_size import FixedSizeDecoder
 from primaldual.primal.decoding.memory import Memory
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.solvers import RATE, Solver
 
 
-class DeltaSums(Decoder):
+class DeltaSums(FixedSizeDecoder):
     """out_t = Phi(q_t)' W_t,  W_t = W_(t-1) + beta_t Phi_t (v_t - Phi_t' W_(t-1)), in float32 or wider.
 
     Args:
@@ -28,9 +28,6 @@ class DeltaSums(Decoder):
     def __init__(self, feature_map: FeatureMap, solver: Solver) -> None:
         self.feature_map = feature_map
         self.solver = solver
-
-    def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
-        return [0] * len(lengths)
 
     def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
         count = self.feature_map.feature_count(key.shape[3])
@@ -47,7 +44,7 @@ class DeltaSums(Decoder):
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
         weights, heads = memory["weights"], query.shape[1]
-        queries, keys = (self._features(each, weights) for each in (query, key))
+        queries, keys = (self.features(each, weights) for each in (query, key))
         keys, values = for_query_heads(keys, heads), for_query_heads(value, heads).to(weights.dtype)
         if tokens.members is not None:
             keys = torch.where(tokens.members[:, None, :, None], keys, 0.0)
@@ -61,8 +58,3 @@ class DeltaSums(Decoder):
 
     def absorb(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> None:
         self.many(query, key, value, memory, tokens)
-
-    def _features(self, inputs: Tensor, like: Tensor) -> Tensor:
-        found = self.feature_map.features(inputs.to(like.dtype))
-        assert found is not None
-        return found

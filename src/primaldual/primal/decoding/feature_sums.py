@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from primaldual.primal.decoding.decoder import Decoder
+from primaldual.primal.decoding.fixed_size import FixedSizeDecoder
 from primaldual.primal.decoding.memory import Memory
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.decoding.pair_stream import PairStream
@@ -17,7 +17,7 @@ MOST_FEATURES = 8192
 """Most features whose sums are kept; a cache of a few thousand keys is smaller than the sums of more."""
 
 
-class FeatureSums(Decoder):
+class FeatureSums(FixedSizeDecoder):
     """out = Phi(T q) . S / Phi(T q) . z,  S = sum_j Phi(T k_j) v_j^T,  z = sum_j Phi(T k_j).
 
     Sums run over the complete pairs; the query's own pair joins them for the query alone while its
@@ -36,9 +36,6 @@ class FeatureSums(Decoder):
         self.feature_map = feature_map
         self.normalize = normalize
 
-    def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
-        return [0] * len(lengths)
-
     def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
         memory = self.stream.start(key, value)
         count = self.feature_map.feature_count(key.shape[3])
@@ -54,13 +51,13 @@ class FeatureSums(Decoder):
         sums = memory["sums"] + keys.transpose(2, 3) @ values
         if self.stream.windows.closes(position):
             memory["sums"] = sums
-        return self._divided(self._queries(query.to(dtype), sums) @ sums, query.shape[1], dtype)
+        return self._divided(self.grouped_features(query.to(dtype), sums) @ sums, query.shape[1], dtype)
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
         new, sums, dtype = NewPairs(self.stream.windows, tokens), memory["sums"], query.dtype
         query, key, value = self.stream.many(query, key, value, memory, new)
         keys, values = self._pairs(key.to(dtype), value, memory)
-        queries = self._queries(query.to(dtype), sums)
+        queries = self.grouped_features(query.to(dtype), sums)
         visible = new.visible.repeat(1, 1, query.shape[1] // keys.shape[1], 1)
         among = (queries @ keys.transpose(2, 3)).masked_fill_(~visible, 0.0)
         self._add(keys, values, memory, new)
@@ -71,18 +68,10 @@ class FeatureSums(Decoder):
         _, key, value = self.stream.many(query[:, :, :1], key, value, memory, new)
         self._add(*self._pairs(key.to(dtype), value, memory), memory, new)
 
-    def _queries(self, query: Tensor, sums: Tensor) -> Tensor:
-        """Phi of queries, (batch, kv heads, query heads of each * n, F)."""
-        queries = self.feature_map.features(query.to(sums.dtype))
-        assert queries is not None
-        return torch.unflatten(queries, 1, (sums.shape[1], -1)).flatten(2, 3)
-
     def _pairs(self, key: Tensor, value: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Phi of keys, and values with a column of ones."""
-        wide = memory["sums"].dtype
-        keys = self.feature_map.features(key.to(wide))
-        assert keys is not None
-        return keys, pad(value.to(wide), (0, 1), value=1.0)
+        sums = memory["sums"]
+        return self.features(key, sums), pad(value.to(sums.dtype), (0, 1), value=1.0)
 
     def _add(self, keys: Tensor, values: Tensor, memory: Memory, new: NewPairs) -> None:
         """Sum the complete pairs up."""
@@ -94,4 +83,4 @@ class FeatureSums(Decoder):
         out, total = sums[..., :-1], sums[..., -1:]
         if self.normalize:
             out = torch.where(total == 0, 0.0, out / torch.where(total == 0, 1.0, total))
-        return torch.unflatten(out, 2, (heads // sums.shape[1], -1)).flatten(1, 2).to(dtype)
+        return self.by_query_heads(out, heads).to(dtype)

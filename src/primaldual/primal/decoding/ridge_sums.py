@@ -7,7 +7,7 @@ from torch import Tensor
 
 from primaldual.kernels.prefix_ridge import extended
 from primaldual.kernels.statistics import accumulation_dtype
-from primaldual.primal.decoding.decoder import Decoder
+from primaldual.primal.decoding.fixed_size import FixedSizeDecoder
 from primaldual.primal.decoding.memory import Memory
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.decoding.pair_stream import PairStream
@@ -15,7 +15,7 @@ from primaldual.primal.decoding.windows import NewPairs
 from primaldual.primal.feature_maps import FeatureMap
 
 
-class RidgeSums(Decoder):
+class RidgeSums(FixedSizeDecoder):
     """out = Phi(T q) W,  W = P sum_j Phi_j v_j',  P = (lambda I + sum_j Phi_j Phi_j')^-1, in float32 or wider.
 
     Args:
@@ -31,9 +31,6 @@ class RidgeSums(Decoder):
         self.feature_map = feature_map
         self.penalty = penalty
 
-    def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
-        return [0] * len(lengths)
-
     def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
         memory = self.stream.start(key, value)
         count = self.feature_map.feature_count(key.shape[3])
@@ -48,16 +45,18 @@ class RidgeSums(Decoder):
         dtype = query.dtype
         query, key, value = self.stream.one(query, key, value, memory, position)
         self._extend(key.to(dtype), value, memory)
-        return self._heads(self._queries(query.to(dtype), memory) @ memory["weights"], query, dtype)
+        weights = memory["weights"]
+        out = self.grouped_features(query.to(dtype), weights) @ weights
+        return self.by_query_heads(out, query.shape[1]).to(dtype)
 
     def many(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> Tensor:
         new, dtype, weights = NewPairs(self.stream.windows, tokens), query.dtype, memory["weights"]
         query, key, value = self.stream.many(query, key, value, memory, new)
         moved, left = self._extend(key.to(dtype), value, memory, tokens.members)
-        queries = self._queries(query.to(dtype), memory)
+        queries = self.grouped_features(query.to(dtype), weights)
         visible = new.visible.repeat(1, 1, query.shape[1] // key.shape[1], 1)
         among = (queries @ moved.mT).masked_fill_(~visible, 0.0)
-        return self._heads(queries @ weights + among @ left, query, dtype)
+        return self.by_query_heads(queries @ weights + among @ left, query.shape[1]).to(dtype)
 
     def absorb(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens) -> None:
         new, dtype = NewPairs(self.stream.windows, tokens), key.dtype
@@ -71,20 +70,10 @@ class RidgeSums(Decoder):
         self, key: Tensor, value: Tensor, memory: Memory, members: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Take in some tokens; what :func:`primaldual.kernels.prefix_ridge.extended` finds of them."""
-        wide = memory["weights"].dtype
-        keys = self.feature_map.features(key.to(wide))
-        assert keys is not None
+        weights = memory["weights"]
+        keys = self.features(key, weights)
         if members is not None:
             keys = torch.where(members[:, None, :, None], keys, 0.0)
-        moved, left, *found = extended(keys, value.to(wide), memory["inverse"], memory["weights"])
+        moved, left, *found = extended(keys, value.to(weights.dtype), memory["inverse"], weights)
         memory["inverse"], memory["weights"] = found
         return moved, left
-
-    def _queries(self, query: Tensor, memory: Memory) -> Tensor:
-        """Phi of queries, (batch, kv heads, query heads of each * n, F)."""
-        queries = self.feature_map.features(query.to(memory["weights"].dtype))
-        assert queries is not None
-        return queries.unflatten(1, (memory["weights"].shape[1], -1)).flatten(2, 3)
-
-    def _heads(self, out: Tensor, query: Tensor, dtype: torch.dtype) -> Tensor:
-        return out.unflatten(2, (query.shape[1] // out.shape[1], -1)).flatten(1, 2).to(dtype)

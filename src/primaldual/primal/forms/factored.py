@@ -9,7 +9,7 @@ from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import SLOPE, Cost, Form, transform_operations
+from primaldual.primal.forms.form import Cost, Form, transform_operations, weighted_mean_refusal
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import GRAPH, TRANSFORM, Question
 from primaldual.primal.training_sets import OWN
@@ -24,10 +24,8 @@ class Factored(Form):
     name = "factored"
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
-        if choices.order.linear:
-            return SLOPE
-        if not choices.solver.amortized:
-            return "takes the values for the coefficients"
+        if refused := weighted_mean_refusal(choices):
+            return refused
         return features_refusal(choices, heads, question)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:

@@ -18,8 +18,6 @@ from primaldual.primal.subsets import Subset
 from primaldual.primal.training_sets import OWN, TrainingSet
 from primaldual.primal.transforms import Transform
 
-SLOPE = "fits a constant at every query, not a slope"
-
 
 class Cost(NamedTuple):
     """What a form takes for a set of heads.
@@ -71,10 +69,17 @@ class Form(ABC):
         raise NotImplementedError
 
 
+def weighted_mean_refusal(choices: Choices) -> str | None:
+    """Why the output is no mean of the values by the weights alone."""
+    if not choices.solver.amortized:
+        return "takes the values for the coefficients"
+    return "fits a constant at every query, not a slope" if choices.order.linear else None
+
+
 def softmax_refusal(choices: Choices, question: Question) -> str | None:
     """Why no kernel of softmax attention serves, whatever the training pairs are."""
-    if choices.order.linear:
-        return SLOPE
+    if refused := weighted_mean_refusal(choices):
+        return refused
     if choices.softmax_scale(question.head_dim) is None:
         return "needs the exponential kernel, normalised by its sum"
     if question.empty:

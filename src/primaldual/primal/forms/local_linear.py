@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.local_linear import Slopes, local_linear_attention
-from primaldual.kernels.masks import Attendable, causal_mask
+from primaldual.kernels.masks import causal_mask
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.statistics import accumulation_dtype, widest
 from primaldual.primal.call import Call
@@ -121,9 +121,10 @@ class _Heads(NamedTuple):
         """What the kernel knows of some queries beside their tensors."""
         masks, choices = self.training.attendable, self.call.choices
         valid = None
-        if masks == Attendable(is_causal=True) and rows.stop - rows.start < end:
+        by_order = masks.keys is None and masks.pairs is None
+        if by_order and masks.is_causal and rows.stop - rows.start < end:
             valid = causal_mask(query.shape[1], query.shape[1], query.device)[None]
-        elif masks != Attendable():
+        elif masks.is_causal or not by_order:
             valid = masks.rows(rows, self.training.query_length, self.training.key.shape[2], query.device)
             valid = self.picked(valid, len(query), end)
         scale = choices.feature_map.score_scale(query.shape[-1])
