@@ -7,9 +7,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.batch_norm import parameters
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.pools import pool
 from primaldual.kernels.gpu.scaled_heads import Normalization, unit_stride
-from primaldual.kernels.gpu.softmax import heads_last, on_device_of, padded
+from primaldual.kernels.gpu.softmax import heads_last, padded
 from primaldual.kernels.precision import differentiated_once
 
 BLOCK = 64
@@ -59,7 +61,7 @@ def _up_to(key, mean, squares, row, eps, DIVIDE: tl.constexpr):
 
 @triton.jit
 def _forward(
-    q, k, changed_q, changed_k, moments, beta, eps, batches, groups, length, chunks,
+    q, k, changed_q, changed_k, moments, betas, beta, eps, batches, groups, length, chunks,
     q_b, q_h, q_n, k_b, k_h, k_n, c_b, c_h, c_n, e_b, e_h, e_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, LEARNED: tl.constexpr,
     DIVIDE: tl.constexpr,
@@ -82,7 +84,7 @@ def _forward(
     moved, inverse, _ = _up_to(key, mean, squares, row, eps, DIVIDE)
     factor = beta
     if LEARNED:
-        factor = tl.load(beta + head).to(tl.float32)
+        factor = tl.load(betas + head).to(tl.float32)
     query = tl.load(q + batch * q_b + head * q_h + wide * q_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
     query = (query - factor * (mean[None, :] + moved)) * inverse
     tl.store(
@@ -99,7 +101,7 @@ def _forward(
 
 @triton.jit
 def _block_sums(
-    grad, changed, k, moments, sums, beta, eps, batches, groups, length, chunks,
+    grad, changed, k, moments, sums, betas, beta, eps, batches, groups, length, chunks,
     g_b, g_h, g_n, c_b, c_h, c_n, k_b, k_h, k_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, LEARNED: tl.constexpr,
     DIVIDE: tl.constexpr,
@@ -122,7 +124,7 @@ def _block_sums(
     moved, inverse, number = _up_to(key, mean, squares, row, eps, DIVIDE)
     factor = beta
     if LEARNED:
-        factor = tl.load(beta + head).to(tl.float32)
+        factor = tl.load(betas + head).to(tl.float32)
     slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
     of_mean = slope * inverse / number
     at = sums + ((batch * heads + head) * chunks + block) * 5 * D
@@ -138,7 +140,7 @@ def _block_sums(
 
 @triton.jit
 def _gradients(
-    grad, changed, k, grad_changed_k, moments, sums, grad_q, grad_k, beta, eps, batches, groups, length, chunks,
+    grad, changed, k, grad_changed_k, moments, sums, grad_q, grad_k, betas, beta, eps, batches, groups, length, chunks,
     g_b, g_h, g_n, c_b, c_h, c_n, k_b, k_h, k_n, e_b, e_h, e_n, p_b, p_h, p_n, y_b, y_h, y_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, LEARNED: tl.constexpr,
     DIVIDE: tl.constexpr,
@@ -167,7 +169,7 @@ def _gradients(
         head = kv * groups + group
         factor = beta
         if LEARNED:
-            factor = tl.load(beta + head).to(tl.float32)
+            factor = tl.load(betas + head).to(tl.float32)
         slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
         slope *= inverse
         tl.store(
@@ -224,13 +226,13 @@ class _PrefixNormalized(torch.autograd.Function):
         assert moments is not None
         (batch, heads, length, width), kv_heads = query.shape, key.shape[1]
         changed, keys = heads_last(query, width), heads_last(key, width)
-        with on_device_of(query):
-            _forward[(moments.shape[2], batch * heads)](
-                query, key, changed, keys, moments, beta, eps or 0.0, batch, heads // kv_heads, length, moments.shape[2],
-                *query.stride()[:3], *key.stride()[:3], *changed.stride()[:3], *keys.stride()[:3],
-                D=width, BD=padded(width), BLOCK=BLOCK, TILE=TILE, LEARNED=isinstance(beta, Tensor),
-                DIVIDE=eps is not None, num_warps=8, num_stages=1,
-            )  # fmt: skip
+        betas, number = parameters(beta, query)
+        launch(
+            _forward, (moments.shape[2], batch * heads), (query, key, changed, keys, moments, betas),
+            (number, eps or 0.0, batch, heads // kv_heads, length, moments.shape[2],
+             *query.stride()[:3], *key.stride()[:3], *changed.stride()[:3], *keys.stride()[:3]),
+            (width, padded(width), BLOCK, TILE, betas is not query, eps is not None), 8, 1,
+        )  # fmt: skip
         ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)
         ctx.eps = eps
         ctx.save_for_backward(changed, key, moments, learned)
@@ -245,21 +247,19 @@ class _PrefixNormalized(torch.autograd.Function):
         (batch, heads, length, width), (kv_heads, chunks) = changed.shape, moments.shape[1:3]
         out_query, out_key = heads_last(changed, width), heads_last(key, width)
         sums = moments.new_zeros(batch, heads, chunks, 5, width)
-        sizes = (batch, heads // kv_heads, length, chunks)
-        flags = dict(
-            D=width, BD=padded(width), BLOCK=BLOCK, TILE=TILE, LEARNED=learned is not None, DIVIDE=ctx.eps is not None,
-            num_warps=8, num_stages=1,
+        betas, number = parameters(beta, changed)
+        sizes = (number, ctx.eps or 0.0, batch, heads // kv_heads, length, chunks)
+        strides = (*grad_query.stride()[:3], *changed.stride()[:3], *key.stride()[:3])
+        constants = (width, padded(width), BLOCK, TILE, learned is not None, ctx.eps is not None)
+        launch(
+            _block_sums, (chunks, batch * heads), (grad_query, changed, key, moments, sums, betas),
+            (*sizes, *strides), constants, 8, 1,
         )  # fmt: skip
-        with on_device_of(changed):
-            _block_sums[(chunks, batch * heads)](
-                grad_query, changed, key, moments, sums, beta, ctx.eps or 0.0, *sizes,
-                *grad_query.stride()[:3], *changed.stride()[:3], *key.stride()[:3], **flags,
-            )  # fmt: skip
-            _gradients[(chunks, batch * kv_heads)](
-                grad_query, changed, key, grad_key, moments, sums, out_query, out_key, beta, ctx.eps or 0.0, *sizes,
-                *grad_query.stride()[:3], *changed.stride()[:3], *key.stride()[:3], *grad_key.stride()[:3],
-                *out_query.stride()[:3], *out_key.stride()[:3], **flags,
-            )  # fmt: skip
+        launch(
+            _gradients, (chunks, batch * kv_heads),
+            (grad_query, changed, key, grad_key, moments, sums, out_query, out_key, betas),
+            (*sizes, *strides, *grad_key.stride()[:3], *out_query.stride()[:3], *out_key.stride()[:3]), constants, 8, 1,
+        )  # fmt: skip
         grad_beta = None
         if ctx.needs_input_grad[2]:
             grad_beta = sums[:, :, :, 4].sum((0, 2, 3)).to(learned.dtype)

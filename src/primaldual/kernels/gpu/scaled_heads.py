@@ -114,7 +114,7 @@ class _ScaledHeads(torch.autograd.Function):
         changed, found = query, None
         if beta is not None:
             assert moments is not None
-            changed, _, found = batch_norm.normalize(query, pooled_key, moments, pools, beta, eps, CHUNK)
+            changed, _, found = batch_norm.normalize(query, key, moments, (pools, pooled_key), beta, eps, CHUNK)
         raw = (key, value) if is_causal else None
         outcome = attend(changed, pooled_key, pooled_value, ctx.shape, raw)
         ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)

@@ -5,13 +5,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.softmax import (
 
     SMALL,
     Shape,
     Tile,
     heads_last,
-    on_device_of,
     own_window,
     padded,
     precision_of,
@@ -331,24 +331,23 @@ def gradients(
     mask = query if valid is None else valid.view(torch.uint8)
     stride = 0 if valid is None else valid.stride(0)
     sizes = (batch, heads // kv_heads, queries, keys, keys - queries, *(shape.window or (0, 0)))
-    flags = dict(
-        D=width, DV=wide, BD=padded(width), BDV=padded(wide), CAUSAL=shape.is_causal, OWN=own,
-        WINDOW=shape.window is not None, MASKED=valid is not None, POOLED=pooled, PRECISION=precision_of(query),
-    )  # fmt: skip
+    widths = (width, wide, padded(width), padded(wide))
+    kinds = (shape.is_causal, own, shape.window is not None, valid is not None, pooled, precision_of(query))
     along, across = tiles or tiles_for(query, value)
     longest = keys if shape.pools is None else shape.pools.longest
-    with on_device_of(query):
-        _query_gradient[(triton.cdiv(queries, along.rows), batch * heads)](
-            query, key, value, *inner, out, gradient, logsumexp, grad_query, delta, delta if parts is None else parts,
-            table, mask, shape.scale, *sizes,
-            *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *inner[0].stride()[:3],
-            *inner[1].stride()[:3], *out.stride()[:3], *gradient.stride()[:3], *grad_query.stride()[:3], stride,
-            **flags, BM=along.rows, BN=along.columns, num_warps=along.warps, num_stages=along.stages,
-        )  # fmt: skip
-        _key_gradient[(triton.cdiv(longest, across.columns), batch * kv_heads)](
-            query, key, value, gradient, logsumexp, delta, grad_key, grad_value, table, mask, shape.scale, *sizes,
-            *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *gradient.stride()[:3],
-            *grad_key.stride()[:3], *grad_value.stride()[:3], stride,
-            **flags, BM=across.rows, BN=across.columns, num_warps=across.warps, num_stages=across.stages,
-        )  # fmt: skip
+    strides = (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3])
+    launch(
+        _query_gradient, (triton.cdiv(queries, along.rows), batch * heads),
+        (query, key, value, *inner, out, gradient, logsumexp, grad_query, delta, delta if parts is None else parts,
+         table, mask),
+        (shape.scale, *sizes, *strides, *inner[0].stride()[:3], *inner[1].stride()[:3], *out.stride()[:3],
+         *gradient.stride()[:3], *grad_query.stride()[:3], stride),
+        (*widths, along.rows, along.columns, *kinds), along.warps, along.stages,
+    )  # fmt: skip
+    launch(
+        _key_gradient, (triton.cdiv(longest, across.columns), batch * kv_heads),
+        (query, key, value, gradient, logsumexp, delta, grad_key, grad_value, table, mask),
+        (shape.scale, *sizes, *strides, *gradient.stride()[:3], *grad_key.stride()[:3], *grad_value.stride()[:3], stride),
+        (*widths, across.rows, across.columns, *kinds), across.warps, across.stages,
+    )  # fmt: skip
     return grad_query, grad_key, grad_value, parts
