@@ -78,8 +78,8 @@ def _normalize(
             scale = tl.load(table + kv * 3 + 2)
             tile = tl.zeros([BM, BD], tl.float32)
             for step in range(scale):
-                at = wide * scale + step
-                tile += tl.load(k + at * k_n + d[None, :], mask=mask & (at < keys), other=0.0).to(tl.float32)
+                position = wide * scale + step
+                tile += tl.load(k + position * k_n + d[None, :], mask=mask & (position < keys), other=0.0).to(tl.float32)
             tile = tile / tl.minimum(scale, tl.maximum(1, keys - row * scale)).to(tl.float32)
         else:
             tile = tl.load(k + wide * k_n + d[None, :], mask=mask, other=0.0).to(tl.float32)

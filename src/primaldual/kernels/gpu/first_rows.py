@@ -23,7 +23,7 @@ def _weights(key, query, first_key, factor, eps, scale, row, DIVIDE: tl.constexp
         inverse = 1 / (tl.maximum(variance, 0.0) + eps)
     inverse = tl.where(number > 1, inverse, 0.0)  # one key has all the weight whatever the scores are
     changed = (query - factor * (first_key[None, :] + mean)) * inverse
-    scores = tl.dot(changed, tl.trans(key), input_precision="ieee") * scale
+    scores = tl.dot(changed, tl.trans(key), input_precision="tf32x3") * scale
     scores = tl.where(row[None, :] <= row[:, None], scores, float("-inf"))
     weights = tl.exp(scores - tl.max(scores, 1)[:, None])
     return weights / tl.sum(weights, 1)[:, None], changed, inverse, mean, number
@@ -53,7 +53,7 @@ def _forward(
         factor = tl.load(betas + head).to(tl.float32)
     key = tl.where(at_d, key - first_key[None, :], 0.0)
     weights, _, _, _, _ = _weights(key, query, first_key, factor, eps, scale, row, DIVIDE)
-    result = tl.dot(weights, value, input_precision="ieee")
+    result = tl.dot(weights, value, input_precision="tf32x3")
     tl.store(
         out + batch * o_b + head * o_h + row[:, None] * o_n + dv[None, :], result.to(out.dtype.element_ty), mask=at_dv
     )
@@ -96,11 +96,11 @@ def _backward(
             grad + batch * g_b + head * g_h + row[:, None] * g_n + dv[None, :], mask=at_dv, other=0.0
         ).to(tl.float32)  # fmt: skip
         weights, changed, inverse, mean, number = _weights(key, query, first_key, factor, eps, scale, row, DIVIDE)
-        sum_v += tl.dot(tl.trans(weights), slope, input_precision="ieee")
-        along = tl.dot(slope, tl.trans(value), input_precision="ieee")
+        sum_v += tl.dot(tl.trans(weights), slope, input_precision="tf32x3")
+        along = tl.dot(slope, tl.trans(value), input_precision="tf32x3")
         steep = weights * (along - tl.sum(weights * along, 1)[:, None]) * scale
-        sum_k += tl.dot(tl.trans(steep), changed, input_precision="ieee")
-        of_query = tl.dot(steep, key, input_precision="ieee")
+        sum_k += tl.dot(tl.trans(steep), changed, input_precision="tf32x3")
+        of_query = tl.dot(steep, key, input_precision="tf32x3")
         moved = of_query * inverse
         tl.store(
             grad_q + batch * x_b + head * x_h + row[:, None] * x_n + d[None, :], moved.to(grad_q.dtype.element_ty),
