@@ -37,6 +37,12 @@ def step(
     check_step(state.sizes, query, key, value)
     given = check_inputs(problem, problem.token_inputs, inputs, query, query.shape[2], value.shape[3])
     length = state.common
+    if valid is None and query.shape[2] == 1 and not given:
+        fixed = state.fixed_step()
+        if fixed is not None:
+            out = fixed(query, key, value)
+            state.took()
+            return out
     if valid is None and length and query.shape[2] == 1 and not given:
         outputs = [
             heads.decoder.one(*heads.of(query, key, value), memory, length)
