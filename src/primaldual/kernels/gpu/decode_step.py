@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.decode import attend_group, attend_one, merge
 from primaldual.kernels.gpu.decode_pairs import take_in
+from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.softmax import padded, precision_of
 
 LOG2E = 1.4426950408889634
 
@@ -132,32 +133,25 @@ class DecodeStep:
             [row for cache in caches for row in _members(cache, self.group)], device=self.device
         )
         numbers = self.batch * self.heads * self.splits
-        self._query = torch.empty(self.batch * self.heads * self.head_dim, device=self.device)
-        self._sums = torch.empty(numbers * self.value_dim, device=self.device)
-        self._peaks = torch.empty(numbers * 2, device=self.device)
+        wide: dict[str, Any] = {"dtype": torch.float32, "device": self.device}
+        self._query = torch.empty(self.batch * self.heads * self.head_dim, **wide)
+        self._sums = torch.empty(numbers * self.value_dim, **wide)
+        self._peaks = torch.empty(numbers * 2, **wide)
         self._beta, self._eps = (
             (0.0, None) if normalization is None else (normalization.beta, normalization.eps)
         )
         self._factor = scale * LOG2E
-        self._sizes: dict[str, Any] = {
-            "D": self.head_dim,
-            "DV": self.value_dim,
-            "BD": max(16, triton.next_power_of_2(self.head_dim)),
-            "BDV": max(16, triton.next_power_of_2(self.value_dim)),
-            "UNIT": unit,
-        }
-        self._flags = {"CENTRED": normalization is not None, "SCALED": self._eps is not None}
-        self._attend: dict[str, Any] = {"SPLITS": self.splits, "BN": block or self._block()}
+        sizes = (self.head_dim, self.value_dim, padded(self.head_dim), padded(self.value_dim))
+        self._take_in = (*sizes, unit, self.group, normalization is not None, self._eps is not None)
+        block = block or min(64, max(16, BLOCK_NUMBERS // max(sizes)))
+        self._attend: tuple[Any, ...] = (*sizes, block, self.splits, unit)
         if self.group == 1:
-            self._attend["STAGES"] = STAGES
+            self._attend += (STAGES,)
         else:
-            half, exact = first.keys.dtype == torch.float16, not torch.backends.cuda.matmul.allow_tf32
-            self._attend |= {
-                "GROUP": self.group,
-                "BG": max(16, triton.next_power_of_2(self.group)),
-                "HEADROOM": HEADROOM if half else 1.0,
-                "PRECISION": "ieee" if exact else "tf32",
-            }
+            headroom = HEADROOM if first.keys.dtype == torch.float16 else 1.0
+            rows = max(16, triton.next_power_of_2(self.group))
+            self._attend += (self.group, rows, headroom, precision_of(first.keys))
+        self._merge = (self.value_dim, padded(self.value_dim), self.splits)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The outputs (batch, heads, 1, Dv) of one token of every sequence, (batch, heads, 1, D); it is kept."""
@@ -165,25 +159,35 @@ class DecodeStep:
         keys, values, wide = self._bases
         out = query.new_empty(self.batch, self.heads, 1, self.value_dim)
         pairs = self.batch * self.rows
-        with _on(self.device):
-            take_in[(pairs,)](
-                query, key, value, keys, values, wide, self._query, self._table, self._members, self.positions,
-                self._beta, self._eps or 0.0, self.rows, self.heads, *query.stride()[:2], *key.stride()[:2],
-                *value.stride()[:2], GROUP=self.group, **self._sizes, **self._flags,
-            )  # fmt: skip
-            attend = attend_one if self.group == 1 else attend_group
-            attend[(pairs, self.splits)](
-                self._query, keys, values, self._sums, self._peaks, self._table, self._members, self.positions,
-                self._factor, self.rows, self.heads, **self._sizes, **self._attend,
-            )  # fmt: skip
-            merge[(self.batch * self.heads,)](
-                self._sums, self._peaks, out, self.positions, self.heads,
-                DV=self.value_dim, BDV=self._sizes["BDV"], SPLITS=self.splits, num_warps=1,
-            )  # fmt: skip
+        launch(
+            take_in,
+            (pairs, 1),
+            (query, key, value, keys, values, wide, self._query, self._table, self._members, self.positions),
+            (self._beta, self._eps or 0.0, self.rows, self.heads, *query.stride()[:2], *key.stride()[:2],
+             *value.stride()[:2]),
+            self._take_in,
+            warps=2,
+            stages=1,
+        )  # fmt: skip
+        launch(
+            attend_one if self.group == 1 else attend_group,
+            (pairs, self.splits),
+            (self._query, keys, values, self._sums, self._peaks, self._table, self._members, self.positions),
+            (self._factor, self.rows, self.heads),
+            self._attend,
+            warps=4,
+            stages=2,
+        )
+        launch(
+            merge,
+            (self.batch * self.heads, 1),
+            (self._sums, self._peaks, out, self.positions),
+            (self.heads,),
+            self._merge,
+            warps=1,
+            stages=1,
+        )
         return out
-
-    def _block(self) -> int:
-        return min(64, max(16, BLOCK_NUMBERS // max(self._sizes["BD"], self._sizes["BDV"])))
 
     def _splits(self, slots: int) -> int:
         """How many parts of the keys fill the device, where caches are full."""
@@ -231,10 +235,3 @@ def _place(tensor: Tensor | None, base: Tensor, number: int) -> int:
 
 def _dense(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(3) == 1 else tensor.contiguous()
-
-
-def _on(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which launches happen on a device, free of cost where they do anyway."""
-    if device.type != "cuda" or device.index == torch.cuda.current_device():
-        return nullcontext()
-    return torch.cuda.device(device)

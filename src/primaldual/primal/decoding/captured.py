@@ -50,10 +50,10 @@ class CapturedStep:
         fixed = self._state.fixed_step()
         if fixed is None or query.shape[2] != 1:
             raise UnsupportedError(
-                f"{self._state.spec} is captured for one token of sequences that have one or more each, on a CUDA device, as "
-                "softmax over cached pairs in float32, bfloat16 or float16 with batch normalisation that learns nothing; got "
-                f"{query.shape[2]} tokens on {query.device} in {query.dtype} at lengths {self._state.lengths}; accepted is "
-                "PrimalProblem.step"
+                f"{self._state.spec} is captured on a CUDA device for one token of sequences that have one or more each, "
+                "as softmax over cached pairs in float32, bfloat16 or float16, with batch normalisation that learns "
+                f"nothing; got {query.shape[2]} tokens on {query.device} in {query.dtype} at lengths "
+                f"{self._state.lengths}; accepted is PrimalProblem.step"
             )
         with torch.no_grad():
             if fixed is not self._fixed:

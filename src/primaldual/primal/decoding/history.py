@@ -50,7 +50,7 @@ class History(Decoder):
         for name in list(memory):
             grow(memory, name, min(capacity, self.room))
         if self.reach is not None:
-            memory["dropped"] = torch.zeros(key.shape[0], dtype=torch.int64, device=key.device)
+            memory["dropped"] = torch.zeros(key.shape[0], dtype=torch.int64)  # read at every step
         return memory
 
     def one(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, position: int) -> Tensor:
@@ -138,7 +138,7 @@ class History(Decoder):
             for tensor, count, kept in zip(memory[name], held, needed, strict=True):
                 tensor[:, :kept] = tensor[:, count - kept : count].clone()
         gone = [length - kept for length, kept in zip(lengths, needed, strict=True)]
-        memory["dropped"] = torch.tensor(gone, device=memory["dropped"].device)
+        memory["dropped"] = torch.tensor(gone)
         return needed
 
 

@@ -93,7 +93,7 @@ class DecodingState:
         """
         numbers = row_numbers(rows, self.sizes.batch)
         index = torch.tensor(numbers, device=self.sizes.device)
-        chosen = self._with(lambda _, tensor: tensor.index_select(0, index))
+        chosen = self._with(lambda _, tensor: tensor.index_select(0, index.to(tensor.device)))
         chosen.sizes = self.sizes._replace(batch=len(numbers))
         chosen.lengths = [self.lengths[number] for number in numbers]
         return chosen
@@ -146,7 +146,7 @@ class DecodingState:
 
         def moved(name: str, tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point():
-                return tensor.to(device, copy=True)
+                return tensor.clone()  # counts, which the host reads
             wanted = dtype if name in SEQUENCES else accumulation_dtype(dtype)
             return tensor.to(device, wanted, copy=True)
 

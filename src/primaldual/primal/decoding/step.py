@@ -7,6 +7,7 @@ from torch import Tensor
 
 from primaldual.errors import UnsupportedError
 from primaldual.kernels.precision import own_precision
+from primaldual.kernels.sdpa_backends import plans_each_length, without_cudnn
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.head_decoders import HeadDecoder
 from primaldual.primal.decoding.new_tokens import NewTokens
@@ -30,8 +31,9 @@ def step(
             f"{problem.spec()}: torch.jit.trace would keep the lengths of this step for ever; accepted is step outside of "
             "traced functions, or attend inside"
         )
-    if torch.is_grad_enabled() or torch.is_autocast_enabled(state.sizes.device.type):
-        with torch.no_grad(), own_precision(state.sizes.device):
+    device = state.sizes.device
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(device.type) or plans_each_length(device):
+        with torch.no_grad(), own_precision(device), without_cudnn(device):
             return step(problem, state, query, key, value, valid, inputs)
     decoders = state.decoders_for(problem)
     check_step(state.sizes, query, key, value)
