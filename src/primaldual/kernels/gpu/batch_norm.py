@@ -11,7 +11,9 @@ from primaldual.kernels.gpu.softmax import heads_last, padded
 
 
 @triton.jit
-def _combined(moments, chunks, length, d, D: tl.constexpr, BD: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr):
+def _combined(
+    moments, chunks, length, d, D: tl.constexpr, BD: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr
+):
     """Mean and variance of all chunks; a feature that never changes has variance 0 to the last digit."""
     inside = d < D
     origin = tl.load(moments + d, mask=inside, other=0.0)
@@ -82,7 +84,9 @@ def _normalize(
         else:
             tile = tl.load(k + wide * k_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
         tile = (tile - mean[None, :]) * inverse[None, :]
-        tl.store(changed_k + batch * e_b + wide * e_n + d[None, :], tile.to(changed_k.dtype.element_ty), mask=mask)
+        tl.store(
+            changed_k + batch * e_b + wide * e_n + d[None, :], tile.to(changed_k.dtype.element_ty), mask=mask
+        )
     else:
         if block == 0 and head % groups == 0:
             tl.store(found + at * 2 * D + d, mean, mask=d < D)
@@ -91,10 +95,14 @@ def _normalize(
         if LEARNED:
             factor = tl.load(betas + head).to(tl.float32)
         mask = (row < queries) & (d < D)[None, :]
-        tile = tl.load(q + batch * q_b + head * q_h + wide * q_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
+        tile = tl.load(q + batch * q_b + head * q_h + wide * q_n + d[None, :], mask=mask, other=0.0).to(
+            tl.float32
+        )
         tile = (tile - factor * mean[None, :]) * inverse[None, :]
         tl.store(
-            changed_q + batch * c_b + head * c_h + wide * c_n + d[None, :], tile.to(changed_q.dtype.element_ty), mask=mask
+            changed_q + batch * c_b + head * c_h + wide * c_n + d[None, :],
+            tile.to(changed_q.dtype.element_ty),
+            mask=mask,
         )
 
 
@@ -111,8 +119,12 @@ def _of_queries(
     row = (tl.program_id(0) * BM + tl.arange(0, BM))[:, None]
     wide = row.to(tl.int64)
     mask = (row < queries) & (d < D)[None, :]
-    slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
-    query = tl.load(changed + batch * c_b + head * c_h + wide * c_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
+    slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(
+        tl.float32
+    )
+    query = tl.load(changed + batch * c_b + head * c_h + wide * c_n + d[None, :], mask=mask, other=0.0).to(
+        tl.float32
+    )
     kv = batch * (heads // groups) + head // groups
     inverse = tl.load(found + kv * 2 * D + D + d, mask=d < D, other=0.0)
     at = ((batch * heads + head) * tl.num_programs(0) + tl.program_id(0)) * 2 * D
@@ -276,6 +288,8 @@ def normalize_backward(
     )  # fmt: skip
     grad_beta = None
     if isinstance(beta, Tensor) and beta.requires_grad:
-        moved = sums[:, :, :, 0].sum(2).view(batch, kv_heads, groups, width) * (found[:, :, 0] * found[:, :, 1]).unsqueeze(2)
+        moved = sums[:, :, :, 0].sum(2).view(batch, kv_heads, groups, width) * (
+            found[:, :, 0] * found[:, :, 1]
+        ).unsqueeze(2)
         grad_beta = -moved.sum((0, 3)).view(heads).to(beta.dtype)
     return out_query, out_key, grad_beta

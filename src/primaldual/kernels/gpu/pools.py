@@ -41,7 +41,9 @@ def _pool(
         at = row[:, None].to(tl.int64)
         sum_k += tl.load(k + at * k_n + d[None, :], mask=there & (d < D)[None, :], other=0.0).to(tl.float32)
         if POOLED:
-            sum_v += tl.load(v + at * v_n + dv[None, :], mask=there & (dv < DV)[None, :], other=0.0).to(tl.float32)
+            sum_v += tl.load(v + at * v_n + dv[None, :], mask=there & (dv < DV)[None, :], other=0.0).to(
+                tl.float32
+            )
     if POOLED:
         count = tl.minimum(scale, tl.maximum(1, keys - pool * scale)).to(tl.float32)[:, None]
         sum_k = sum_k / count
@@ -121,8 +123,14 @@ def _spread(
     at_d = there & (d < D)[None, :]
     at_dv = there & (dv < DV)[None, :]
     place = (offset + window)[:, None].to(tl.int64)
-    slope_k = tl.load(pooled_grad_k + batch * p_b + place * D + d[None, :], mask=at_d, other=0.0).to(tl.float32) / count
-    slope_v = tl.load(pooled_grad_v + batch * w_b + place * DV + dv[None, :], mask=at_dv, other=0.0).to(tl.float32) / count
+    slope_k = (
+        tl.load(pooled_grad_k + batch * p_b + place * D + d[None, :], mask=at_d, other=0.0).to(tl.float32)
+        / count
+    )
+    slope_v = (
+        tl.load(pooled_grad_v + batch * w_b + place * DV + dv[None, :], mask=at_dv, other=0.0).to(tl.float32)
+        / count
+    )
     if OWN:
         mine, _ = own_window(row, row, scale)
         for group in range(groups):
@@ -131,14 +139,30 @@ def _spread(
             weight = tl.load(own + at * 2, mask=row < keys, other=0.0)
             steep = tl.load(own + at * 2 + 1, mask=row < keys, other=0.0)
             wide = row[:, None].to(tl.int64)
-            query = tl.load(q + batch * q_b + query_head * q_h + wide * q_n + d[None, :], mask=at_d, other=0.0)
-            slope = tl.load(grad + batch * g_b + query_head * g_h + wide * g_n + dv[None, :], mask=at_dv, other=0.0)
+            query = tl.load(
+                q + batch * q_b + query_head * q_h + wide * q_n + d[None, :], mask=at_d, other=0.0
+            )
+            slope = tl.load(
+                grad + batch * g_b + query_head * g_h + wide * g_n + dv[None, :], mask=at_dv, other=0.0
+            )
             members = tl.trans(mine.to(query.dtype))
-            slope_k = tl.dot(members, (query * steep[:, None]).to(query.dtype), slope_k, input_precision=PRECISION)
-            slope_v = tl.dot(members, (slope * weight[:, None]).to(query.dtype), slope_v, input_precision=PRECISION)
+            slope_k = tl.dot(
+                members, (query * steep[:, None]).to(query.dtype), slope_k, input_precision=PRECISION
+            )
+            slope_v = tl.dot(
+                members, (slope * weight[:, None]).to(query.dtype), slope_v, input_precision=PRECISION
+            )
     at = row[:, None].to(tl.int64)
-    tl.store(grad_k + batch * y_b + head * y_h + at * y_n + d[None, :], slope_k.to(grad_k.dtype.element_ty), mask=at_d)
-    tl.store(grad_v + batch * z_b + head * z_h + at * z_n + dv[None, :], slope_v.to(grad_v.dtype.element_ty), mask=at_dv)
+    tl.store(
+        grad_k + batch * y_b + head * y_h + at * y_n + d[None, :],
+        slope_k.to(grad_k.dtype.element_ty),
+        mask=at_d,
+    )
+    tl.store(
+        grad_v + batch * z_b + head * z_h + at * z_n + dv[None, :],
+        slope_v.to(grad_v.dtype.element_ty),
+        mask=at_dv,
+    )
 
 
 def spread(

@@ -14,7 +14,9 @@ LOG2E = 1.4426950408889634
 
 
 @triton.jit
-def visible(row, shift, scale, length, left, right, CAUSAL: tl.constexpr, OWN: tl.constexpr, WINDOW: tl.constexpr):
+def visible(
+    row, shift, scale, length, left, right, CAUSAL: tl.constexpr, OWN: tl.constexpr, WINDOW: tl.constexpr
+):
     """First and last key that a query sees."""
     position = row + shift
     first = position * 0
@@ -172,7 +174,11 @@ def _attend(
         acc.to(out.dtype.element_ty), mask=(row < queries)[:, None] & (dv < DV)[None, :],
     )  # fmt: skip
     found = tl.where(empty, float("-inf"), (peak + tl.math.log2(total)) * 0.6931471805599453)
-    tl.store(logsumexp + (batch * (tl.num_programs(1) // batches) + head) * queries + row, found, mask=row < queries)
+    tl.store(
+        logsumexp + (batch * (tl.num_programs(1) // batches) + head) * queries + row,
+        found,
+        mask=row < queries,
+    )
 
 
 class Shape(NamedTuple):
@@ -279,4 +285,3 @@ def attend(
         tile.warps, tile.stages,
     )  # fmt: skip
     return out, logsumexp
-

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.softmax import (
-
     SMALL,
     Shape,
     Tile,
@@ -127,7 +126,9 @@ def _query_gradient(
             raw_k + batch * r_b + kv * r_h + at * r_n + d[None, :], mask=inside & (d < D)[None, :], other=0.0
         )
         own_values = tl.load(
-            raw_v + batch * s_b + kv * s_h + at * s_n + dv[None, :], mask=inside & (dv < DV)[None, :], other=0.0
+            raw_v + batch * s_b + kv * s_h + at * s_n + dv[None, :],
+            mask=inside & (dv < DV)[None, :],
+            other=0.0,
         )
         scores = tl.dot(query, tl.trans(own_keys), input_precision=PRECISION)
         weight = tl.math.exp2(tl.sum(tl.where(own, scores, 0.0), 1) / count * factor - found) / count
