@@ -33,6 +33,7 @@ class FixedStep:
 
     Attributes:
         room: tokens that the longest sequence may have without larger caches.
+        positions: tokens of each sequence so far, on the device.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class FixedStep:
         normalization = None if facts.beta is None else Normalization(facts.beta, facts.eps)
         self.room = min(_room(cache) for cache in caches)
         self._step = DecodeStep(caches, lengths, first.score_scale, normalization)
+        self.positions = self._step.positions
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The outputs (batch, heads, 1, Dv); the lengths on the device grow by one."""

@@ -31,20 +31,33 @@ def step(
             f"{problem.spec()}: torch.jit.trace would keep the lengths of this step for ever; accepted is step outside of "
             "traced functions, or attend inside"
         )
-    device = state.sizes.device
-    if torch.is_grad_enabled() or torch.is_autocast_enabled(device.type) or plans_each_length(device):
-        with torch.no_grad(), own_precision(device), without_cudnn(device):
-            return step(problem, state, query, key, value, valid, inputs)
-    decoders = state.decoders_for(problem)
+    decoders, device = state.decoders_for(problem), state.sizes.device
     check_step(state.sizes, query, key, value)
-    given = check_inputs(problem, problem.token_inputs, inputs, query, query.shape[2], value.shape[3])
-    length = state.common
-    if valid is None and query.shape[2] == 1 and not given:
+    if valid is None and inputs is None and query.shape[2] == 1:
         fixed = state.fixed_step()
         if fixed is not None:
             out = fixed(query, key, value)
             state.took()
             return out
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(device.type) or plans_each_length(device):
+        with torch.no_grad(), own_precision(device), without_cudnn(device):
+            return _step(problem, state, decoders, query, key, value, valid, inputs)
+    return _step(problem, state, decoders, query, key, value, valid, inputs)
+
+
+def _step(
+    problem: DecodableProblem,
+    state: DecodingState,
+    decoders: list[HeadDecoder],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    inputs: Inputs | None,
+) -> Tensor:
+    """The same without gradients."""
+    given = check_inputs(problem, problem.token_inputs, inputs, query, query.shape[2], value.shape[3])
+    length = state.common
     if valid is None and length and query.shape[2] == 1 and not given:
         outputs = [
             heads.decoder.one(*heads.of(query, key, value), memory, length)
