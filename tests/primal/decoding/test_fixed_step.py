@@ -86,6 +86,17 @@ def test_caches_grow(device, counted):
     assert_close(found.double(), definition(problem, tokens), rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("pieces", [[2] + [1] * 30, [25, 1, 1, 1, 3, 1]])
+def test_a_window_slides(pieces, device, counted):
+    """Behind a full cache the tokens that are still seen come to its front."""
+    problem, tokens = problem_and_tokens("window(2)", 32, device)
+    state = new_state(problem, tokens)
+    found = stepped(problem, state, tokens, pieces)
+    assert len(counted) == pieces.count(1)
+    assert state.allocated_nbytes == 2 * 2 * HEADS * 20 * HEAD_DIM * 4 + 16
+    assert_close(found.double(), definition(problem, tokens), rtol=2e-5, atol=2e-5)
+
+
 def test_sequences_of_other_lengths(device, counted):
     """After padding the sequences differ in length, and each gives what it gives alone."""
     problem, tokens = problem_and_tokens("bn+sh(1,2)", 6, device)
@@ -115,7 +126,9 @@ def test_copies_and_cropped_states_go_on_by_themselves(device):
     assert_close(found[[1, 0]].double(), wanted, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("spec", ["bn(beta=0.5,learnable=true)", "alibi", "linear", "window(2)"])
+@pytest.mark.parametrize(
+    "spec", ["bn(beta=0.5,learnable=true)", "alibi", "linear", "bn+window(2)", "alibi+window(2)"]
+)
 def test_other_problems_decode_as_before(spec, device, counted):
     problem, tokens = problem_and_tokens(spec, 5, device)
     found = stepped(problem, new_state(problem, tokens), tokens, [2, 1, 1, 1])

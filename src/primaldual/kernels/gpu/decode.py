@@ -17,13 +17,14 @@ import triton.language as tl
     KEY_STRIDE,
     VALUE_STRIDE,
     KEPT,
-) = (tl.constexpr(column) for column in range(13))
+    REACH,
+) = (tl.constexpr(column) for column in range(14))
 """Columns of the table, which has a row for each cached head: where its tensors begin, in elements from their base, -1 =
 there is none; the size and prefix of its windows; the key head of a new token that it keeps; how far sequences are apart
-in the caches, as KEY and VALUE in units of UNIT elements; and how many heads are kept beside it, which tells how far
-sequences are apart elsewhere."""
+in the caches, as KEY and VALUE in units of UNIT elements; how many heads are kept beside it, which tells how far
+sequences are apart elsewhere; and how many slots before its own a token sees at most."""
 
-COLUMNS = tl.constexpr(13)
+COLUMNS = tl.constexpr(14)
 
 
 @triton.jit
@@ -43,9 +44,10 @@ def _part(positions, table, rows, SPLITS: tl.constexpr, BN: tl.constexpr):
     batch, row = pair // rows, pair % rows
     entry = table + row * COLUMNS
     window, _, _ = own_window(tl.load(positions + batch), tl.load(entry + SIZE), tl.load(entry + PREFIX))
+    seen = tl.minimum(window, tl.load(entry + REACH)).to(tl.int32) + 1
     slots = (window + 1).to(tl.int32)
-    each = tl.cdiv(tl.cdiv(slots, SPLITS), BN) * BN
-    first = tl.program_id(1) * each
+    each = tl.cdiv(tl.cdiv(seen, SPLITS), BN) * BN
+    first = slots - seen + tl.program_id(1) * each
     return batch.to(tl.int64), row, first, tl.minimum(first + each, slots)
 
 

@@ -39,6 +39,10 @@ IN_UNITS = [0, 1, 10, 11]
 """Columns of the table that are counted in units."""
 
 
+EVERY = 2**40
+"""More slots than there are."""
+
+
 class CachedHeads(NamedTuple):
     """Heads whose training pairs are pooled alike: their caches, and what runs along.
 
@@ -54,6 +58,7 @@ class CachedHeads(NamedTuple):
         prefix: single tokens before the first window.
         members: query heads; as many in a row share a kept head.
         key_heads: the key head of a token that each kept head keeps.
+        reach: slots before its own that a token sees at most; None = all.
     """
 
     keys: Tensor
@@ -67,6 +72,7 @@ class CachedHeads(NamedTuple):
     prefix: int
     members: list[int]
     key_heads: list[int]
+    reach: int | None = None
 
     @property
     def wide(self) -> list[Tensor | None]:
@@ -214,6 +220,7 @@ class DecodeStep:
                 cache.keys.stride(0),
                 cache.values.stride(0),
                 kept,
+                EVERY if cache.reach is None else cache.reach,
             ]
             for number, head in enumerate(cache.key_heads)
         ]

@@ -1,4 +1,4 @@
-"""Steps of one token by kernels whose shapes stay fixed, for states that keep pairs on a GPU."""
+"""Steps of one token by kernels whose shapes stay fixed, for states that keep pairs or a window of tokens on a GPU."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.gpu.availability import available
-from primaldual.primal.decoding.head_decoders import HeadDecoder
+from primaldual.primal.decoding.decoder import Decoder
+from primaldual.primal.decoding.head_decoders import HeadDecoder, softmax_scale
+from primaldual.primal.decoding.history import History
+from primaldual.primal.decoding.incremental import FixedFacts
 from primaldual.primal.decoding.memory import Memory, grow
 from primaldual.primal.decoding.pair_cache import PairCache
 from primaldual.primal.decoding.sizes import Sizes
+from primaldual.primal.decoding.windows import Windows
 
 if TYPE_CHECKING:
     from primaldual.kernels.gpu.decode_step import CachedHeads
@@ -33,7 +37,7 @@ class FixedStep:
 
     Attributes:
         room: tokens that the longest sequence may have without larger caches.
-        positions: tokens of each sequence so far, on the device.
+        positions: slots that a cache of single tokens has filled for each sequence, on the device.
     """
 
     def __init__(
@@ -41,17 +45,20 @@ class FixedStep:
     ) -> None:
         from primaldual.kernels.gpu.decode_step import DecodeStep, Normalization
 
+        first = decoders[0].decoder
+        held = lengths
+        if isinstance(first, History):
+            held = first.make_room(memories[0], lengths, 1)
         caches = [
-            _cached(heads, memory, sizes, max(lengths) + 1)
+            _cached(heads, memory, sizes, max(held) + 1)
             for heads, memory in zip(decoders, memories, strict=True)
         ]
-        first = decoders[0].decoder
-        assert isinstance(first, PairCache)
-        facts = first.stream.transform.fixed_facts()
+        facts, scale = _facts(first), _scale(first, sizes.head_dim)
         assert facts is not None
+        assert scale is not None
         normalization = None if facts.beta is None else Normalization(facts.beta, facts.eps)
-        self.room = min(_room(cache) for cache in caches)
-        self._step = DecodeStep(caches, lengths, first.score_scale, normalization)
+        self.room = max(lengths) - max(held) + min(_room(cache) for cache in caches)
+        self._step = DecodeStep(caches, held, scale, normalization)
         self.positions = self._step.positions
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -66,18 +73,43 @@ def served(decoders: Sequence[HeadDecoder], sizes: Sizes) -> bool:
         and sizes.dtype in DTYPES
         and max(sizes.head_dim, sizes.value_dim) <= WIDEST
         and all(
-            isinstance(heads.decoder, PairCache) and heads.decoder.stream.transform.fixed_facts() is not None
+            _facts(heads.decoder) is not None and _scale(heads.decoder, sizes.head_dim) is not None
             for heads in decoders
         )
     )
+
+
+def _facts(decoder: Decoder) -> FixedFacts | None:
+    """What T is, where a cache holds all that it needs; a window is served untransformed."""
+    if isinstance(decoder, PairCache):
+        return decoder.stream.transform.fixed_facts()
+    return FixedFacts() if isinstance(decoder, History) and decoder.reach is not None else None
+
+
+def _scale(decoder: Decoder, head_dim: int) -> float | None:
+    """The factor on scores whose softmax, over the cached pairs within reach, gives the weights."""
+    if isinstance(decoder, PairCache):
+        return decoder.score_scale
+    if not isinstance(decoder, History):
+        return None
+    choices = decoder.problem.parts()
+    plain = (
+        choices.subset.unbroken
+        and choices.untransformed
+        and not (choices.pair_weights.uneven or choices.order.linear or choices.token_inputs)
+    )
+    return softmax_scale(choices, head_dim) if plain else None
 
 
 def _cached(heads: HeadDecoder, memory: Memory, sizes: Sizes, length: int) -> CachedHeads:
     """The tensors of some heads, with room for so many tokens."""
     from primaldual.kernels.gpu.decode_step import CachedHeads
 
-    assert isinstance(heads.decoder, PairCache)
-    windows, normalized = heads.decoder.stream.windows, memory.children[0]
+    decoder, windows, reach, normalized = heads.decoder, Windows(), None, Memory()
+    if isinstance(decoder, PairCache):
+        windows, normalized = decoder.stream.windows, memory.children[0]
+    elif isinstance(decoder, History):
+        reach, length = decoder.reach, decoder.room
     for name in ("keys", "values"):
         grow(memory, name, windows.complete(length - 1) + 1)
     for owner in (memory, normalized):
@@ -100,6 +132,7 @@ def _cached(heads: HeadDecoder, memory: Memory, sizes: Sizes, length: int) -> Ca
         windows.prefix,
         members,
         key_heads,
+        reach,
     )
 
 

@@ -114,15 +114,18 @@ class History(Decoder):
         self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens
     ) -> list[int]:
         """Write the tokens behind those that are held; how many these are."""
-        held = self.filled(memory, tokens.starts)
-        if max(held) + tokens.length > self.room:
-            held = self._drop(memory, held, tokens.starts)
+        held = self.make_room(memory, tokens.starts, tokens.length)
         given = {"keys": key, "values": value, "queries": query}
         given |= {INPUT + name: tensor for name, tensor in tokens.inputs.items()}
         for name in given:
             if name in memory:
                 write(memory, name, given[name], held)
         return held
+
+    def make_room(self, memory: Memory, lengths: list[int], count: int) -> list[int]:
+        """Slots that every row has filled, after tokens that nobody sees any more gave way to so many new ones."""
+        held = self.filled(memory, lengths)
+        return held if max(held) + count <= self.room else self._drop(memory, held, lengths)
 
     def _trim(self, memory: Memory, held: list[int], tokens: NewTokens) -> None:
         """Give back the room that a long prompt took behind a short window."""
