@@ -67,22 +67,33 @@ def pairs(names, always):
     ]
 
 
+CUDA = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=CUDA)])
+def device(request):
+    return request.param
+
+
 @pytest.mark.parametrize(("spec", "check"), pairs(SPECS, ALWAYS))
-def test_preset_keeps_contract(spec, check):
-    check(prepared(preset(spec), HEADS, HEAD_DIM), HEADS, HEAD_DIM, 13, False)
+def test_preset_keeps_contract(spec, check, device):
+    check(prepared(preset(spec), HEADS, HEAD_DIM, device=device), HEADS, HEAD_DIM, 13, False, device)
 
 
 @pytest.mark.parametrize(("spec", "check"), pairs(FIXED, FIXED))
-def test_preset_of_fixed_length_keeps_contract(spec, check):
-    check(prepared(preset(spec), HEADS, HEAD_DIM), HEADS, HEAD_DIM, FIXED_LENGTH, True)
+def test_preset_of_fixed_length_keeps_contract(spec, check, device):
+    check(prepared(preset(spec), HEADS, HEAD_DIM, device=device), HEADS, HEAD_DIM, FIXED_LENGTH, True, device)
 
 
 @pytest.mark.parametrize(("spec", "check"), pairs(RUNNING, {RUNNING[0], RUNNING[-1]}))
-def test_running_statistics_keep_contract_in_evaluation(spec, check):
-    problem = prepared(preset(spec), 4, 6)
+def test_running_statistics_keep_contract_in_evaluation(spec, check, device):
+    problem = prepared(preset(spec), 4, 6, device=device)
     for seed in range(3):
-        problem.attend(*tensors(4, 6, 9, seed=seed))
-    check(problem.eval(), 4, 6, 13, False)
+        problem.attend(*tensors(4, 6, 9, seed=seed, device=device))
+    check(problem.eval(), 4, 6, 13, False, device)
 
 
 def fixed_size_problems():
@@ -115,5 +126,5 @@ def test_every_check_meets_every_word_of_a_spec():
 @pytest.mark.parametrize(
     ("name", "check"), pairs(fixed_size_problems(), {"masked", "conv2d with queries, grid"})
 )
-def test_fixed_size_keeps_contract(name, check):
-    check(prepared(fixed_size_problems()[name], 4, 6), 4, 6, 12, True)
+def test_fixed_size_keeps_contract(name, check, device):
+    check(prepared(fixed_size_problems()[name], 4, 6, device=device), 4, 6, 12, True, device)

@@ -21,7 +21,7 @@ from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
-from primaldual.primal.transforms import AffineMap, Transform
+from primaldual.primal.transforms import AffineMap, Standardization, Transform
 
 SCALES = ("inv_std", "none")
 GAINS = ("head", "feature")
@@ -292,6 +292,16 @@ class BatchNormalization(Transform):
             return None
         found = self.averages.of(members, dtype)
         return None if self.training else found
+
+    def standardization(self, heads: HeadSet) -> Standardization | None:
+        if not self.uses_statistics:
+            return None
+        beta = self._beta(heads.members)
+        return Standardization(
+            beta.flatten() if isinstance(beta, Tensor) else beta,
+            self.eps if self.scale == "inv_std" else None,
+            None if self.gain is None else self._gain(heads.members).squeeze(1),
+        )
 
     def _beta(self, members: list[int]) -> float | Tensor:
         if not self.learnable:

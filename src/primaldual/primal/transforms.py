@@ -33,6 +33,20 @@ class AffineMap(NamedTuple):
         return AffineMap(self.offset, factor if self.gain is None else factor * self.gain)
 
 
+class Standardization(NamedTuple):
+    """g (q - beta mu) / sqrt(sigma^2 + eps) and (k - beta mu) / sqrt(sigma^2 + eps) by the moments of the training keys.
+
+    Attributes:
+        beta: a number, or (heads,).
+        eps: added to the variance; None = no division.
+        gain: g of the queries, (heads, D or 1); None = 1.
+    """
+
+    beta: float | Tensor
+    eps: float | None
+    gain: Tensor | None
+
+
 class Transform(Part):
     """An input transform; a subclass states ``dense``, which is enough, and how T is computed faster.
 
@@ -178,6 +192,7 @@ class Transform(Part):
         "per_query": ("dense",),
         "unsettled_keys": ("dense",),
         "steps": ("dense", "dense_queries"),
+        "standardization": ("dense", "dense_queries"),
         "keeps_queries": ("dense", "dense_queries"),
         "fixed_at_inference": ("dense", "dense_queries"),
     }
@@ -186,6 +201,11 @@ class Transform(Part):
     def keeps_queries(self) -> bool:
         """Whether T leaves the queries as they are."""
         return False
+
+    def standardization(self, heads: HeadSet) -> Standardization | None:
+        """T as the normalisation of queries and keys by the mean and variance of these heads' training keys, if it is that."""
+        del heads
+        return None
 
     @property
     def fixed_at_inference(self) -> bool:

@@ -1,7 +1,6 @@
 """The contract of every attention, as checks that you can run on your own parts."""
 
-from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 from primaldual.errors import ArgumentError
 from primaldual.primal.presets import preset
@@ -27,7 +26,23 @@ from primaldual.testing.sizes import check_empty_inputs, check_memory_layout
 
 __all__ = ["CHECKS", "check_attention"]
 
-Check = Callable[[PrimalProblem, int, int, int, bool], None]
+
+class Check(Protocol):
+    """One statement of the contract, of a problem that :func:`prepared` made, on a device."""
+
+    __name__: str
+
+    def __call__(
+        self,
+        problem: PrimalProblem,
+        heads: int,
+        head_dim: int,
+        length: int,
+        fixed_length: bool,
+        device: str = "cpu",
+    ) -> None:
+        """Raise an AssertionError unless it holds."""
+
 
 _QUICK: tuple[Check, ...] = (
     check_identity,
@@ -57,7 +72,7 @@ CHECKS: tuple[Check, ...] = (
     check_compile,
     check_export,
 )
-"""Every check of the contract; each takes (problem, heads, head_dim, length, fixed_length)."""
+"""Every check of the contract; each takes (problem, heads, head_dim, length, fixed_length, device="cpu")."""
 
 
 def check_attention(
@@ -68,6 +83,7 @@ def check_attention(
     length: int = 13,
     fixed_length: bool = False,
     level: Literal["full", "quick"] = "full",
+    device: str = "cpu",
 ) -> None:
     """Run the whole contract on a problem; an AssertionError tells what does not hold.
 
@@ -87,6 +103,9 @@ def check_attention(
     All of it on a copy whose parameters have been moved at random. Transforms that mix queries are tried on as
     many queries as keys.
 
+    On a GPU, what two runs of one computation give may differ by 1e-12, since kernels may add in any order. Everything else
+    is as on the CPU, float32 without TensorFloat-32, which torch leaves off by default.
+
     Args:
         problem: a PrimalProblem or a spec.
         heads: query heads to try it with.
@@ -94,6 +113,7 @@ def check_attention(
         length: positions; a pattern of fixed size needs its own.
         fixed_length: the problem accepts no other length (a fixed mask or grid).
         level: "full", some seconds, or "quick", about one second.
+        device: where all of it runs, such as "cuda"; the numbers are drawn alike on every device.
 
     Raises:
         AssertionError: names the attention, the scene and what differs.
@@ -104,10 +124,10 @@ def check_attention(
     """
     if level not in ("full", "quick"):
         raise ArgumentError(f"level must be 'full' or 'quick'; got {level!r}")
-    moved = prepared(preset(problem), heads, head_dim)
+    moved = prepared(preset(problem), heads, head_dim, device=device)
     for check in CHECKS if level == "full" else _QUICK:
         try:
-            check(moved, heads, head_dim, length, fixed_length)
+            check(moved, heads, head_dim, length, fixed_length, device)
         except AssertionError:
             raise
         except Exception as error:

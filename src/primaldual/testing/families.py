@@ -123,9 +123,11 @@ FAMILIES: dict[str, Family] = {
 """Every family by name."""
 
 
-def draw(name: str, shape: tuple[int, int, int, int], seed: int = 0) -> Inputs:
-    """Inputs of a family, by its name in :data:`FAMILIES`."""
-    return FAMILIES[name](shape, torch.Generator().manual_seed(seed))
+def draw(name: str, shape: tuple[int, int, int, int], seed: int = 0, device: str = "cpu") -> Inputs:
+    """Inputs of a family, by its name in :data:`FAMILIES`, the same numbers on every device."""
+    query, key, value, mask = FAMILIES[name](shape, torch.Generator().manual_seed(seed))
+    mask = None if mask is None else mask.to(device)
+    return Inputs(query.to(device), key.to(device), value.to(device), mask)
 
 
 def representable(name: str, dtype: torch.dtype) -> bool:

@@ -19,14 +19,16 @@ Loss = Callable[..., Tensor]
 
 
 def check_second_derivatives(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """Second derivatives equal those of dense, or an exception refuses them: never zeros without a word."""
     size = length if fixed_length else LONG
-    for name, mask in _masks(heads, size).items():
+    for name, mask in _masks(heads, size, device).items():
         for is_causal in (False, True):
-            inputs = tensors(heads, head_dim, size, batch=1)
-            directions = tuple(tensor.detach() for tensor in tensors(heads, head_dim, size, batch=1, seed=5))
+            inputs = tensors(heads, head_dim, size, batch=1, device=device)
+            directions = tuple(
+                tensor.detach() for tensor in tensors(heads, head_dim, size, batch=1, seed=5, device=device)
+            )
             attend, dense = _losses(problem, mask, is_causal)
             scene = f"{problem.spec()}, mask {name}, is_causal {is_causal}"
             for word, method in (("hvp", _hvp), ("two backward passes", _twice)):
@@ -39,8 +41,8 @@ def check_second_derivatives(
                     close(got, reference, f"{scene}, {word}, {part}", rtol=1e-6, atol=1e-7)
 
 
-def _masks(heads: int, size: int) -> dict[str, Tensor | None]:
-    found = masks(1, heads, size, size)
+def _masks(heads: int, size: int, device: str) -> dict[str, Tensor | None]:
+    found = masks(1, heads, size, size, device)
     return {"none": None, "pattern": found["pattern"]}
 
 
@@ -66,13 +68,13 @@ def _twice(loss: Loss, inputs: tuple[Tensor, ...], directions: tuple[Tensor, ...
 
 
 def check_torch_func(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """torch.func.grad, vmap, vmap of grad and jvp are right, or refused by an error that names the attention."""
     size = length if fixed_length else LONG
-    samples = [tensor.detach() for tensor in tensors(heads, head_dim, size, batch=6)]
+    samples = [tensor.detach() for tensor in tensors(heads, head_dim, size, batch=6, device=device)]
     query, key, value = (tensor.unflatten(0, (3, 2)) for tensor in samples)
-    for name, mask in (("none", None), ("padding", torch.arange(size) != 1)):
+    for name, mask in (("none", None), ("padding", torch.arange(size, device=device) != 1)):
         for is_causal in (False, True):
             attend, _ = _losses(problem, mask, is_causal)
             wanted = _by_loops(problem, (query, key, value), mask, is_causal)
@@ -144,10 +146,12 @@ class _Masked(nn.Module):
         return self.problem.attend(query, key, value, mask, self.is_causal)
 
 
-def check_tracing(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_tracing(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
+) -> None:
     """torch.jit.trace honours a mask that it was not traced with, or refuses."""
-    inputs = [tensor.detach() for tensor in tensors(heads, head_dim, length)]
-    full = torch.ones(2, 1, 1, length, dtype=torch.bool)
+    inputs = [tensor.detach() for tensor in tensors(heads, head_dim, length, device=device)]
+    full = torch.ones(2, 1, 1, length, dtype=torch.bool, device=device)
     part = full.clone()
     part[:, :, :, length // 2 :] = False
     for is_causal in (False, True):

@@ -15,11 +15,11 @@ from primaldual.testing.inputs import masks, tensors
 
 
 def check_keep_heads(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """A problem that keeps some heads gives what the whole one gives at them, also from its state_dict."""
-    query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, length))
-    pattern = masks(2, heads, length, length)["pattern"]
+    query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, length, device=device))
+    pattern = masks(2, heads, length, length, device)["pattern"]
     was_training = problem.training
     whole = copy.deepcopy(problem).eval()
     for members in ([heads - 1], [heads - 1, *range(0, heads - 1, 2)]):
@@ -44,7 +44,7 @@ def check_keep_heads(
         with torch.no_grad():
             for parameter in restored.parameters():
                 parameter.add_(1)
-        twins = [restored, *_rebuilt(fewer, len(members), head_dim)]
+        twins = [restored, *_rebuilt(fewer, len(members), head_dim, device)]
         wanted = fewer.attend(*inputs)
         for twin in twins:
             twin.load_state_dict(fewer.state_dict())
@@ -52,9 +52,9 @@ def check_keep_heads(
     assert problem.training == was_training
 
 
-def _rebuilt(problem: PrimalProblem, heads: int, head_dim: int) -> list[PrimalProblem]:
+def _rebuilt(problem: PrimalProblem, heads: int, head_dim: int, device: str) -> list[PrimalProblem]:
     """The problem from its spec, if that can be read; parts without a word, and fixed masks, cannot."""
     try:
-        return [fed(preset(problem.spec())).bind(heads, head_dim)]
+        return [fed(preset(problem.spec())).bind(heads, head_dim).to(device)]
     except SpecError:
         return []

@@ -19,7 +19,7 @@ DEFAULTS = tuple(type(part) for part in PrimalProblem().parts())
 
 
 def check_identity(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """A spec belongs to one problem: no other has it, and where it can be read it rebuilds the problem."""
     spec = problem.spec()
@@ -36,14 +36,14 @@ def check_identity(
     except SpecError:
         twin = None
     if twin is not None:
-        twin = twin.bind(heads, head_dim)
+        twin = twin.bind(heads, head_dim).to(device)
         shown = repr(problem).replace(type(problem).__name__, type(twin).__name__, 1)
         assert repr(twin) == shown, f"{spec}: the spec rebuilds another problem, {twin!r}; got {problem!r}"
         twin.load_state_dict(problem.state_dict())
-        inputs = tensors(heads, head_dim, length)
+        inputs = tensors(heads, head_dim, length, device=device)
         found = twin.train(problem.training).attend(*inputs)
         close(found, problem.attend(*inputs), f"{spec}, rebuilt from its spec")
-    _check_state(problem, heads, head_dim)
+    _check_state(problem, heads, head_dim, device)
 
 
 def _check_part(part: Part) -> None:
@@ -82,14 +82,14 @@ def _changed(value: object) -> object:
     return None
 
 
-def _check_state(problem: PrimalProblem, heads: int, head_dim: int) -> None:
+def _check_state(problem: PrimalProblem, heads: int, head_dim: int, device: str) -> None:
     """Steps refuse the DecodingState of a problem with another spec."""
     other = preset("softmax(scale=0.123)")
     try:
-        states = [each.init_state(1, heads, head_dim) for each in (problem, other)]
+        states = [each.init_state(1, heads, head_dim, device=device) for each in (problem, other)]
     except NotImplementedError:
         return
-    token = [tensor.detach().float() for tensor in tensors(heads, head_dim, 1, batch=1)]
+    token = [tensor.detach().float() for tensor in tensors(heads, head_dim, 1, batch=1, device=device)]
     for stepping, state in zip((other, problem), states, strict=True):
         try:
             stepping.step(state, *token)

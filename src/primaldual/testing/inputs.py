@@ -23,8 +23,10 @@ class Sizes(TypedDict, total=False):
     kv_heads: int
 
 
-def prepared(problem: PrimalProblem, heads: int, head_dim: int, seed: int = 0) -> PrimalProblem:
-    """A copy bound to the sizes, with parameters moved off their first values, at which much is the identity.
+def prepared(
+    problem: PrimalProblem, heads: int, head_dim: int, seed: int = 0, device: str = "cpu"
+) -> PrimalProblem:
+    """A copy on a device, bound to the sizes, with parameters moved off their first values, at which much is the identity.
 
     What it needs of every token besides, it makes of queries and keys itself, see :class:`FedProblem`.
     """
@@ -33,7 +35,7 @@ def prepared(problem: PrimalProblem, heads: int, head_dim: int, seed: int = 0) -
     with torch.no_grad():
         for parameter in problem.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
-    return problem
+    return problem.to(device)
 
 
 def tensors(
@@ -46,19 +48,25 @@ def tensors(
     batch: int = 2,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
+    device: str = "cpu",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Random query, key and value that require gradients; the keys have a mean and unequal deviations."""
+    """Random query, key and value that require gradients, the same numbers on every device.
+
+    The keys have a mean and unequal deviations.
+    """
     generator = torch.Generator().manual_seed(seed)
     shapes = [(batch, heads, query_length or length, head_dim)] + 2 * [
         (batch, kv_heads or heads, length, head_dim)
     ]
     drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     drawn[1] = drawn[1] * torch.linspace(0.5, 1.5, head_dim, dtype=torch.float64) + 0.7
-    query, key, value = (tensor.to(dtype).requires_grad_() for tensor in drawn)
+    query, key, value = (tensor.to(device, dtype).requires_grad_() for tensor in drawn)
     return query, key, value
 
 
-def masks(batch: int, heads: int, query_length: int, length: int) -> dict[str, Tensor | None]:
+def masks(
+    batch: int, heads: int, query_length: int, length: int, device: str = "cpu"
+) -> dict[str, Tensor | None]:
     """No mask, padding, holes (with a fully masked sample), and a pattern with an empty row."""
     generator = torch.Generator().manual_seed(1)
     padding = torch.arange(length) < torch.tensor([length, max(1, length - 4)])[:, None]
@@ -66,7 +74,8 @@ def masks(batch: int, heads: int, query_length: int, length: int) -> dict[str, T
     holes[-1] = False
     pattern = torch.rand(1, heads, query_length, length, generator=generator) > 0.5
     pattern[:, :, query_length // 2] = False
-    return {"none": None, "padding": padding[:, None, None, :], "holes": holes, "pattern": pattern}
+    drawn = {"padding": padding[:, None, None, :], "holes": holes, "pattern": pattern}
+    return {"none": None} | {name: mask.to(device) for name, mask in drawn.items()}
 
 
 def cases(heads: int, length: int, fixed_length: bool) -> Iterator[tuple[int, Sizes]]:

@@ -41,6 +41,8 @@ def check_nested_prefix_rule(
 def _row(plain: PrimalProblem, rows: Tensor, key: Tensor, row: int, before: bool) -> Tensor:
     """The weights of one row on the keys up to it, or before it, (batch, heads, 1, Nk), 0 on later ones."""
     found = plain.attention_map(
-        rows[:, :, row : row + 1], key[:, :, : row + 1], torch.arange(row + 1) < row if before else None
+        rows[:, :, row : row + 1],
+        key[:, :, : row + 1],
+        torch.arange(row + 1, device=key.device) < row if before else None,
     )
     return pad(found, (0, key.shape[2] - row - 1))

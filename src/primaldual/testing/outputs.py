@@ -9,19 +9,21 @@ import torch
 from torch import Tensor
 
 from primaldual.primal.problem import PrimalProblem
-from primaldual.testing.comparing import close, close_gradients, gradients
+from primaldual.testing.comparing import close, close_gradients, gradients, repeatable
 from primaldual.testing.inputs import LONG, cases, masks, refuses, tensors
 from primaldual.testing.nested import check_nested_prefix_rule
 
 NAMES = ("query", "key", "value")
 
 
-def check_dense(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_dense(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
+) -> None:
     """Attend = dense, outputs and gradients, for every size, mask and causality."""
     for keys, sizes in cases(heads, length, fixed_length):
-        inputs = tensors(heads, head_dim, keys, **sizes)
+        inputs = tensors(heads, head_dim, keys, **sizes, device=device)
         batch, query_length, key_length = inputs[0].shape[0], inputs[0].shape[2], inputs[1].shape[2]
-        drawn = masks(batch, heads, query_length, key_length)
+        drawn = masks(batch, heads, query_length, key_length, device)
         for name in ("none", "padding") if keys == LONG else drawn:
             mask = drawn[name]
             for is_causal in (False, True):
@@ -34,10 +36,12 @@ def check_dense(problem: PrimalProblem, heads: int, head_dim: int, length: int, 
                 close_gradients(gradients(fast, inputs), gradients(slow, inputs), NAMES, scene)
 
 
-def check_map(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_map(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
+) -> None:
     """attention_map @ value = attend, and the weights have as many columns as there are pairs."""
-    query, key, value = tensors(heads, head_dim, length)
-    for name, mask in masks(2, heads, length, length).items():
+    query, key, value = tensors(heads, head_dim, length, device=device)
+    for name, mask in masks(2, heads, length, length, device).items():
         for is_causal in (False, True):
             spread = problem.attention_map(query, key, mask, is_causal)
             scene = f"{problem.spec()}, attention_map @ value, mask {name}, is_causal {is_causal}"
@@ -48,12 +52,12 @@ def check_map(problem: PrimalProblem, heads: int, head_dim: int, length: int, fi
 
 
 def check_gradients(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """Gradients equal finite differences in float64, causal and not."""
     size = length if fixed_length else 5
-    inputs = tensors(heads, head_dim, size, batch=1)
-    mask = torch.arange(size) != 2
+    inputs = tensors(heads, head_dim, size, batch=1, device=device)
+    mask = torch.arange(size, device=device) != 2
     for is_causal in (False, True):
 
         def attention(query: Tensor, key: Tensor, value: Tensor, is_causal: bool = is_causal) -> Tensor:
@@ -61,7 +65,7 @@ def check_gradients(
 
         scene = f"{problem.spec()}, is_causal {is_causal}"
         try:
-            torch.autograd.gradcheck(attention, inputs, fast_mode=True)
+            torch.autograd.gradcheck(attention, inputs, fast_mode=True, nondet_tol=repeatable(device))
         except RuntimeError as error:
             raise AssertionError(f"{scene}: gradients differ from finite differences: {error}") from error
         _check_slope_at_zero(problem, inputs, is_causal, scene)
@@ -90,11 +94,13 @@ def _check_slope_at_zero(
             )
 
 
-def check_padding(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_padding(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
+) -> None:
     """What stands in masked keys and values changes nothing, not even NaN or inf; nor does padding itself."""
-    query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, length))
+    query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, length, device=device))
     kept = length - 4
-    mask = torch.arange(length) < kept
+    mask = torch.arange(length, device=device) < kept
     for is_causal in (False, True):
         clean = problem.attend(query, key, value, mask, is_causal)
         spoiled_key, spoiled_value = key.clone(), value.clone()
@@ -102,7 +108,8 @@ def check_padding(problem: PrimalProblem, heads: int, head_dim: int, length: int
         spoiled = spoiled_key.requires_grad_(), spoiled_value.requires_grad_()
         out = problem.attend(query, *spoiled, mask, is_causal)
         scene = f"{problem.spec()}, is_causal {is_causal}"
-        close(out, clean, f"{scene}, NaN in padded keys and inf in padded values", rtol=0, atol=0)
+        same = repeatable(device)
+        close(out, clean, f"{scene}, NaN in padded keys and inf in padded values", rtol=same, atol=same)
         for gradient in gradients(out, spoiled):
             assert gradient.isfinite().all(), f"{scene}: gradients of padded keys or values are not finite"
         spoiled_dense = problem.dense(query, *spoiled, mask, is_causal)
@@ -115,14 +122,14 @@ def check_padding(problem: PrimalProblem, heads: int, head_dim: int, length: int
 
 
 def check_empty_rows(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """A query without any key gives exactly 0, with finite gradients, in float32 too."""
     for dtype in (torch.float64, torch.float32):
-        inputs = tensors(heads, head_dim, length, dtype=dtype)
+        inputs = tensors(heads, head_dim, length, dtype=dtype, device=device)
         for mask in (
-            torch.zeros(2, 1, 1, length, dtype=torch.bool),
-            masks(2, heads, length, length)["pattern"],
+            torch.zeros(2, 1, 1, length, dtype=torch.bool, device=device),
+            masks(2, heads, length, length, device)["pattern"],
         ):
             assert mask is not None
             out = problem.attend(*inputs, mask)
@@ -136,7 +143,7 @@ def check_empty_rows(
 
 
 def check_prefix_rule(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """Output i of the causal form = the bidirectional form of query i on keys and values 0..i.
 
@@ -144,7 +151,7 @@ def check_prefix_rule(
     """
     if fixed_length:
         return
-    query, key, value = tensors(heads, head_dim, length)
+    query, key, value = tensors(heads, head_dim, length, device=device)
     if problem.solver.nested:
         check_nested_prefix_rule(problem, problem.solver, query, key, value)
         return
@@ -157,9 +164,11 @@ def check_prefix_rule(
         close(causal[:, :, row], alone[:, :, -1], scene, rtol=1e-7, atol=1e-8)
 
 
-def check_samples(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_samples(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
+) -> None:
     """A sample alone gives what it gives in a batch."""
-    inputs = query, key, value = tensors(heads, head_dim, length)
+    inputs = query, key, value = tensors(heads, head_dim, length, device=device)
     alone = problem.attend(query[:1], key[:1], value[:1])
     scene = f"{problem.spec()}, a sample in a batch beside the sample alone"
     close(problem.attend(*inputs)[:1], alone, scene, rtol=1e-9, atol=1e-10)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from primaldual.primal.problem import PrimalProblem
-from primaldual.testing.comparing import close_gradients, gradients
+from primaldual.testing.comparing import close_gradients, gradients, repeatable
 from primaldual.testing.inputs import cases, masks, refuses, tensors
 
 
@@ -25,7 +25,7 @@ class _Form(nn.Module):
 
 
 def check_parameters(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """Attend = dense in the gradients of every parameter and buffer, and these equal finite differences."""
     leaves = parameter_leaves(problem)
@@ -33,8 +33,10 @@ def check_parameters(
         return
     forms = [_Form(problem, name) for name in ("attend", "dense")]
     for keys, sizes in cases(heads, length, fixed_length):
-        query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, keys, **sizes))
-        for name, mask in masks(2, heads, query.shape[2], keys).items():
+        query, key, value = (
+            tensor.detach() for tensor in tensors(heads, head_dim, keys, **sizes, device=device)
+        )
+        for name, mask in masks(2, heads, query.shape[2], keys, device).items():
             for is_causal in (False, True):
                 if refuses(problem, query.shape[2], keys, mask, is_causal):
                     continue
@@ -48,7 +50,7 @@ def check_parameters(
                 scene = f"{problem.spec()}, {keys} keys, {sizes}, mask {name}, is_causal {is_causal}"
                 close_gradients(found, wanted, [name.removeprefix("problem.") for name in leaves], scene)
     size = length if fixed_length else 5
-    query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, size, batch=1))
+    query, key, value = (tensor.detach() for tensor in tensors(heads, head_dim, size, batch=1, device=device))
     for is_causal in (False, True):
 
         def attention(*given: Tensor, is_causal: bool = is_causal) -> Tensor:
@@ -57,7 +59,9 @@ def check_parameters(
             return outputs
 
         try:
-            torch.autograd.gradcheck(attention, tuple(leaves.values()), fast_mode=True)
+            torch.autograd.gradcheck(
+                attention, tuple(leaves.values()), fast_mode=True, nondet_tol=repeatable(device)
+            )
         except RuntimeError as error:
             scene = f"{problem.spec()}, is_causal {is_causal}, gradients of {', '.join(leaves)}"
             raise AssertionError(f"{scene} differ from finite differences: {error}") from error

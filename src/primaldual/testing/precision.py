@@ -25,11 +25,11 @@ FUTURE = 1e-5
 
 
 def check_low_precision(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """bfloat16 is finite, and within a few of its roundings of float64 where keys suffice to normalise by."""
     for is_causal in (False, True):
-        query, key, value = inputs = tensors(heads, head_dim, length, dtype=torch.bfloat16)
+        query, key, value = inputs = tensors(heads, head_dim, length, dtype=torch.bfloat16, device=device)
         exact = problem.dense(query.double(), key.double(), value.double(), None, is_causal)
         low = problem.attend(*inputs, None, is_causal)
         scene = f"{problem.spec()}, bfloat16, is_causal {is_causal}"
@@ -41,7 +41,7 @@ def check_low_precision(
 
 
 def check_rounding(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """In float32, bfloat16 and float16 the error of attend is at most a few times that of dense, and both are finite.
 
@@ -50,7 +50,8 @@ def check_rounding(
     lengths = dict.fromkeys(ROUNDED, 30) | {"random": LONG}
     for dtype, bar in BARS.items():
         for family in ROUNDED:
-            inputs = draw(family, (2, heads, length if fixed_length else lengths[family], head_dim))
+            size = length if fixed_length else lengths[family]
+            inputs = draw(family, (2, heads, size, head_dim), device=device)
             for is_causal in (False, True):
                 forms = problem.explain(tuple(inputs.query.shape), is_causal=is_causal).forms
                 factored = any("factored" in form for form in forms)
@@ -67,10 +68,13 @@ def check_rounding(
                     )
 
 
-def check_future(problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool) -> None:
+def check_future(
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
+) -> None:
     """A last key of 1e4 moves no earlier causal output by more than 1e-5 of the largest, and no gradient to NaN."""
     for family in ("random", "step"):
-        inputs = draw(family, (2, heads, length if fixed_length else LONG, head_dim)).rounded(torch.float32)
+        size = length if fixed_length else LONG
+        inputs = draw(family, (2, heads, size, head_dim), device=device).rounded(torch.float32)
         query, key, value = (tensor.detach() for tensor in inputs[:3])
         far = key.clone()
         far[:, :, -1] = 1e4

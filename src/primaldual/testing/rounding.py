@@ -76,13 +76,14 @@ def measure_rounding(
     """
     low = inputs.rounded(dtype)
     generator = torch.Generator().manual_seed(3)
-    seed = torch.randn(inputs.query.shape[:3] + inputs.value.shape[3:], generator=generator).to(dtype)
+    seed = torch.randn(inputs.query.shape[:3] + inputs.value.shape[3:], generator=generator)
+    seed = seed.to(low.query)
 
     def parts(given: Inputs, name: str) -> list[Tensor]:
         query, key, value, mask = given
         out = getattr(problem, name)(query, key, value, mask, is_causal)
         gradients = torch.autograd.grad(out, (query, key, value), seed.to(out.dtype), allow_unused=True)
-        return [out.detach(), *(filled(gradient) for gradient in gradients)]
+        return [out.detach(), *(filled(gradient).to(out.device) for gradient in gradients)]
 
     wanted = parts(low.rounded(torch.float64), "dense")
     largest = max((float(part.abs().max()) for part in wanted[1:] if part.numel()), default=0.0)

@@ -11,7 +11,7 @@ from primaldual.testing.inputs import refuses, tensors
 
 
 def check_empty_inputs(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """No keys, no queries or no samples: outputs of the right shape, zeros without keys, and zero gradients."""
     sizes = [(0, length, length)]
@@ -23,7 +23,10 @@ def check_empty_inputs(
             if refuses(problem, queries, keys, None, is_causal):
                 continue
             for form in ("attend", "dense"):
-                inputs = [torch.ones(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+                inputs = [
+                    torch.ones(shape, dtype=torch.float64, device=device, requires_grad=True)
+                    for shape in shapes
+                ]
                 scene = (
                     f"{problem.spec()}, {form}, batch {batch}, {queries} queries, {keys} keys, "
                     f"is_causal {is_causal}"
@@ -55,10 +58,12 @@ LAYOUTS = {"transposed": _transposed, "every other number": _sliced, "expanded":
 
 
 def check_memory_layout(
-    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool
+    problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """Strides change nothing: transposed, sliced and expanded inputs give the outputs and gradients of plain ones."""
-    drawn = [tensor.detach()[:1].repeat(2, 1, 1, 1) for tensor in tensors(heads, head_dim, length)]
+    drawn = [
+        tensor.detach()[:1].repeat(2, 1, 1, 1) for tensor in tensors(heads, head_dim, length, device=device)
+    ]
     seed = torch.randn(drawn[0].shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     for is_causal in (False, True):
         wanted = _outputs_and_gradients(problem, drawn, seed, is_causal)

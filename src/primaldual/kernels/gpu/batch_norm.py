@@ -6,11 +6,14 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
-from primaldual.kernels.gpu.softmax import heads_last, on_device_of, padded
+from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.softmax import heads_last, padded
 
 
 @triton.jit
-def _combined(moments, chunks, length, d, D: tl.constexpr, BD: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr):
+def _combined(
+    moments, chunks, length, d, D: tl.constexpr, BD: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr
+):
     """Mean and variance of all chunks; a feature that never changes has variance 0 to the last digit."""
     inside = d < D
     origin = tl.load(moments + d, mask=inside, other=0.0)
@@ -37,7 +40,7 @@ def _combined(moments, chunks, length, d, D: tl.constexpr, BD: tl.constexpr, CHU
 
 @triton.jit
 def _normalize(
-    q, k, changed_q, changed_k, moments, found, table, beta, eps, batches, groups, queries, keys, chunks, query_blocks,
+    q, k, changed_q, changed_k, moments, found, table, betas, beta, eps, batches, groups, queries, keys, chunks, query_blocks,
     q_b, q_h, q_n, k_b, k_h, k_n, c_b, c_h, c_n, e_b, e_h, e_n,
     D: tl.constexpr, BD: tl.constexpr, BM: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
     POOLED: tl.constexpr, LEARNED: tl.constexpr, DIVIDE: tl.constexpr,
@@ -50,13 +53,11 @@ def _normalize(
     of_keys = block >= query_blocks
     length = keys
     if POOLED:
-        offset = tl.load(table + kv * 3).to(tl.int64)
         length = tl.load(table + kv * 3 + 1)
-        k += offset * k_n
-        changed_k += offset * e_n
+        changed_k += tl.load(table + kv * 3).to(tl.int64) * e_n
     else:
-        k += kv * k_h
         changed_k += kv * e_h
+    k += batch * k_b + kv * k_h
     if of_keys:
         block -= query_blocks
         if block * BM >= length or head % groups != 0:
@@ -73,21 +74,35 @@ def _normalize(
     wide = row.to(tl.int64)
     if of_keys:
         mask = (row < length) & (d < D)[None, :]
-        tile = tl.load(k + batch * k_b + wide * k_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
+        if POOLED:
+            scale = tl.load(table + kv * 3 + 2)
+            tile = tl.zeros([BM, BD], tl.float32)
+            for step in range(scale):
+                position = wide * scale + step
+                tile += tl.load(k + position * k_n + d[None, :], mask=mask & (position < keys), other=0.0).to(tl.float32)
+            tile = tile / tl.minimum(scale, tl.maximum(1, keys - row * scale)).to(tl.float32)
+        else:
+            tile = tl.load(k + wide * k_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
         tile = (tile - mean[None, :]) * inverse[None, :]
-        tl.store(changed_k + batch * e_b + wide * e_n + d[None, :], tile.to(changed_k.dtype.element_ty), mask=mask)
+        tl.store(
+            changed_k + batch * e_b + wide * e_n + d[None, :], tile.to(changed_k.dtype.element_ty), mask=mask
+        )
     else:
         if block == 0 and head % groups == 0:
             tl.store(found + at * 2 * D + d, mean, mask=d < D)
             tl.store(found + at * 2 * D + D + d, inverse, mask=d < D)
         factor = beta
         if LEARNED:
-            factor = tl.load(beta + head).to(tl.float32)
+            factor = tl.load(betas + head).to(tl.float32)
         mask = (row < queries) & (d < D)[None, :]
-        tile = tl.load(q + batch * q_b + head * q_h + wide * q_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
+        tile = tl.load(q + batch * q_b + head * q_h + wide * q_n + d[None, :], mask=mask, other=0.0).to(
+            tl.float32
+        )
         tile = (tile - factor * mean[None, :]) * inverse[None, :]
         tl.store(
-            changed_q + batch * c_b + head * c_h + wide * c_n + d[None, :], tile.to(changed_q.dtype.element_ty), mask=mask
+            changed_q + batch * c_b + head * c_h + wide * c_n + d[None, :],
+            tile.to(changed_q.dtype.element_ty),
+            mask=mask,
         )
 
 
@@ -104,8 +119,12 @@ def _of_queries(
     row = (tl.program_id(0) * BM + tl.arange(0, BM))[:, None]
     wide = row.to(tl.int64)
     mask = (row < queries) & (d < D)[None, :]
-    slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
-    query = tl.load(changed + batch * c_b + head * c_h + wide * c_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
+    slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(
+        tl.float32
+    )
+    query = tl.load(changed + batch * c_b + head * c_h + wide * c_n + d[None, :], mask=mask, other=0.0).to(
+        tl.float32
+    )
     kv = batch * (heads // groups) + head // groups
     inverse = tl.load(found + kv * 2 * D + D + d, mask=d < D, other=0.0)
     at = ((batch * heads + head) * tl.num_programs(0) + tl.program_id(0)) * 2 * D
@@ -119,7 +138,7 @@ def _of_queries(
 
 @triton.jit
 def _of_keys(
-    grad, changed, found, sums, grad_k, table, beta, batches, groups, keys, chunks,
+    grad, changed, found, sums, grad_k, table, betas, beta, batches, groups, keys, chunks,
     g_b, g_h, g_n, c_b, c_h, c_n, p_b, p_h, p_n,
     D: tl.constexpr, BD: tl.constexpr, BM: tl.constexpr, TILE: tl.constexpr,
     POOLED: tl.constexpr, LEARNED: tl.constexpr, DIVIDE: tl.constexpr,
@@ -147,7 +166,7 @@ def _of_keys(
         head = kv * groups + group
         factor = beta
         if LEARNED:
-            factor = tl.load(beta + head).to(tl.float32)
+            factor = tl.load(betas + head).to(tl.float32)
         at = (batch * kv_heads * groups + head) * chunks * 2 * D
         for start in range(0, chunks, TILE):
             c = start + tl.arange(0, TILE)
@@ -173,22 +192,27 @@ TILE = 32
 """Chunks whose moments are combined at a time."""
 
 
+def parameters(beta: float | Tensor, query: Tensor) -> tuple[Tensor, float]:
+    """beta as kernels take it: a tensor, the queries where there is none, and a number."""
+    return (beta, 0.0) if isinstance(beta, Tensor) else (query, float(beta))
+
+
 def normalize(
     query: Tensor,
     key: Tensor,
     moments: Tensor,
-    pools: Pools | None,
+    pools: tuple[Pools, Tensor] | None,
     beta: float | Tensor,
     eps: float | None,
     chunk: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(q - beta mu) / s and (k - mu) / s, s = sqrt(sigma^2 + eps); pools are changed in place.
+    """(q - beta mu) / s and (k - mu) / s, s = sqrt(sigma^2 + eps).
 
     Args:
         query: (batch, heads, Nq, D), last stride 1.
-        key: (batch, kv heads, Nk, D); or pools (batch, 1, total, D).
+        key: (batch, kv heads, Nk, D).
         moments: of chunks, see :func:`primaldual.kernels.gpu.pools.pool`.
-        pools: the pools that the keys are.
+        pools: the pools of the keys that are normalised, and where they go, (batch, 1, total, D).
         beta: a number, or (heads,).
         eps: added to the variance; None = s is 1.
         chunk: how many keys a chunk has.
@@ -199,18 +223,18 @@ def normalize(
     batch, heads, queries, width = query.shape
     kv_heads, chunks = moments.shape[1:3]
     changed_query = heads_last(query, width)
-    changed_key = key if pools is not None else heads_last(key, width)
-    longest = key.shape[2] if pools is None else pools.longest
+    changed_key = heads_last(key, width) if pools is None else pools[1]
+    longest = key.shape[2] if pools is None else pools[0].longest
     found = moments.new_empty(batch, kv_heads, 2, width)
     query_blocks = triton.cdiv(queries, ROWS)
-    with on_device_of(query):
-        _normalize[(query_blocks + triton.cdiv(longest, ROWS), batch * heads)](
-            query, key, changed_query, changed_key, moments, found, query if pools is None else pools.table,
-            beta, eps or 0.0, batch, heads // kv_heads, queries, longest, chunks, query_blocks,
-            *query.stride()[:3], *key.stride()[:3], *changed_query.stride()[:3], *changed_key.stride()[:3],
-            D=width, BD=padded(width), BM=ROWS, CHUNK=chunk, TILE=TILE, POOLED=pools is not None,
-            LEARNED=isinstance(beta, Tensor), DIVIDE=eps is not None, num_warps=4, num_stages=1,
-        )  # fmt: skip
+    betas, number = parameters(beta, query)
+    launch(
+        _normalize, (query_blocks + triton.cdiv(longest, ROWS), batch * heads),
+        (query, key, changed_query, changed_key, moments, found, query if pools is None else pools[0].table, betas),
+        (number, eps or 0.0, batch, heads // kv_heads, queries, key.shape[2], chunks, query_blocks,
+         *query.stride()[:3], *key.stride()[:3], *changed_query.stride()[:3], *changed_key.stride()[:3]),
+        (width, padded(width), ROWS, chunk, TILE, pools is not None, betas is not query, eps is not None), 4, 1,
+    )  # fmt: skip
     return changed_query, changed_key, found
 
 
@@ -250,20 +274,22 @@ def normalize_backward(
     sums = found.new_empty(batch, heads, chunks, 2, width)
     longest = changed_key.shape[2] if pools is None else pools.longest
     groups = heads // kv_heads
-    with on_device_of(changed_query):
-        _of_queries[(chunks, batch * heads)](
-            grad_query, changed_query, found, out_query, sums, batch, groups, queries,
-            *grad_query.stride()[:3], *changed_query.stride()[:3], *out_query.stride()[:3],
-            D=width, BD=padded(width), BM=ROWS, num_warps=4, num_stages=1,
-        )  # fmt: skip
-        _of_keys[(triton.cdiv(longest, ROWS), batch * kv_heads)](
-            grad_key, changed_key, found, sums, out_key, changed_key if pools is None else pools.table, beta, batch,
-            groups, longest, chunks, *grad_key.stride()[:3], *changed_key.stride()[:3], *out_key.stride()[:3],
-            D=width, BD=padded(width), BM=ROWS, TILE=TILE, POOLED=pools is not None,
-            LEARNED=isinstance(beta, Tensor), DIVIDE=divides, num_warps=4, num_stages=1,
-        )  # fmt: skip
+    launch(
+        _of_queries, (chunks, batch * heads), (grad_query, changed_query, found, out_query, sums),
+        (batch, groups, queries, *grad_query.stride()[:3], *changed_query.stride()[:3], *out_query.stride()[:3]),
+        (width, padded(width), ROWS), 4, 1,
+    )  # fmt: skip
+    betas, number = parameters(beta, changed_query)
+    launch(
+        _of_keys, (triton.cdiv(longest, ROWS), batch * kv_heads),
+        (grad_key, changed_key, found, sums, out_key, changed_key if pools is None else pools.table, betas),
+        (number, batch, groups, longest, chunks, *grad_key.stride()[:3], *changed_key.stride()[:3], *out_key.stride()[:3]),
+        (width, padded(width), ROWS, TILE, pools is not None, betas is not changed_query, divides), 4, 1,
+    )  # fmt: skip
     grad_beta = None
     if isinstance(beta, Tensor) and beta.requires_grad:
-        moved = sums[:, :, :, 0].sum(2).view(batch, kv_heads, groups, width) * (found[:, :, 0] * found[:, :, 1]).unsqueeze(2)
+        moved = sums[:, :, :, 0].sum(2).view(batch, kv_heads, groups, width) * (
+            found[:, :, 0] * found[:, :, 1]
+        ).unsqueeze(2)
         grad_beta = -moved.sum((0, 3)).view(heads).to(beta.dtype)
     return out_query, out_key, grad_beta

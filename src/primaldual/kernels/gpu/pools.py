@@ -6,7 +6,8 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
-from primaldual.kernels.gpu.softmax import on_device_of, own_window, padded, precision_of
+from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.softmax import own_window, padded, precision_of
 
 
 @triton.jit
@@ -40,16 +41,19 @@ def _pool(
         at = row[:, None].to(tl.int64)
         sum_k += tl.load(k + at * k_n + d[None, :], mask=there & (d < D)[None, :], other=0.0).to(tl.float32)
         if POOLED:
-            sum_v += tl.load(v + at * v_n + dv[None, :], mask=there & (dv < DV)[None, :], other=0.0).to(tl.float32)
+            sum_v += tl.load(v + at * v_n + dv[None, :], mask=there & (dv < DV)[None, :], other=0.0).to(
+                tl.float32
+            )
     if POOLED:
         count = tl.minimum(scale, tl.maximum(1, keys - pool * scale)).to(tl.float32)[:, None]
-        mean_k = (sum_k / count).to(pooled_k.dtype.element_ty)
+        sum_k = sum_k / count
         mean_v = (sum_v / count).to(pooled_v.dtype.element_ty)
         inside = (pool < length)[:, None]
         place = (offset + pool)[:, None].to(tl.int64)
-        tl.store(pooled_k + batch * p_b + place * D + d[None, :], mean_k, mask=inside & (d < D)[None, :])
         tl.store(pooled_v + batch * w_b + place * DV + dv[None, :], mean_v, mask=inside & (dv < DV)[None, :])
-        sum_k = mean_k.to(tl.float32)
+        if not MOMENTS:
+            mean_k = sum_k.to(pooled_k.dtype.element_ty)
+            tl.store(pooled_k + batch * p_b + place * D + d[None, :], mean_k, mask=inside & (d < D)[None, :])
     if MOMENTS:
         inside = (pool < length)[:, None]
         number = tl.minimum(BP, length - begin).to(tl.float32)
@@ -69,7 +73,9 @@ CHUNK = 64
 def pool(
     key: Tensor, value: Tensor, pools: Pools | None, with_moments: bool, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Pools of keys (batch, 1, total, D) and values, and mean and sum of squared deviations of every chunk of them.
+    """Pools of keys (batch, 1, total, D) and values, and mean and sum of squared deviations of every chunk of keys.
+
+    With moments the place of the pooled keys is left empty: what takes moments forms the pools again, unrounded.
 
     Args:
         key: (batch, kv heads, Nk, D), last stride 1.
@@ -87,22 +93,19 @@ def pool(
         pooled_value = value.new_empty(batch, 1, pools.total, wide)
     chunks = triton.cdiv(longest, chunk)
     moments = key.new_empty(batch, heads, chunks, 2, width, dtype=torch.float32) if with_moments else None
-    with on_device_of(key):
-        _pool[(chunks, batch * heads)](
-            key, value, pooled_key, pooled_value, key if moments is None else moments,
-            key if pools is None else pools.table, batch, keys, *key.stride()[:3], *value.stride()[:3],
-            pooled_key.stride(0), pooled_value.stride(0),
-            D=width, DV=wide, BD=padded(width), BDV=padded(wide), BP=chunk, POOLED=pools is not None,
-            MOMENTS=with_moments, num_warps=4, num_stages=2,
-        )  # fmt: skip
+    launch(
+        _pool, (chunks, batch * heads),
+        (key, value, pooled_key, pooled_value, key if moments is None else moments, key if pools is None else pools.table),
+        (batch, keys, *key.stride()[:3], *value.stride()[:3], pooled_key.stride(0), pooled_value.stride(0)),
+        (width, wide, padded(width), padded(wide), chunk, pools is not None, with_moments), 4, 2,
+    )  # fmt: skip
     return pooled_key, pooled_value, moments
 
 
 @triton.jit
 def _spread(
-    q, pooled_grad_k, pooled_grad_v, changed_k, grad, own, sums, factors, grad_k, grad_v, table, batches, groups, keys,
-    sum_chunks,
-    q_b, q_h, q_n, g_b, g_h, g_n, p_b, w_b, c_b, y_b, y_h, y_n, z_b, z_h, z_n,
+    q, pooled_grad_k, pooled_grad_v, grad, own, grad_k, grad_v, table, batches, groups, keys,
+    q_b, q_h, q_n, g_b, g_h, g_n, p_b, w_b, y_b, y_h, y_n, z_b, z_h, z_n,
     D: tl.constexpr, DV: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, BM: tl.constexpr,
     OWN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -120,8 +123,14 @@ def _spread(
     at_d = there & (d < D)[None, :]
     at_dv = there & (dv < DV)[None, :]
     place = (offset + window)[:, None].to(tl.int64)
-    slope_k = tl.load(pooled_grad_k + batch * p_b + place * D + d[None, :], mask=at_d, other=0.0).to(tl.float32) / count
-    slope_v = tl.load(pooled_grad_v + batch * w_b + place * DV + dv[None, :], mask=at_dv, other=0.0).to(tl.float32) / count
+    slope_k = (
+        tl.load(pooled_grad_k + batch * p_b + place * D + d[None, :], mask=at_d, other=0.0).to(tl.float32)
+        / count
+    )
+    slope_v = (
+        tl.load(pooled_grad_v + batch * w_b + place * DV + dv[None, :], mask=at_dv, other=0.0).to(tl.float32)
+        / count
+    )
     if OWN:
         mine, _ = own_window(row, row, scale)
         for group in range(groups):
@@ -130,14 +139,30 @@ def _spread(
             weight = tl.load(own + at * 2, mask=row < keys, other=0.0)
             steep = tl.load(own + at * 2 + 1, mask=row < keys, other=0.0)
             wide = row[:, None].to(tl.int64)
-            query = tl.load(q + batch * q_b + query_head * q_h + wide * q_n + d[None, :], mask=at_d, other=0.0)
-            slope = tl.load(grad + batch * g_b + query_head * g_h + wide * g_n + dv[None, :], mask=at_dv, other=0.0)
+            query = tl.load(
+                q + batch * q_b + query_head * q_h + wide * q_n + d[None, :], mask=at_d, other=0.0
+            )
+            slope = tl.load(
+                grad + batch * g_b + query_head * g_h + wide * g_n + dv[None, :], mask=at_dv, other=0.0
+            )
             members = tl.trans(mine.to(query.dtype))
-            slope_k = tl.dot(members, (query * steep[:, None]).to(query.dtype), slope_k, input_precision=PRECISION)
-            slope_v = tl.dot(members, (slope * weight[:, None]).to(query.dtype), slope_v, input_precision=PRECISION)
+            slope_k = tl.dot(
+                members, (query * steep[:, None]).to(query.dtype), slope_k, input_precision=PRECISION
+            )
+            slope_v = tl.dot(
+                members, (slope * weight[:, None]).to(query.dtype), slope_v, input_precision=PRECISION
+            )
     at = row[:, None].to(tl.int64)
-    tl.store(grad_k + batch * y_b + head * y_h + at * y_n + d[None, :], slope_k.to(grad_k.dtype.element_ty), mask=at_d)
-    tl.store(grad_v + batch * z_b + head * z_h + at * z_n + dv[None, :], slope_v.to(grad_v.dtype.element_ty), mask=at_dv)
+    tl.store(
+        grad_k + batch * y_b + head * y_h + at * y_n + d[None, :],
+        slope_k.to(grad_k.dtype.element_ty),
+        mask=at_d,
+    )
+    tl.store(
+        grad_v + batch * z_b + head * z_h + at * z_n + dv[None, :],
+        slope_v.to(grad_v.dtype.element_ty),
+        mask=at_dv,
+    )
 
 
 def spread(
@@ -164,13 +189,11 @@ def spread(
     grad_key = key.new_empty(batch, keys, heads, width).transpose(1, 2)
     grad_value = value.new_empty(batch, keys, heads, wide).transpose(1, 2)
     query, gradient, parts = own or (key, value, pooled_grad_key)
-    with on_device_of(key):
-        _spread[(triton.cdiv(keys, rows), batch * heads)](
-            query, pooled_grad_key, pooled_grad_value, key, gradient, parts, key, key, grad_key, grad_value, pools.table,
-            batch, query.shape[1] // heads, keys, 0,
-            *query.stride()[:3], *gradient.stride()[:3], pooled_grad_key.stride(0), pooled_grad_value.stride(0), 0,
-            *grad_key.stride()[:3], *grad_value.stride()[:3],
-            D=width, DV=wide, BD=padded(width), BDV=padded(wide), BM=rows, OWN=own is not None,
-            PRECISION=precision_of(key), num_warps=4, num_stages=1,
-        )  # fmt: skip
+    launch(
+        _spread, (triton.cdiv(keys, rows), batch * heads),
+        (query, pooled_grad_key, pooled_grad_value, gradient, parts, grad_key, grad_value, pools.table),
+        (batch, query.shape[1] // heads, keys, *query.stride()[:3], *gradient.stride()[:3], pooled_grad_key.stride(0),
+         pooled_grad_value.stride(0), *grad_key.stride()[:3], *grad_value.stride()[:3]),
+        (width, wide, padded(width), padded(wide), rows, own is not None, precision_of(key)), 4, 1,
+    )  # fmt: skip
     return grad_key, grad_value

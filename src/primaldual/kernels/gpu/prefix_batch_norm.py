@@ -1,16 +1,13 @@
 """Queries normalised by the statistics of the keys up to each of them, as many queries as keys."""
 
-from typing import Any
-
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.batch_norm import parameters
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.pools import pool
-from primaldual.kernels.gpu.scaled_heads import Normalization, unit_stride
-from primaldual.kernels.gpu.softmax import heads_last, on_device_of, padded
-from primaldual.kernels.precision import differentiated_once
+from primaldual.kernels.gpu.softmax import heads_last, padded
 
 BLOCK = 64
 """Queries and keys that a program takes, and keys whose moments are taken together."""
@@ -20,7 +17,9 @@ TILE = 32
 
 
 @triton.jit
-def _before(moments, first_key, block, d, D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr):
+def _before(
+    moments, first_key, block, d, D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr
+):
     """Mean and sum of squared deviations of the keys before a block; before the first one, the first key and 0.
 
     A feature that has not changed has exactly the first key's value as mean, and 0.
@@ -59,7 +58,7 @@ def _up_to(key, mean, squares, row, eps, DIVIDE: tl.constexpr):
 
 @triton.jit
 def _forward(
-    q, k, changed_q, changed_k, moments, beta, eps, batches, groups, length, chunks,
+    q, k, changed_q, changed_k, moments, betas, beta, eps, batches, groups, length, chunks,
     q_b, q_h, q_n, k_b, k_h, k_n, c_b, c_h, c_n, e_b, e_h, e_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, LEARNED: tl.constexpr,
     DIVIDE: tl.constexpr,
@@ -82,11 +81,17 @@ def _forward(
     moved, inverse, _ = _up_to(key, mean, squares, row, eps, DIVIDE)
     factor = beta
     if LEARNED:
-        factor = tl.load(beta + head).to(tl.float32)
-    query = tl.load(q + batch * q_b + head * q_h + wide * q_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
+        factor = tl.load(betas + head).to(tl.float32)
+    query = tl.load(q + batch * q_b + head * q_h + wide * q_n + d[None, :], mask=mask, other=0.0).to(
+        tl.float32
+    )
     query = (query - factor * (mean[None, :] + moved)) * inverse
+    if block == 0:
+        query = tl.zeros(query.shape, tl.float32)
     tl.store(
-        changed_q + batch * c_b + head * c_h + wide * c_n + d[None, :], query.to(changed_q.dtype.element_ty), mask=mask
+        changed_q + batch * c_b + head * c_h + wide * c_n + d[None, :],
+        query.to(changed_q.dtype.element_ty),
+        mask=mask,
     )
     if head % groups == 0:
         second_key = tl.load(k + tl.minimum(1, length - 1) * k_n + d, mask=d < D, other=0.0).to(tl.float32)
@@ -99,7 +104,7 @@ def _forward(
 
 @triton.jit
 def _block_sums(
-    grad, changed, k, moments, sums, beta, eps, batches, groups, length, chunks,
+    grad, changed, k, moments, sums, betas, beta, eps, batches, groups, length, chunks,
     g_b, g_h, g_n, c_b, c_h, c_n, k_b, k_h, k_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, LEARNED: tl.constexpr,
     DIVIDE: tl.constexpr,
@@ -122,8 +127,10 @@ def _block_sums(
     moved, inverse, number = _up_to(key, mean, squares, row, eps, DIVIDE)
     factor = beta
     if LEARNED:
-        factor = tl.load(beta + head).to(tl.float32)
-    slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
+        factor = tl.load(betas + head).to(tl.float32)
+    slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(
+        tl.float32
+    )
     of_mean = slope * inverse / number
     at = sums + ((batch * heads + head) * chunks + block) * 5 * D
     tl.store(at + d, -factor * tl.sum(of_mean, 0), mask=d < D)
@@ -138,7 +145,7 @@ def _block_sums(
 
 @triton.jit
 def _gradients(
-    grad, changed, k, grad_changed_k, moments, sums, grad_q, grad_k, beta, eps, batches, groups, length, chunks,
+    grad, changed, k, grad_changed_k, moments, sums, grad_q, grad_k, betas, beta, eps, batches, groups, length, chunks,
     g_b, g_h, g_n, c_b, c_h, c_n, k_b, k_h, k_n, e_b, e_h, e_n, p_b, p_h, p_n, y_b, y_h, y_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, LEARNED: tl.constexpr,
     DIVIDE: tl.constexpr,
@@ -167,11 +174,15 @@ def _gradients(
         head = kv * groups + group
         factor = beta
         if LEARNED:
-            factor = tl.load(beta + head).to(tl.float32)
-        slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
+            factor = tl.load(betas + head).to(tl.float32)
+        slope = tl.load(grad + batch * g_b + head * g_h + wide * g_n + d[None, :], mask=mask, other=0.0).to(
+            tl.float32
+        )
         slope *= inverse
         tl.store(
-            grad_q + batch * p_b + head * p_h + wide * p_n + d[None, :], slope.to(grad_q.dtype.element_ty), mask=mask
+            grad_q + batch * p_b + head * p_h + wide * p_n + d[None, :],
+            slope.to(grad_q.dtype.element_ty),
+            mask=mask,
         )
         of_mean = slope / number
         later = tl.zeros([BD], tl.float32)
@@ -189,78 +200,83 @@ def _gradients(
                 later -= 2 * tl.sum(away * squared + tl.load(place + 2 * D, mask=behind, other=0.0), 0)
         total = later[None, :] - factor * tl.cumsum(of_mean, 0, reverse=True)
         if DIVIDE:
-            query = tl.load(changed + batch * c_b + head * c_h + wide * c_n + d[None, :], mask=mask, other=0.0)
+            query = tl.load(
+                changed + batch * c_b + head * c_h + wide * c_n + d[None, :], mask=mask, other=0.0
+            )
             of_square = -of_mean * query.to(tl.float32)
             total += 2 * key * (steep[None, :] + tl.cumsum(of_square, 0, reverse=True))
             total -= 2 * tl.cumsum(of_square * moved, 0, reverse=True)
         result += total
     tl.store(
-        grad_k + batch * y_b + kv * y_h + wide * y_n + d[None, :], result.to(grad_k.dtype.element_ty), mask=mask
+        grad_k + batch * y_b + kv * y_h + wide * y_n + d[None, :],
+        result.to(grad_k.dtype.element_ty),
+        mask=mask,
     )
 
 
-def prefix_normalized(query: Tensor, key: Tensor, normalization: Normalization) -> tuple[Tensor, Tensor]:
-    """(q_i - beta mu_i) / (sigma_i^2 + eps), and keys less a constant: for scores of a causal softmax; differentiable once.
+def prefix_normalized(
+    query: Tensor, key: Tensor, beta: float | Tensor, eps: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(q_i - beta mu_i) / (sigma_i^2 + eps), keys less a constant: for scores of a causal softmax; and moments of the keys.
 
     mu_i and sigma_i^2 are those of the keys 0..i. The keys are left as they are but in features that do not change
     from the first key to the second: these are counted from there, so that what stands still has no part in scores.
+    The first BLOCK queries are 0.
 
     Args:
         query: (batch, heads, N, D), bfloat16 or float32: numbers get as large as 1 / eps.
-        key: (batch, kv heads, N, D).
-        normalization: beta and eps.
+        key: (batch, kv heads, N, D), both with last stride 1.
+        beta: a number, or (heads,).
+        eps: added to the variance; None = no division.
     """
-    outputs: tuple[Tensor, Tensor] = _PrefixNormalized.apply(query, key, *normalization)
-    return outputs
+    *_, moments = pool(key, key, None, True, BLOCK)
+    assert moments is not None
+    (batch, heads, length, width), kv_heads = query.shape, key.shape[1]
+    changed, keys = heads_last(query, width), heads_last(key, width)
+    betas, number = parameters(beta, query)
+    launch(
+        _forward, (moments.shape[2], batch * heads), (query, key, changed, keys, moments, betas),
+        (number, eps or 0.0, batch, heads // kv_heads, length, moments.shape[2],
+         *query.stride()[:3], *key.stride()[:3], *changed.stride()[:3], *keys.stride()[:3]),
+        (width, padded(width), BLOCK, TILE, betas is not query, eps is not None), 8, 1,
+    )  # fmt: skip
+    return changed, keys, moments
 
 
-class _PrefixNormalized(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, beta: float | Tensor, eps: float | None
-    ) -> tuple[Tensor, Tensor]:
-        query, key = unit_stride(query), unit_stride(key)
-        *_, moments = pool(key, key, None, True, BLOCK)
-        assert moments is not None
-        (batch, heads, length, width), kv_heads = query.shape, key.shape[1]
-        changed, keys = heads_last(query, width), heads_last(key, width)
-        with on_device_of(query):
-            _forward[(moments.shape[2], batch * heads)](
-                query, key, changed, keys, moments, beta, eps or 0.0, batch, heads // kv_heads, length, moments.shape[2],
-                *query.stride()[:3], *key.stride()[:3], *changed.stride()[:3], *keys.stride()[:3],
-                D=width, BD=padded(width), BLOCK=BLOCK, TILE=TILE, LEARNED=isinstance(beta, Tensor),
-                DIVIDE=eps is not None, num_warps=8, num_stages=1,
-            )  # fmt: skip
-        ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)
-        ctx.eps = eps
-        ctx.save_for_backward(changed, key, moments, learned)
-        return changed, keys
+def prefix_normalized_backward(
+    grad_query: Tensor,
+    grad_key: Tensor,
+    changed: Tensor,
+    key: Tensor,
+    moments: Tensor,
+    beta: float | Tensor,
+    eps: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries and keys, and what the queries behind the first BLOCK give for beta, (heads,).
 
-    @staticmethod
-    @differentiated_once
-    def backward(ctx: Any, grad_query: Tensor, grad_key: Tensor) -> tuple[Tensor | None, ...]:
-        changed, key, moments, learned = ctx.saved_tensors
-        beta = ctx.beta if learned is None else learned
-        grad_query, grad_key = unit_stride(grad_query), unit_stride(grad_key)
-        (batch, heads, length, width), (kv_heads, chunks) = changed.shape, moments.shape[1:3]
-        out_query, out_key = heads_last(changed, width), heads_last(key, width)
-        sums = moments.new_zeros(batch, heads, chunks, 5, width)
-        sizes = (batch, heads // kv_heads, length, chunks)
-        flags = dict(
-            D=width, BD=padded(width), BLOCK=BLOCK, TILE=TILE, LEARNED=learned is not None, DIVIDE=ctx.eps is not None,
-            num_warps=8, num_stages=1,
-        )  # fmt: skip
-        with on_device_of(changed):
-            _block_sums[(chunks, batch * heads)](
-                grad_query, changed, key, moments, sums, beta, ctx.eps or 0.0, *sizes,
-                *grad_query.stride()[:3], *changed.stride()[:3], *key.stride()[:3], **flags,
-            )  # fmt: skip
-            _gradients[(chunks, batch * kv_heads)](
-                grad_query, changed, key, grad_key, moments, sums, out_query, out_key, beta, ctx.eps or 0.0, *sizes,
-                *grad_query.stride()[:3], *changed.stride()[:3], *key.stride()[:3], *grad_key.stride()[:3],
-                *out_query.stride()[:3], *out_key.stride()[:3], **flags,
-            )  # fmt: skip
-        grad_beta = None
-        if ctx.needs_input_grad[2]:
-            grad_beta = sums[:, :, :, 4].sum((0, 2, 3)).to(learned.dtype)
-        return out_query, out_key, grad_beta, None
+    Args:
+        grad_query: of the changed queries.
+        grad_key: of the changed keys.
+        changed: the changed queries.
+        key: the keys as they were.
+        moments: of the keys.
+        beta: as the forward had it.
+        eps: as the forward had it.
+    """
+    (batch, heads, length, width), (kv_heads, chunks) = changed.shape, moments.shape[1:3]
+    out_query, out_key = heads_last(changed, width), heads_last(key, width)
+    sums = moments.new_zeros(batch, heads, chunks, 5, width)
+    betas, number = parameters(beta, changed)
+    sizes = (number, eps or 0.0, batch, heads // kv_heads, length, chunks)
+    strides = (*grad_query.stride()[:3], *changed.stride()[:3], *key.stride()[:3])
+    constants = (width, padded(width), BLOCK, TILE, betas is not changed, eps is not None)
+    launch(
+        _block_sums, (chunks, batch * heads), (grad_query, changed, key, moments, sums, betas),
+        (*sizes, *strides), constants, 8, 1,
+    )  # fmt: skip
+    launch(
+        _gradients, (chunks, batch * kv_heads),
+        (grad_query, changed, key, grad_key, moments, sums, out_query, out_key, betas),
+        (*sizes, *strides, *grad_key.stride()[:3], *out_query.stride()[:3], *out_key.stride()[:3]), constants, 8, 1,
+    )  # fmt: skip
+    return out_query, out_key, sums[:, :, :, 4].sum((0, 2, 3))

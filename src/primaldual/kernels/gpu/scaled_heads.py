@@ -1,6 +1,6 @@
 """Softmax attention of heads that pool at their own scales, batch-normalised or not, as one differentiable operation."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,32 +13,21 @@ from primaldual.kernels.gpu.softmax_gradients import gradients
 from primaldual.kernels.precision import differentiated_once
 
 
-class Normalization(NamedTuple):
-    """(x - beta mu) / sqrt(sigma^2 + eps).
-
-    Attributes:
-        beta: a number, or (heads,).
-        eps: added to the variance; None = no division.
-    """
-
-    beta: float | Tensor
-    eps: float | None
-
-
 def unit_stride(tensor: Tensor) -> Tensor:
     """The tensor with features side by side in memory."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def normalized(query: Tensor, key: Tensor, normalization: Normalization) -> tuple[Tensor, Tensor]:
-    """Queries and keys by the keys' mean and deviation, for scores of a softmax; differentiable once.
+def normalized(query: Tensor, key: Tensor, beta: float | Tensor, eps: float | None) -> tuple[Tensor, Tensor]:
+    """(q - beta mu) / s and (k - mu) / s, s = sqrt(sigma^2 + eps), for scores of a softmax; differentiable once.
 
     Args:
         query: (batch, heads, Nq, D).
         key: (batch, kv heads, Nk, D).
-        normalization: beta and eps.
+        beta: a number, or (heads,).
+        eps: added to the variance; None = s is 1.
     """
-    outputs: tuple[Tensor, Tensor] = _Normalized.apply(query, key, *normalization)
+    outputs: tuple[Tensor, Tensor] = _Normalized.apply(query, key, beta, eps)
     return outputs
 
 
@@ -75,7 +64,7 @@ def scaled_heads(
     value: Tensor,
     scale: float,
     pools: Pools,
-    normalization: Normalization | None = None,
+    normalization: tuple[float | Tensor, float | None] | None = None,
     is_causal: bool = False,
 ) -> Tensor:
     """The attention of every query head to its key head's pools, (batch, heads, Nq, Dv); differentiable once.
@@ -86,7 +75,7 @@ def scaled_heads(
         value: (batch, kv heads, Nk, Dv).
         scale: factor on the scores.
         pools: the windows of every key head.
-        normalization: by the statistics of each head's pools; None = none.
+        normalization: beta and eps of :func:`normalized` by the statistics of each head's pools; None = none.
         is_causal: every query attends the windows before its own and the mean of its own so far; Nq = Nk then, and
             without normalization.
     """
@@ -114,7 +103,9 @@ class _ScaledHeads(torch.autograd.Function):
         changed, found = query, None
         if beta is not None:
             assert moments is not None
-            changed, _, found = batch_norm.normalize(query, pooled_key, moments, pools, beta, eps, CHUNK)
+            changed, _, found = batch_norm.normalize(
+                query, key, moments, (pools, pooled_key), beta, eps, CHUNK
+            )
         raw = (key, value) if is_causal else None
         outcome = attend(changed, pooled_key, pooled_value, ctx.shape, raw)
         ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)

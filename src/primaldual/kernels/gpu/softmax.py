@@ -1,6 +1,6 @@
 """Softmax attention of all heads in one launch: keys of each head's own number, prefixes, windows and masks."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
@@ -8,12 +8,15 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
+from primaldual.kernels.gpu.launch import launch
 
 LOG2E = 1.4426950408889634
 
 
 @triton.jit
-def visible(row, shift, scale, length, left, right, CAUSAL: tl.constexpr, OWN: tl.constexpr, WINDOW: tl.constexpr):
+def visible(
+    row, shift, scale, length, left, right, CAUSAL: tl.constexpr, OWN: tl.constexpr, WINDOW: tl.constexpr
+):
     """First and last key that a query sees."""
     position = row + shift
     first = position * 0
@@ -171,7 +174,11 @@ def _attend(
         acc.to(out.dtype.element_ty), mask=(row < queries)[:, None] & (dv < DV)[None, :],
     )  # fmt: skip
     found = tl.where(empty, float("-inf"), (peak + tl.math.log2(total)) * 0.6931471805599453)
-    tl.store(logsumexp + (batch * (tl.num_programs(1) // batches) + head) * queries + row, found, mask=row < queries)
+    tl.store(
+        logsumexp + (batch * (tl.num_programs(1) // batches) + head) * queries + row,
+        found,
+        mask=row < queries,
+    )
 
 
 class Shape(NamedTuple):
@@ -205,7 +212,10 @@ FORWARD = Tile(128, 64, 4, 3)
 WIDE = Tile(128, 64, 8, 2)
 """For wider heads."""
 
-SMALL = Tile(64, 64, 4, 2)
+OWN = Tile(128, 64, 8, 2)
+"""Where queries have windows of their own."""
+
+SMALL = Tile(32, 32, 4, 2)
 """For float32, and windows shorter than a block."""
 
 
@@ -260,24 +270,18 @@ def attend(
     keys = key.shape[2] if raw is None else raw[0].shape[2]
     out = heads_last(query, value.shape[-1])
     logsumexp = query.new_empty(batch, heads, queries, dtype=torch.float32)
-    tile = tile or tile_for(query, value)
     own = raw is not None
+    tile = tile or (OWN if own and query.element_size() == 2 else tile_for(query, value))
     inner = raw or (key, value)
-    with on_device_of(query):
-        _attend[(triton.cdiv(queries, tile.rows), batch * heads)](
-            query, key, value, *inner, out, logsumexp, query if shape.pools is None else shape.pools.table,
-            query if valid is None else valid.view(torch.uint8),
-            shape.scale * LOG2E, batch, heads // kv_heads, queries, keys, keys - queries, *(shape.window or (0, 0)),
-            *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *inner[0].stride()[:3],
-            *inner[1].stride()[:3], *out.stride()[:3], 0 if valid is None else valid.stride(0),
-            D=width, DV=value.shape[-1], BD=padded(width), BDV=padded(value.shape[-1]), BM=tile.rows, BN=tile.columns,
-            CAUSAL=shape.is_causal, OWN=own, WINDOW=shape.window is not None, MASKED=valid is not None,
-            POOLED=shape.pools is not None, PRECISION=precision_of(query),
-            num_warps=tile.warps, num_stages=tile.stages,
-        )  # fmt: skip
+    launch(
+        _attend, (triton.cdiv(queries, tile.rows), batch * heads),
+        (query, key, value, *inner, out, logsumexp, query if shape.pools is None else shape.pools.table,
+         query if valid is None else valid.view(torch.uint8)),
+        (shape.scale * LOG2E, batch, heads // kv_heads, queries, keys, keys - queries, *(shape.window or (0, 0)),
+         *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *inner[0].stride()[:3],
+         *inner[1].stride()[:3], *out.stride()[:3], 0 if valid is None else valid.stride(0)),
+        (width, value.shape[-1], padded(width), padded(value.shape[-1]), tile.rows, tile.columns,
+         shape.is_causal, own, shape.window is not None, valid is not None, shape.pools is not None, precision_of(query)),
+        tile.warps, tile.stages,
+    )  # fmt: skip
     return out, logsumexp
-
-
-def on_device_of(tensor: Tensor) -> Any:
-    """Where launches go: the tensor's own device."""
-    return torch.cuda.device_of(tensor)

@@ -5,13 +5,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.softmax import (
-
     SMALL,
     Shape,
     Tile,
     heads_last,
-    on_device_of,
     own_window,
     padded,
     precision_of,
@@ -127,7 +126,9 @@ def _query_gradient(
             raw_k + batch * r_b + kv * r_h + at * r_n + d[None, :], mask=inside & (d < D)[None, :], other=0.0
         )
         own_values = tl.load(
-            raw_v + batch * s_b + kv * s_h + at * s_n + dv[None, :], mask=inside & (dv < DV)[None, :], other=0.0
+            raw_v + batch * s_b + kv * s_h + at * s_n + dv[None, :],
+            mask=inside & (dv < DV)[None, :],
+            other=0.0,
         )
         scores = tl.dot(query, tl.trans(own_keys), input_precision=PRECISION)
         weight = tl.math.exp2(tl.sum(tl.where(own, scores, 0.0), 1) / count * factor - found) / count
@@ -331,24 +332,23 @@ def gradients(
     mask = query if valid is None else valid.view(torch.uint8)
     stride = 0 if valid is None else valid.stride(0)
     sizes = (batch, heads // kv_heads, queries, keys, keys - queries, *(shape.window or (0, 0)))
-    flags = dict(
-        D=width, DV=wide, BD=padded(width), BDV=padded(wide), CAUSAL=shape.is_causal, OWN=own,
-        WINDOW=shape.window is not None, MASKED=valid is not None, POOLED=pooled, PRECISION=precision_of(query),
-    )  # fmt: skip
+    widths = (width, wide, padded(width), padded(wide))
+    kinds = (shape.is_causal, own, shape.window is not None, valid is not None, pooled, precision_of(query))
     along, across = tiles or tiles_for(query, value)
     longest = keys if shape.pools is None else shape.pools.longest
-    with on_device_of(query):
-        _query_gradient[(triton.cdiv(queries, along.rows), batch * heads)](
-            query, key, value, *inner, out, gradient, logsumexp, grad_query, delta, delta if parts is None else parts,
-            table, mask, shape.scale, *sizes,
-            *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *inner[0].stride()[:3],
-            *inner[1].stride()[:3], *out.stride()[:3], *gradient.stride()[:3], *grad_query.stride()[:3], stride,
-            **flags, BM=along.rows, BN=along.columns, num_warps=along.warps, num_stages=along.stages,
-        )  # fmt: skip
-        _key_gradient[(triton.cdiv(longest, across.columns), batch * kv_heads)](
-            query, key, value, gradient, logsumexp, delta, grad_key, grad_value, table, mask, shape.scale, *sizes,
-            *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *gradient.stride()[:3],
-            *grad_key.stride()[:3], *grad_value.stride()[:3], stride,
-            **flags, BM=across.rows, BN=across.columns, num_warps=across.warps, num_stages=across.stages,
-        )  # fmt: skip
+    strides = (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3])
+    launch(
+        _query_gradient, (triton.cdiv(queries, along.rows), batch * heads),
+        (query, key, value, *inner, out, gradient, logsumexp, grad_query, delta, delta if parts is None else parts,
+         table, mask),
+        (shape.scale, *sizes, *strides, *inner[0].stride()[:3], *inner[1].stride()[:3], *out.stride()[:3],
+         *gradient.stride()[:3], *grad_query.stride()[:3], stride),
+        (*widths, along.rows, along.columns, *kinds), along.warps, along.stages,
+    )  # fmt: skip
+    launch(
+        _key_gradient, (triton.cdiv(longest, across.columns), batch * kv_heads),
+        (query, key, value, gradient, logsumexp, delta, grad_key, grad_value, table, mask),
+        (shape.scale, *sizes, *strides, *gradient.stride()[:3], *grad_key.stride()[:3], *grad_value.stride()[:3], stride),
+        (*widths, across.rows, across.columns, *kinds), across.warps, across.stages,
+    )  # fmt: skip
     return grad_query, grad_key, grad_value, parts

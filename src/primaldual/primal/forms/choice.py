@@ -27,6 +27,7 @@ from primaldual.primal.forms.ridge import FactoredRidge, KernelRidge
 from primaldual.primal.forms.scores import Scores
 from primaldual.primal.forms.sink import WithSink
 from primaldual.primal.forms.softmax import Band, Softmax
+from primaldual.primal.forms.triton import AllScales, NormalizedQueries, Windowed
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource
@@ -34,6 +35,9 @@ from primaldual.primal.subsets import restrict
 from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
 
 FORMS: tuple[Form, ...] = (
+    NormalizedQueries(),
+    AllScales(),
+    Windowed(),
     Pieces(),
     Band(),
     Softmax(),

@@ -1,0 +1,183 @@
+"""Softmax attention on NVIDIA GPUs by kernels in Triton, where they are faster than a call of SDPA for each set of heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from primaldual.kernels.gpu import availability
+from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
+from primaldual.primal.choices import Choices
+from primaldual.primal.forms.form import Cost, Form, softmax_cost, softmax_refusal
+from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.question import EAGER, Question
+
+WIDEST = 128
+"""Most features of a head; wider ones leave the kernels too few registers."""
+
+OWN_WINDOW = 64
+"""Causal pools have lengths that divide this, so that a query's own window lies in one block."""
+
+
+def refusal_of_kernels(choices: Choices, question: Question) -> str | None:
+    """Why no kernel here serves a call."""
+    if not availability.available(question.device):
+        return "runs on NVIDIA GPUs, where Triton is installed"
+    if question.dtype not in (torch.bfloat16, torch.float16):
+        return "serves bfloat16 and float16; in float32 SDPA is as fast"
+    if refused := softmax_refusal(choices, question):
+        return refused
+    if question.mode != EAGER:
+        return "runs outside of graphs"
+    if question.dropout:
+        return "drops no weights"
+    if question.pairs or question.key_mask:
+        return "needs every key to count"
+    if max(question.head_dim, question.value_dim) > WIDEST:
+        return f"serves heads of up to {WIDEST} features"
+    if len({question.kv_heads, question.heads}) > 1 and question.groups > 1:
+        return "needs heads that share keys to share a scale"
+    return None
+
+
+def pools_of(choices: Choices, heads: HeadSet) -> int | None:
+    """The length of consecutive windows whose means are the pairs of some heads; None = the pairs are not that."""
+    if choices.subset.patterned or len(choices.subset.with_heads(heads)) > 1:
+        return None
+    windows = choices.subset.windows(heads)
+    return windows.size if windows and not windows.prefix else None
+
+
+def tensors_of(call: Call) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of all heads, of one type."""
+    key, value = call.source.tensors or call.source.take(list(range(call.query.shape[1])))
+    return call.query, key.to(call.query.dtype), value.to(call.query.dtype)
+
+
+class NormalizedQueries(Form):
+    """SDPA on queries and keys that one pass has normalised by the keys' statistics, prefix by prefix if causal."""
+
+    name = "normalized by Triton"
+    joint = True
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if refused := refusal_of_kernels(choices, question):
+            return refused
+        found = choices.transform.standardization(heads)
+        if found is None:
+            return "needs a transform by the keys' mean and variance alone"
+        if pools_of(choices, heads) != 1:
+            return "needs heads that are fitted on all keys"
+        if question.is_causal and not question.square:
+            return "needs as many queries as keys under a causal mask"
+        if question.is_causal and question.dtype == torch.float16:
+            return "leaves the range of float16 under a causal mask"
+        if question.is_causal and found.gain is not None:
+            return "takes no gain under a causal mask"
+        return None
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        return softmax_cost(choices, heads, question, question.key_length)
+
+    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
+        from primaldual.kernels.gpu.causal_batch_norm import causal_batch_norm
+        from primaldual.kernels.gpu.scaled_heads import normalized
+
+        found = call.choices.transform.standardization(sets[0])
+        assert found is not None
+        query, key, value = tensors_of(call)
+        with own_precision(query.device):
+            if call.attendable.is_causal:
+                return [causal_batch_norm(query, key, value, found.beta, found.eps, call.scale)]
+            changed, keys = normalized(query, key, found.beta, found.eps)
+            if found.gain is not None:
+                changed = changed * found.gain.unsqueeze(1).to(changed.dtype)
+            sharing = query.shape[1] != key.shape[1]
+            return [scaled_dot_product_attention(changed, keys, value, scale=call.scale, enable_gqa=sharing)]
+
+
+class AllScales(Form):
+    """Pools of all heads from one read of keys and values, and their softmaxes in one launch."""
+
+    name = "all scales by Triton"
+    joint = True
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if refused := refusal_of_kernels(choices, question):
+            return refused
+        found = choices.transform.standardization(heads)
+        if not choices.untransformed and (found is None or found.gain is not None):
+            return "needs no transform, or one by the keys' mean and variance without a gain"
+        size = pools_of(choices, heads)
+        if size is None:
+            return "needs pairs that are means over consecutive windows"
+        if question.groups == 1 and size == 1:
+            return "gains nothing where one call of SDPA does everything"
+        if not question.is_causal:
+            return None
+        if found is not None:
+            return "takes no statistics of pools that grow with the query"
+        if not question.square or OWN_WINDOW % size:
+            return f"needs as many queries as keys and windows whose length divides {OWN_WINDOW} under a causal mask"
+        return None
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        return softmax_cost(choices, heads, question, heads.pairs(question.key_length))
+
+    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
+        from primaldual.kernels.gpu.keys import pools
+        from primaldual.kernels.gpu.scaled_heads import scaled_heads
+
+        query, key, value = tensors_of(call)
+        heads, kv_heads = query.shape[1], key.shape[1]
+        if len(sets) > 1 and heads != kv_heads:
+            key, value = for_query_heads(key, heads), for_query_heads(value, heads)
+        scale_of = {head: alike.scale for alike in sets for head in alike.members}
+        sharing = heads // key.shape[1]
+        table = pools(tuple(scale_of[head] for head in range(0, heads, sharing)), key.shape[2], key.device)
+        found = call.choices.transform.standardization(HeadSet(list(range(heads))))
+        with own_precision(query.device):
+            return [
+                scaled_heads(
+                    query,
+                    key,
+                    value,
+                    call.scale,
+                    table,
+                    found and (found.beta, found.eps),
+                    call.attendable.is_causal,
+                )
+            ]
+
+
+class Windowed(Form):
+    """Windows around every query in blocks that reach no further."""
+
+    name = "window by Triton"
+    joint = True
+
+    def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        if refused := refusal_of_kernels(choices, question):
+            return refused
+        if not choices.untransformed:
+            return "needs no transform"
+        if choices.subset.reach is None or len(choices.subset.with_heads(heads)) > 1 or question.groups > 1:
+            return "needs a window, alike for all heads"
+        return None
+
+    def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
+        return softmax_cost(choices, heads, question, question.key_length)
+
+    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
+        from primaldual.kernels.gpu.attention import softmax_attention
+        from primaldual.kernels.gpu.softmax import Shape
+
+        del sets
+        reach, causal = call.choices.subset.reach, call.attendable.is_causal
+        assert reach is not None
+        shape = Shape(call.scale, causal, (reach, 0 if causal else reach))
+        with own_precision(call.query.device):
+            return [softmax_attention(*tensors_of(call), shape)]
