@@ -47,8 +47,8 @@ def linear_attention(
 
         out_i = phi(q_i) S / (phi(q_i) . z),    S = sum_j phi(k_j) v_j^T,    z = sum_j phi(k_j)
 
-    over the attendable keys, 0 where phi(q_i) . z is 0. Sums are taken in float32, products of float32 inputs in
-    float32 unless ``torch.backends.cuda.matmul.allow_tf32`` is set.
+    over the attendable keys, 0 where phi(q_i) . z is 0. Sums are taken in float32. Products of float32
+    inputs are exact to about float32, unless ``torch.backends.cuda.matmul.allow_tf32`` is set.
 
     Args:
         query: (batch, heads, Nq, D).
@@ -102,14 +102,14 @@ class _LinearAttention(torch.autograd.Function):
         tensors = query, key, value, mask, _side_by_side(gradient), sums
         run = _causal_backward if ctx.is_causal else _backward
         with _on_device(query):
-            return *run(*tensors, _setting(query, value, ctx.features)), None, None, None
+            return *run(*tensors, _setting(query, value, ctx.is_causal, ctx.features)), None, None, None
 
 
 def _forward(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, features: str
 ) -> tuple[Tensor, Tensor]:
     """Outputs, and the states and totals of chunks of keys."""
-    made = _setting(query, value, features)
+    made = _setting(query, value, is_causal, features)
     if is_causal:
         cut = _causal_chunks(query, made)
         sums = linear_sums.run_key_sums(key, value, mask, cut, made)
@@ -148,9 +148,9 @@ def _causal_backward(
     return of_query, *linear_causal_gradients.run_causal_key_gradients(*tensors, later, of_rows, cut, made)
 
 
-def _setting(query: Tensor, value: Tensor, features: str) -> Setting:
+def _setting(query: Tensor, value: Tensor, is_causal: bool, features: str) -> Setting:
     tf32 = torch.backends.cuda.matmul.allow_tf32
-    return setting(query.shape[3], value.shape[3], query.dtype, features, tf32, query.is_cuda)
+    return setting(query.shape[3], value.shape[3], query.dtype, is_causal, features, tf32, query.is_cuda)
 
 
 def _chunks(rows: Tensor, launch: Launch) -> Chunks:

@@ -91,30 +91,40 @@ def chunks(heads: int, length: int, block: int, programs: int) -> Chunks:
 
 @cache
 def setting(
-    head_dim: int, value_dim: int, dtype: torch.dtype, features: str, tf32: bool, compiled: bool
+    head_dim: int,
+    value_dim: int,
+    dtype: torch.dtype,
+    is_causal: bool,
+    features: str,
+    tf32: bool,
+    compiled: bool,
 ) -> Setting:
     """The setting of tensors of a type.
 
-    Half precision numbers of type bfloat16 are multiplied as they are. Features and sums may leave the range of
-    float16, so that products of float16 inputs are of three tf32 products, exact to about float32.
+    Numbers of type bfloat16 are multiplied as they are. Features and sums may leave the range of float16, so that its
+    products, too, are of float32 numbers. Three products in tf32 are exact to about float32, and leave registers free
+    where the kernel matrix of a block stands beside the states; they need more shared memory than wide states leave.
 
     Args:
         head_dim: D.
         value_dim: Dv.
         dtype: of query, key and value.
+        is_causal: the kernels are those of causal attention.
         features: "elu+1" or "identity".
         tf32: whether float32 inputs may be multiplied in tf32.
         compiled: kernels are compiled for a GPU, not interpreted.
     """
-    operand = tl.bfloat16 if dtype == torch.bfloat16 else tl.float32
-    if operand == tl.bfloat16:
-        precision = "ieee" if compiled else "interpreted"
-    else:
-        precision = "tf32x3" if dtype == torch.float16 else "tf32" if tf32 else "ieee"
     widths = [max(triton.next_power_of_2(width), 16) for width in (head_dim, value_dim)]
+    wide = max(widths) > 64
+    if dtype == torch.bfloat16:
+        operand, precision = tl.bfloat16, "ieee" if compiled else "interpreted"
+    elif tf32 and dtype == torch.float32:
+        operand, precision = tl.float32, "tf32"
+    else:
+        three = is_causal or (dtype == torch.float16 and not wide)
+        operand, precision = tl.float32, "tf32x3" if three else "ieee"
     constants = head_dim, value_dim, *widths, features, operand, precision
-    sums = head_dim * value_dim + head_dim
-    return Setting(constants, value_dim, sums, max(widths) > 64, operand == tl.float32)
+    return Setting(constants, value_dim, head_dim * value_dim + head_dim, wide, operand == tl.float32)
 
 
 def mask_strides(mask: Tensor | None) -> tuple[int, int]:
