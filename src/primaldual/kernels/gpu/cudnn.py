@@ -1,5 +1,6 @@
 """cuDNN's attention with its log-sum-exps at hand."""
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         out: (batch, heads, Nq, Dv).
-        logsumexp: float32 (batch, heads, Nq), contiguous; plus infinity takes a query out of the backward.
+        logsumexp: float32 (batch, heads, Nq, 1), contiguous; plus infinity takes a query out of the backward.
         seed: of dropout, which there is none of.
         offset: likewise.
     """
@@ -23,6 +24,17 @@ class Outcome(NamedTuple):
     logsumexp: Tensor
     seed: Tensor
     offset: Tensor
+
+
+@cache
+def _no_seed(device: torch.device) -> Tensor:
+    return torch.zeros((), dtype=torch.int64, device=device)
+
+
+def of_heads(out: Tensor, logsumexp: Tensor, heads: slice) -> Outcome:
+    """Outputs (batch, heads, Nq, Dv) and log-sum-exps (batch, heads, Nq) of another kernel, of some heads, as cuDNN has them."""
+    seed = _no_seed(out.device)
+    return Outcome(out[:, heads], logsumexp[:, heads].contiguous().unsqueeze(-1), seed, seed)
 
 
 def cudnn_serves(query: Tensor, key: Tensor, value: Tensor, is_causal: bool = True) -> bool:

@@ -6,6 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.prefix_states import summed_from, summed_up_to
 from primaldual.kernels.gpu.softmax import padded
 
 ROWS = 64
@@ -13,13 +14,13 @@ ROWS = 64
 
 
 @triton.jit
-def _weights(key, query, first_key, factor, eps, scale, row, DIVIDE: tl.constexpr):
+def _weights(key, query, first_key, factor, eps, scale, row, DIVIDE: tl.constexpr, ROWS: tl.constexpr):
     """Weights, changed queries and what changed them; keys count from the first one."""
     number = (row + 1).to(tl.float32)[:, None]
-    mean = tl.cumsum(key, 0) / number
+    mean = summed_up_to(row, key, ROWS) / number
     inverse = tl.full(key.shape, 1.0, tl.float32)
     if DIVIDE:
-        variance = tl.cumsum(key * key, 0) / number - mean * mean
+        variance = summed_up_to(row, key * key, ROWS) / number - mean * mean
         inverse = 1 / (tl.maximum(variance, 0.0) + eps)
     inverse = tl.where(number > 1, inverse, 0.0)  # one key has all the weight whatever the scores are
     changed = (query - factor * (first_key[None, :] + mean)) * inverse
@@ -30,7 +31,7 @@ def _weights(key, query, first_key, factor, eps, scale, row, DIVIDE: tl.constexp
 
 
 @triton.jit(do_not_specialize=["beta", "eps", "scale", "batches", "length"])
-def _forward(
+def _first_rows(
     q, k, v, out, logsumexp, betas, beta, eps, scale, batches, groups, length,
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, o_b, o_h, o_n,
     D: tl.constexpr, DV: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, ROWS: tl.constexpr,
@@ -58,7 +59,7 @@ def _forward(
     if LEARNED:
         factor = tl.load(betas + head).to(tl.float32)
     key = tl.where(at_d, key - first_key[None, :], 0.0)
-    weights, _, _, _, _ = _weights(key, query, first_key, factor, eps, scale, row, DIVIDE)
+    weights, _, _, _, _ = _weights(key, query, first_key, factor, eps, scale, row, DIVIDE, ROWS)
     result = tl.dot(weights, value, input_precision="tf32x3")
     tl.store(
         out + batch * o_b + head * o_h + row[:, None] * o_n + dv[None, :],
@@ -74,7 +75,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["beta", "eps", "scale", "batches", "length"])
-def _backward(
+def _first_rows_backward(
     q, k, v, grad, grad_q, grad_k, grad_v, grad_beta, betas, beta, eps, scale, batches, groups, length,
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_n, x_b, x_h, x_n, y_b, y_h, y_n, z_b, z_h, z_n,
     D: tl.constexpr, DV: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, ROWS: tl.constexpr,
@@ -112,7 +113,7 @@ def _backward(
             grad + batch * g_b + head * g_h + row[:, None] * g_n + dv[None, :], mask=at_dv, other=0.0
         ).to(tl.float32)  # fmt: skip
         weights, changed, inverse, mean, number = _weights(
-            key, query, first_key, factor, eps, scale, row, DIVIDE
+            key, query, first_key, factor, eps, scale, row, DIVIDE, ROWS
         )
         sum_v += tl.dot(tl.trans(weights), slope, input_precision="tf32x3")
         along = tl.dot(slope, tl.trans(value), input_precision="tf32x3")
@@ -126,11 +127,11 @@ def _backward(
         )  # fmt: skip
         tl.store(grad_beta + batch * heads + head, -tl.sum(moved * (first_key[None, :] + mean)))
         moved = tl.where(at_d, moved / number, 0.0)
-        sum_k -= factor * tl.cumsum(moved, 0, reverse=True)
+        sum_k -= factor * summed_from(row, moved, ROWS)
         if DIVIDE:
             moved *= changed
-            sum_k -= 2 * key * tl.cumsum(moved, 0, reverse=True)
-            sum_k += 2 * tl.cumsum(moved * mean, 0, reverse=True)
+            sum_k -= 2 * key * summed_from(row, moved, ROWS)
+            sum_k += 2 * summed_from(row, moved * mean, ROWS)
     tl.store(places_k, sum_k.to(grad_k.dtype.element_ty), mask=at_d)
     tl.store(places_v, sum_v.to(grad_v.dtype.element_ty), mask=at_dv)
 
@@ -157,7 +158,7 @@ def first_rows(
     (batch, heads, length, width), wide = query.shape, value.shape[-1]
     out, logsumexp = outcome
     launch(
-        _forward, (batch * heads, 1), (query, key, value, out, logsumexp, betas[0]),
+        _first_rows, (batch * heads, 1), (query, key, value, out, logsumexp, betas[0]),
         (betas[1], eps or 0.0, scale, batch, heads // key.shape[1], length,
          *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3]),
         (width, wide, padded(width), padded(wide), ROWS, betas[0] is not query, eps is not None), 8, 1,
@@ -189,7 +190,7 @@ def first_rows_backward(
     (batch, heads, length, width), kv_heads, wide = query.shape, key.shape[1], value.shape[-1]
     of_beta = query.new_empty(batch, heads, dtype=torch.float32)
     launch(
-        _backward, (batch * kv_heads, 1), (query, key, value, gradient, *gradients, of_beta, betas[0]),
+        _first_rows_backward, (batch * kv_heads, 1), (query, key, value, gradient, *gradients, of_beta, betas[0]),
         (betas[1], eps or 0.0, scale, batch, heads // kv_heads, length,
          *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *gradient.stride()[:3],
          *gradients[0].stride()[:3], *gradients[1].stride()[:3], *gradients[2].stride()[:3]),

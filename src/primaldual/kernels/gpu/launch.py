@@ -1,6 +1,5 @@
 """Launches of kernels whose arguments have been seen before, without Triton's inspection of every argument."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +8,8 @@ from torch import Tensor
 MOST = 4096
 """So many kinds of launches are remembered."""
 
-_ready: dict[Any, Callable[..., None]] = {}
+_ready: dict[Any, Any] = {}
+"""Compiled kernels."""
 
 
 def blocks(length: int, size: int) -> int:
@@ -51,12 +51,25 @@ def launch(
         id(kernel), grid, numbers, constants, warps, stages, device,
         tuple([tensor.dtype for tensor in tensors]), tuple([place % 16 for place in places]),
     )  # fmt: skip
-    run = _ready.get(key)
-    if run is not None:
-        return run(*places, *numbers, *constants)
+    compiled = _ready.get(key)
+    if compiled is not None:
+        stream = torch._C._cuda_getCurrentRawStream(device)
+        return compiled.run(
+            *grid,
+            1,
+            stream,
+            compiled.function,
+            compiled.packed_metadata,
+            None,
+            None,
+            None,
+            *places,
+            *numbers,
+            *constants,
+        )
     compiled = kernel[grid](*tensors, *numbers, *constants, num_warps=warps, num_stages=stages)
     if compiled is not None:  # None in Triton's interpreter
         if len(_ready) >= MOST:
             _ready.clear()
-        _ready[key] = compiled[(*grid, 1)]
+        _ready[key] = compiled
     return None

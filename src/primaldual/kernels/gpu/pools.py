@@ -66,11 +66,18 @@ def _pool(
         tl.store(moments + at + D + d, tl.sum(centred * centred, 0), mask=d < D)
 
 
-CHUNK = 256
-"""Pools, or keys, whose moments are taken together."""
-
 BLOCK = 64
 """Pools that a program forms where no moments are taken."""
+
+
+def chunk_of(length: int, pooled: bool) -> int:
+    """How many pairs have their moments taken together: few enough to keep a GPU busy, in few enough chunks to combine.
+
+    Example:
+        >>> chunk_of(1024, True), chunk_of(4096, True), chunk_of(1024, False)
+        (64, 128, 256)
+    """
+    return 256 if not pooled or length > 8192 else 128 if length > 2048 else 64
 
 
 def pool(
@@ -85,12 +92,12 @@ def pool(
         value: the same with Dv.
         pools: None = the keys themselves, which are returned.
         with_moments: take moments: float32 (batch, kv heads, chunks, 2, D).
-        chunk: how many form one; None = CHUNK, or BLOCK without moments.
+        chunk: how many form one; None = BLOCK.
     """
     batch, heads, keys, width = key.shape
     wide = value.shape[-1]
     longest, pooled_key, pooled_value = keys, key, value
-    chunk = chunk or (CHUNK if with_moments else BLOCK)
+    chunk = chunk or BLOCK
     if pools is not None:
         longest = pools.longest
         pooled_key = key.new_empty(batch, 1, pools.total, width)

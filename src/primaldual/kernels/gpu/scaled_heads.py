@@ -6,15 +6,24 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.gpu import batch_norm
-from primaldual.kernels.gpu.cudnn import Outcome, cudnn_attend_pools, cudnn_pool_gradients, cudnn_serves
+from primaldual.kernels.gpu.cudnn import (
+    Outcome,
+    cudnn_attend_pools,
+    cudnn_pool_gradients,
+    cudnn_serves,
+    of_heads,
+)
 from primaldual.kernels.gpu.keys import Pools
-from primaldual.kernels.gpu.pools import CHUNK, pool, spread
+from primaldual.kernels.gpu.pools import chunk_of, pool, spread
 from primaldual.kernels.gpu.softmax import Shape, attend
 from primaldual.kernels.gpu.softmax_gradients import gradients
 from primaldual.kernels.precision import differentiated_once
 
 LONG = 8192
 """Queries from which a call of cuDNN for each scale is faster than one launch for all."""
+
+LONG_BACKWARD = 2048
+"""The same for gradients."""
 
 
 def unit_stride(tensor: Tensor) -> Tensor:
@@ -41,9 +50,10 @@ class _Normalized(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, beta: float | Tensor, eps: float | None
     ) -> tuple[Tensor, Tensor]:
         query, key = unit_stride(query), unit_stride(key)
-        *_, moments = pool(key, key, None, True)
+        chunk = chunk_of(key.shape[2], False)
+        *_, moments = pool(key, key, None, True, chunk)
         assert moments is not None
-        changed, keys, found = batch_norm.normalize(query, key, moments, None, beta, eps, CHUNK)
+        changed, keys, found = batch_norm.normalize(query, key, moments, None, beta, eps, chunk)
         ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)
         ctx.divides = eps is not None
         ctx.save_for_backward(changed, keys, found, learned)
@@ -103,12 +113,14 @@ class _ScaledHeads(torch.autograd.Function):
     ) -> Tensor:
         query, key, value = unit_stride(query), unit_stride(key), unit_stride(value)
         ctx.shape = Shape(scale, is_causal, None, pools)
-        pooled_key, pooled_value, moments = pool(key, value, pools, beta is not None)
+        chunk = chunk_of(pools.longest, True) if beta is not None else None
+        pooled_key, pooled_value, moments = pool(key, value, pools, beta is not None, chunk)
         changed, found = query, None
         if beta is not None:
             assert moments is not None
+            assert chunk is not None
             changed, _, found = batch_norm.normalize(
-                query, key, moments, (pools, pooled_key), beta, eps, CHUNK
+                query, key, moments, (pools, pooled_key), beta, eps, chunk
             )
         raw = (key, value) if is_causal else None
         outcome: tuple[Tensor, ...]
@@ -130,8 +142,14 @@ class _ScaledHeads(torch.autograd.Function):
         gradient, shape = unit_stride(gradient), ctx.shape
         raw = (key, value) if shape.is_causal else None
         parts = None
-        if ctx.long:
-            outcomes = [Outcome(*outcome[place : place + 4]) for place in range(0, len(outcome), 4)]
+        by_cudnn = (
+            not shape.is_causal and query.shape[2] >= LONG_BACKWARD and cudnn_serves(query, key, value, False)
+        )
+        if ctx.long or by_cudnn:
+            if ctx.long:
+                outcomes = [Outcome(*outcome[place : place + 4]) for place in range(0, len(outcome), 4)]
+            else:
+                outcomes = [of_heads(outcome[0], outcome[1], run.heads) for run in shape.pools.runs]
             grad_query, grad_pooled_key, grad_pooled_value = cudnn_pool_gradients(
                 gradient, query, pooled_key, pooled_value, outcomes, shape.pools.runs, shape.scale
             )
