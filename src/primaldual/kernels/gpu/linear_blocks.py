@@ -32,9 +32,9 @@ def store_rows(base, start, stride, rows, inside, BLOCK: tl.constexpr, WIDTH: tl
 
 
 @triton.jit
-def attended(mask, start, length, inside, BLOCK: tl.constexpr):
-    """The part of ``inside`` whose keys a mask lets attend; no mask = all of it."""
-    if mask is not None:
+def attended(mask, start, length, inside, MASKED: tl.constexpr, BLOCK: tl.constexpr):
+    """The part of ``inside`` whose keys a mask lets attend; all of it if not ``MASKED``."""
+    if MASKED:
         rows = start + tl.arange(0, BLOCK)
         inside = inside & (tl.load(mask + rows, mask=rows < length, other=0) != 0)[:, None]
     return inside

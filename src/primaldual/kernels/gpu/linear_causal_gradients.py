@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.linear_blocks import (
     added_sums,
     attended,
@@ -68,6 +69,7 @@ def causal_query_gradients(
     length,
     chunk,
     parts,
+    MASKED: tl.constexpr,
     D: tl.constexpr,
     DV: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -89,7 +91,7 @@ def causal_query_gradients(
     key = of_head(key, kv_head, kv_heads, key_batch, key_head)
     value = of_head(value, kv_head, kv_heads, value_batch, value_head)
     gradient = of_head(gradient, head, heads, gradient_batch, gradient_head)
-    if mask is not None:
+    if MASKED:
         mask = of_head(mask, kv_head, kv_heads, mask_batch, mask_head)
     query_gradient = of_head(query_gradient, head, heads, tl.cast(length, tl.int64) * heads * D, D)
     of_rows += tl.cast(head, tl.int64) * 2 * length
@@ -103,8 +105,8 @@ def causal_query_gradients(
             row_mask(start, length, DV, BLOCK, BLOCK_DV),
         )
         inside, of_value = (
-            attended(mask, start, length, of_row, BLOCK),
-            attended(mask, start, length, of_out, BLOCK),
+            attended(mask, start, length, of_row, MASKED, BLOCK),
+            attended(mask, start, length, of_out, MASKED, BLOCK),
         )
         given = load_rows(query, start, query_row, of_row, BLOCK, BLOCK_D)
         queries = features(given, of_row, FEATURES, OPERAND)
@@ -168,6 +170,7 @@ def causal_key_gradients(
     length,
     chunk,
     parts,
+    MASKED: tl.constexpr,
     GROUP: tl.constexpr,
     D: tl.constexpr,
     DV: tl.constexpr,
@@ -187,7 +190,7 @@ def causal_key_gradients(
     kv_heads = heads // GROUP
     key = of_head(key, kv_head, kv_heads, key_batch, key_head)
     value = of_head(value, kv_head, kv_heads, value_batch, value_head)
-    if mask is not None:
+    if MASKED:
         mask = of_head(mask, kv_head, kv_heads, mask_batch, mask_head)
     key_gradient = of_head(key_gradient, kv_head, kv_heads, tl.cast(length, tl.int64) * kv_heads * D, D)
     value_gradient = of_head(value_gradient, kv_head, kv_heads, tl.cast(length, tl.int64) * kv_heads * DV, DV)
@@ -207,8 +210,8 @@ def causal_key_gradients(
             row_mask(start, length, DV, BLOCK, BLOCK_DV),
         )
         inside, of_value = (
-            attended(mask, start, length, of_row, BLOCK),
-            attended(mask, start, length, of_out, BLOCK),
+            attended(mask, start, length, of_row, MASKED, BLOCK),
+            attended(mask, start, length, of_out, MASKED, BLOCK),
         )
         given = load_rows(key, start, key_row, inside, BLOCK, BLOCK_D)
         keys = features(given, inside, FEATURES, OPERAND)
@@ -258,13 +261,13 @@ def run_causal_query_gradients(
     found = heads_last(query, head_dim)
     later = torch.empty((batch * heads, cut.number, setting.sums), dtype=torch.float32, device=query.device)
     of_rows = torch.empty((batch * heads, 2, length), dtype=torch.float32, device=query.device)
-    launch = QUERY_GRADIENTS.of(setting)
-    causal_query_gradients[batch * heads, cut.number](
-        query, key, value, mask, gradient, sums, found, later, of_rows, *query.stride()[:3], *key.stride()[:3],
-        *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3], heads, heads // key.shape[1], length, cut.size,
-        cut.number,
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = QUERY_GRADIENTS.of(setting)
+    launch(
+        causal_query_gradients, (batch * heads, cut.number),
+        (query, key, value, key if mask is None else mask, gradient, sums, found, later, of_rows),
+        (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3],
+         heads, heads // key.shape[1], length, cut.size, cut.number),
+        (mask is not None, *setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return found, later, of_rows
 
@@ -284,12 +287,12 @@ def run_causal_key_gradients(
     batch, kv_heads, length, head_dim = key.shape
     heads = query.shape[1]
     of_key, of_value = heads_last(key, head_dim), heads_last(key, setting.value_dim)
-    launch = KEY_GRADIENTS.of(setting)
-    causal_key_gradients[batch * kv_heads, cut.number](
-        query, key, value, mask, gradient, later, of_rows, of_key, of_value, *query.stride()[:3], *key.stride()[:3],
-        *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3], heads, length, cut.size, cut.number,
-        heads // kv_heads,
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = KEY_GRADIENTS.of(setting)
+    launch(
+        causal_key_gradients, (batch * kv_heads, cut.number),
+        (query, key, value, key if mask is None else mask, gradient, later, of_rows, of_key, of_value),
+        (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3],
+         heads, length, cut.size, cut.number),
+        (mask is not None, heads // kv_heads, *setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return of_key, of_value

@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.linear_blocks import (
     added_sums,
     features,
@@ -70,10 +71,10 @@ def run_outputs(query: Tensor, sums: Tensor, kv_heads: int, cut: Chunks, setting
     """The outputs (batch, heads, Nq, Dv), heads last in memory, from the states and totals of all keys."""
     batch, heads, length, _ = query.shape
     out = heads_last(query, setting.value_dim)
-    launch = OUTPUTS.of(setting)
-    outputs[batch * heads, cut.number](
-        query, sums, out, *query.stride()[:3], heads, heads // kv_heads, length, cut.size, sums.shape[1],
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = OUTPUTS.of(setting)
+    launch(
+        outputs, (batch * heads, cut.number), (query, sums, out),
+        (*query.stride()[:3], heads, heads // kv_heads, length, cut.size, sums.shape[1]),
+        (*setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return out
