@@ -16,13 +16,9 @@ from primaldual.kernels.gpu import (
     linear_sums,
 )
 from primaldual.kernels.gpu.linear_launch import Chunks, Launch, Setting, chunks, setting
+from primaldual.kernels.gpu.linear_limits import DTYPES, WIDEST
 from primaldual.kernels.heads import check_heads
 from primaldual.kernels.precision import differentiated_once
-
-WIDEST = 128
-"""Largest D and Dv: the state of a head, D x Dv in float32, stands in registers."""
-
-DTYPES = torch.bfloat16, torch.float16, torch.float32
 
 FEATURES = "elu+1", "identity"
 
