@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 OLDEST := .venv-oldest
 OLDEST_READY := $(OLDEST)/ready
 
-.PHONY: demo test test-oldest check format bench docs clean
+.PHONY: demo test test-oldest check format bench bench-cuda docs clean
 
 demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
@@ -30,6 +30,9 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
 	$(BIN)/python -m benchmarks.performance --out benchmarks/results
+
+bench-cuda: $(READY)
+	$(BIN)/python -m benchmarks.cuda benchmarks/results/cuda.json
 
 docs: $(READY)
 	$(BIN)/python -m docs.build

@@ -67,7 +67,7 @@ BELOW = {
 OUTSIDE = {
     "errors": set(),
     "reporting": {"matplotlib"},
-    "kernels": {"torch"},
+    "kernels": {"torch", "triton"},
     "primal": {"torch"},
     "testing": {"torch"},
     "svr": {"torch", "safetensors"},

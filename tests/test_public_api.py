@@ -7,7 +7,7 @@ import primaldual
 NAMES = {
     "Alibi", "PairWeights",
     "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionRidgeClassifier",
-    "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Boost", "Chain", "Clip",
+    "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Boost", "CapturedStep", "Chain", "Clip",
     "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Forget",
     "Identity", "LocalLinear", "Order", "Parallax",
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "Polynomial",

@@ -11,6 +11,7 @@ from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.chain import Chain
 from primaldual.primal.clipping import Clip
 from primaldual.primal.convolutions import Convolution, Convolution2d
+from primaldual.primal.decoding.captured import CapturedStep
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.delta import Delta, DeltaFormer
 from primaldual.primal.derive import derive
@@ -90,6 +91,7 @@ __all__ = [
     "AttentionSVR",
     "BatchNormalization",
     "Boost",
+    "CapturedStep",
     "Chain",
     "Clip",
     "Constant",

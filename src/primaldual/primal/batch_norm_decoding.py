@@ -10,7 +10,7 @@ from torch import Tensor
 from primaldual.errors import ArgumentError
 from primaldual.kernels.statistics import KeyStatistics
 from primaldual.kernels.streaming import StreamingStatistics
-from primaldual.primal.decoding.incremental import Changed, Incremental
+from primaldual.primal.decoding.incremental import Changed, FixedFacts, Incremental
 from primaldual.primal.decoding.memory import Memory
 from primaldual.primal.decoding.windows import NewPairs
 from primaldual.primal.head_sets import HeadSet
@@ -56,6 +56,12 @@ class NormalizedByPrefix(Incremental):
             transform.learnable or transform.running or transform.gain is not None
         )
         self.eps: Tensor | None = None
+
+    def fixed_facts(self) -> FixedFacts | None:
+        transform = self.transform
+        if transform.learnable or transform.running or transform.gain is not None:
+            return None
+        return FixedFacts(transform.beta, transform.eps if transform.scale == "inv_std" else None)
 
     def start(self, keys: Tensor) -> Memory:
         empty = StreamingStatistics.empty(keys)

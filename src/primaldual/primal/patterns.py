@@ -62,6 +62,10 @@ class Window(Subset):
     def reach(self) -> int:
         return self.radius
 
+    @property
+    def unbroken(self) -> bool:
+        return True
+
 
 class MaskedKeys(Subset):
     """A fixed sparse pattern: query i is fitted on the keys j with ``mask[..., i, j]``.

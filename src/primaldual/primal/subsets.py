@@ -147,6 +147,7 @@ class Subset(Part):
     facts: ClassVar[dict[str, tuple[str, ...]]] = {
         "shift_equivariant": ("allowed", "membership", "dense_pairs"),
         "windows": ("allowed", "membership", "dense_pairs"),
+        "unbroken": ("allowed", "membership", "dense_pairs"),
         "reach": ("allowed", "membership", "dense_pairs"),
         "consecutive_from": ("allowed", "membership", "dense_pairs"),
         "training_kind": ("membership", "dense_pairs"),
@@ -182,6 +183,11 @@ class Subset(Part):
     def reach(self) -> int | None:
         """How many keys before its own a query sees at most, chosen by their distance alone; None = any."""
         return None
+
+    @property
+    def unbroken(self) -> bool:
+        """Whether a causal query sees every key within its reach, by itself."""
+        return False
 
     @property
     def from_query(self) -> bool:

@@ -29,7 +29,7 @@ def _weights(key, query, first_key, factor, eps, scale, row, DIVIDE: tl.constexp
     return weights / tl.sum(weights, 1)[:, None], changed, inverse, mean, number
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "eps", "scale", "batches", "length"])
 def _forward(
     q, k, v, out, logsumexp, betas, beta, eps, scale, batches, groups, length,
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, o_b, o_h, o_n,
@@ -44,10 +44,16 @@ def _forward(
     row = tl.arange(0, ROWS)
     at_d = (row < length)[:, None] & (d < D)[None, :]
     at_dv = (row < length)[:, None] & (dv < DV)[None, :]
-    key = tl.load(k + batch * k_b + kv * k_h + row[:, None] * k_n + d[None, :], mask=at_d, other=0.0).to(tl.float32)
+    key = tl.load(k + batch * k_b + kv * k_h + row[:, None] * k_n + d[None, :], mask=at_d, other=0.0).to(
+        tl.float32
+    )
     first_key = tl.load(k + batch * k_b + kv * k_h + d, mask=d < D, other=0.0).to(tl.float32)
-    query = tl.load(q + batch * q_b + head * q_h + row[:, None] * q_n + d[None, :], mask=at_d, other=0.0).to(tl.float32)
-    value = tl.load(v + batch * v_b + kv * v_h + row[:, None] * v_n + dv[None, :], mask=at_dv, other=0.0).to(tl.float32)
+    query = tl.load(q + batch * q_b + head * q_h + row[:, None] * q_n + d[None, :], mask=at_d, other=0.0).to(
+        tl.float32
+    )
+    value = tl.load(v + batch * v_b + kv * v_h + row[:, None] * v_n + dv[None, :], mask=at_dv, other=0.0).to(
+        tl.float32
+    )
     factor = beta
     if LEARNED:
         factor = tl.load(betas + head).to(tl.float32)
@@ -55,13 +61,19 @@ def _forward(
     weights, _, _, _, _ = _weights(key, query, first_key, factor, eps, scale, row, DIVIDE)
     result = tl.dot(weights, value, input_precision="tf32x3")
     tl.store(
-        out + batch * o_b + head * o_h + row[:, None] * o_n + dv[None, :], result.to(out.dtype.element_ty), mask=at_dv
+        out + batch * o_b + head * o_h + row[:, None] * o_n + dv[None, :],
+        result.to(out.dtype.element_ty),
+        mask=at_dv,
     )
     heads = tl.num_programs(0) // batches
-    tl.store(logsumexp + (batch * heads + head) * length + row, tl.full([ROWS], float("inf"), tl.float32), mask=row < length)
+    tl.store(
+        logsumexp + (batch * heads + head) * length + row,
+        tl.full([ROWS], float("inf"), tl.float32),
+        mask=row < length,
+    )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "eps", "scale", "batches", "length"])
 def _backward(
     q, k, v, grad, grad_q, grad_k, grad_v, grad_beta, betas, beta, eps, scale, batches, groups, length,
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_n, x_b, x_h, x_n, y_b, y_h, y_n, z_b, z_h, z_n,
@@ -76,9 +88,13 @@ def _backward(
     row = tl.arange(0, ROWS)
     at_d = (row < length)[:, None] & (d < D)[None, :]
     at_dv = (row < length)[:, None] & (dv < DV)[None, :]
-    key = tl.load(k + batch * k_b + kv * k_h + row[:, None] * k_n + d[None, :], mask=at_d, other=0.0).to(tl.float32)
+    key = tl.load(k + batch * k_b + kv * k_h + row[:, None] * k_n + d[None, :], mask=at_d, other=0.0).to(
+        tl.float32
+    )
     first_key = tl.load(k + batch * k_b + kv * k_h + d, mask=d < D, other=0.0).to(tl.float32)
-    value = tl.load(v + batch * v_b + kv * v_h + row[:, None] * v_n + dv[None, :], mask=at_dv, other=0.0).to(tl.float32)
+    value = tl.load(v + batch * v_b + kv * v_h + row[:, None] * v_n + dv[None, :], mask=at_dv, other=0.0).to(
+        tl.float32
+    )
     key = tl.where(at_d, key - first_key[None, :], 0.0)
     places_k = grad_k + batch * y_b + kv * y_h + row[:, None] * y_n + d[None, :]
     places_v = grad_v + batch * z_b + kv * z_h + row[:, None] * z_n + dv[None, :]
@@ -95,7 +111,9 @@ def _backward(
         slope = tl.load(
             grad + batch * g_b + head * g_h + row[:, None] * g_n + dv[None, :], mask=at_dv, other=0.0
         ).to(tl.float32)  # fmt: skip
-        weights, changed, inverse, mean, number = _weights(key, query, first_key, factor, eps, scale, row, DIVIDE)
+        weights, changed, inverse, mean, number = _weights(
+            key, query, first_key, factor, eps, scale, row, DIVIDE
+        )
         sum_v += tl.dot(tl.trans(weights), slope, input_precision="tf32x3")
         along = tl.dot(slope, tl.trans(value), input_precision="tf32x3")
         steep = weights * (along - tl.sum(weights * along, 1)[:, None]) * scale

@@ -50,7 +50,7 @@ class History(Decoder):
         for name in list(memory):
             grow(memory, name, min(capacity, self.room))
         if self.reach is not None:
-            memory["dropped"] = torch.zeros(key.shape[0], dtype=torch.int64, device=key.device)
+            memory["dropped"] = torch.zeros(key.shape[0], dtype=torch.int64)  # read at every step
         return memory
 
     def one(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, position: int) -> Tensor:
@@ -114,15 +114,18 @@ class History(Decoder):
         self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, tokens: NewTokens
     ) -> list[int]:
         """Write the tokens behind those that are held; how many these are."""
-        held = self.filled(memory, tokens.starts)
-        if max(held) + tokens.length > self.room:
-            held = self._drop(memory, held, tokens.starts)
+        held = self.make_room(memory, tokens.starts, tokens.length)
         given = {"keys": key, "values": value, "queries": query}
         given |= {INPUT + name: tensor for name, tensor in tokens.inputs.items()}
         for name in given:
             if name in memory:
                 write(memory, name, given[name], held)
         return held
+
+    def make_room(self, memory: Memory, lengths: list[int], count: int) -> list[int]:
+        """Slots that every row has filled, after tokens that nobody sees any more gave way to so many new ones."""
+        held = self.filled(memory, lengths)
+        return held if max(held) + count <= self.room else self._drop(memory, held, lengths)
 
     def _trim(self, memory: Memory, held: list[int], tokens: NewTokens) -> None:
         """Give back the room that a long prompt took behind a short window."""
@@ -138,7 +141,7 @@ class History(Decoder):
             for tensor, count, kept in zip(memory[name], held, needed, strict=True):
                 tensor[:, :kept] = tensor[:, count - kept : count].clone()
         gone = [length - kept for length, kept in zip(lengths, needed, strict=True)]
-        memory["dropped"] = torch.tensor(gone, device=memory["dropped"].device)
+        memory["dropped"] = torch.tensor(gone)
         return needed
 
 

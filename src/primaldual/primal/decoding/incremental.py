@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -11,6 +12,18 @@ from primaldual.primal.decoding.windows import NewPairs
 
 Changed = tuple[Tensor, Tensor, Tensor | None]
 """Queries, keys less a shift, and the shift: a constant vector (batch, heads, 1, D), None = 0."""
+
+
+class FixedFacts(NamedTuple):
+    """What a kernel needs to know of T: the identity, or (q - beta mean) / (variance + eps).
+
+    Attributes:
+        beta: None = the identity.
+        eps: None = without a division.
+    """
+
+    beta: float | None = None
+    eps: float | None = None
 
 
 class Incremental:
@@ -25,6 +38,10 @@ class Incremental:
 
     centred: bool = False
     """Whether T is more accurate on keys near 0."""
+
+    def fixed_facts(self) -> FixedFacts | None:
+        """Constants by which a kernel computes T; None where only the methods do."""
+        return FixedFacts() if type(self) is Incremental else None
 
     def start(self, keys: Tensor) -> Memory:
         """What is kept before the first pair, for keys like (batch, heads, 0, D)."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from primaldual.errors import ArgumentError, CheckpointError, UnsupportedError
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.decoding.decodable import DecodableProblem
+from primaldual.primal.decoding.fixed_step import FixedStep, served
 from primaldual.primal.decoding.head_decoders import HeadDecoder, head_decoders
 from primaldual.primal.decoding.memory import SEQUENCES, is_sequence
 from primaldual.primal.decoding.rows import cropped_lengths, row_numbers
@@ -50,6 +51,7 @@ class DecodingState:
         self._problem = problem
         self._croppable = croppable
         self._decoders = head_decoders(problem, sizes, croppable)
+        self._fixed: FixedStep | None = None
         with torch.inference_mode(False):
             self.memories = [heads.start(sizes, capacity) for heads in self._decoders]
 
@@ -62,6 +64,7 @@ class DecodingState:
     def lengths(self, lengths: list[int]) -> None:
         self.common = lengths[0] if len(set(lengths)) == 1 else None
         self._lengths = lengths
+        self._fixed = None
 
     @property
     def nbytes(self) -> int:
@@ -90,7 +93,7 @@ class DecodingState:
         """
         numbers = row_numbers(rows, self.sizes.batch)
         index = torch.tensor(numbers, device=self.sizes.device)
-        chosen = self._with(lambda _, tensor: tensor.index_select(0, index))
+        chosen = self._with(lambda _, tensor: tensor.index_select(0, index.to(tensor.device)))
         chosen.sizes = self.sizes._replace(batch=len(numbers))
         chosen.lengths = [self.lengths[number] for number in numbers]
         return chosen
@@ -143,7 +146,7 @@ class DecodingState:
 
         def moved(name: str, tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point():
-                return tensor.to(device, copy=True)
+                return tensor.clone()  # counts, which the host reads
             wanted = dtype if name in SEQUENCES else accumulation_dtype(dtype)
             return tensor.to(device, wanted, copy=True)
 
@@ -195,8 +198,27 @@ class DecodingState:
             raise ArgumentError(
                 f"{self.spec} keeps other tensors in training than in evaluation; got a state made in the other mode"
             )
-        self._problem, self._decoders = problem, found
+        self._problem, self._decoders, self._fixed = problem, found, None
         return found
+
+    def fixed_step(self) -> FixedStep | None:
+        """Steps of one token by kernels whose shapes stay fixed, with room for the next token; None = not served.
+
+        They hold where the tensors lie, until tokens come in another way or the caches must grow.
+        """
+        shortest, longest = (end(self._lengths) if self.common is None else self.common for end in (min, max))
+        if self._fixed is None or longest >= self._fixed.room:
+            if not shortest or not served(self._decoders, self.sizes):
+                return None
+            self._fixed = FixedStep(self._decoders, self.memories, self.sizes, self.lengths)
+        return self._fixed
+
+    def took(self, tokens: int = 1) -> None:
+        """Count tokens that a fixed step has taken into every sequence."""
+        if self.common is None:
+            self._lengths = [length + tokens for length in self._lengths]
+        else:
+            self.common += tokens
 
     def _filled(self) -> list[list[int]]:
         """For each decoder, the slots of the cached sequences that every row has filled."""
@@ -210,6 +232,7 @@ class DecodingState:
         with torch.inference_mode(False):
             other.memories = [memory.map(change) for memory in self.memories]
         other._lengths = list(self._lengths)
+        other._fixed = None
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DecodingState:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from primaldual.errors import UnsupportedError
 from primaldual.kernels.precision import own_precision
+from primaldual.kernels.sdpa_backends import plans_each_length, without_cudnn
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.head_decoders import HeadDecoder
 from primaldual.primal.decoding.new_tokens import NewTokens
@@ -30,11 +31,31 @@ def step(
             f"{problem.spec()}: torch.jit.trace would keep the lengths of this step for ever; accepted is step outside of "
             "traced functions, or attend inside"
         )
-    if torch.is_grad_enabled() or torch.is_autocast_enabled(state.sizes.device.type):
-        with torch.no_grad(), own_precision(state.sizes.device):
-            return step(problem, state, query, key, value, valid, inputs)
-    decoders = state.decoders_for(problem)
+    decoders, device = state.decoders_for(problem), state.sizes.device
     check_step(state.sizes, query, key, value)
+    if valid is None and inputs is None and query.shape[2] == 1:
+        fixed = state.fixed_step()
+        if fixed is not None:
+            out = fixed(query, key, value)
+            state.took()
+            return out
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(device.type) or plans_each_length(device):
+        with torch.no_grad(), own_precision(device), without_cudnn(device):
+            return _step(problem, state, decoders, query, key, value, valid, inputs)
+    return _step(problem, state, decoders, query, key, value, valid, inputs)
+
+
+def _step(
+    problem: DecodableProblem,
+    state: DecodingState,
+    decoders: list[HeadDecoder],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    inputs: Inputs | None,
+) -> Tensor:
+    """The same without gradients."""
     given = check_inputs(problem, problem.token_inputs, inputs, query, query.shape[2], value.shape[3])
     length = state.common
     if valid is None and length and query.shape[2] == 1 and not given:
