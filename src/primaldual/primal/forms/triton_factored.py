@@ -11,6 +11,7 @@ from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.factored import Factored
+from primaldual.primal.forms.form import Prepared
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
 from primaldual.primal.training_sets import TrainingSet
@@ -37,6 +38,23 @@ class TritonFactored(Factored):
         if question.is_causal and not question.square:
             return "needs as many queries as keys under a causal mask"
         return None
+
+    def prepared(self, choices: Choices, sets: list[HeadSet], question: Question) -> Prepared | None:
+        windows, features = choices.subset.windows(sets[0]), choices.feature_map.elementwise
+        everything = windows is not None and windows.size == 1 and not choices.subset.patterned
+        if len(sets) > 1 or not (choices.untransformed and everything and features):
+            return None
+        from primaldual.kernels.gpu.linear import linear_attention
+
+        is_causal = question.is_causal
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            dtype = query.dtype
+            return linear_attention(
+                query, key.to(dtype), value.to(dtype), is_causal=is_causal, features=features
+            )
+
+        return attend
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         from primaldual.kernels.gpu.linear import linear_attention
