@@ -19,6 +19,7 @@ from primaldual.kernels.gpu.linear_blocks import (
     lower_triangle,
     no_zeros,
     of_head,
+    operand,
     product,
     product_with_sums,
     row_mask,
@@ -64,7 +65,7 @@ def causal_outputs(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -90,13 +91,13 @@ def causal_outputs(
             attended(mask, start, length, of_out, MASKED, BLOCK),
         )
         queries = features(
-            load_rows(query, start, query_row, of_row, BLOCK, BLOCK_D), of_row, FEATURES, OPERAND
+            load_rows(query, start, query_row, of_row, BLOCK, BLOCK_D), of_row, FEATURES, BFLOAT16
         )
-        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
-        own = lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK).to(OPERAND)
+        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
+        own = operand(lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK), BFLOAT16)
         kernels = tl.sum(queries.to(tl.float32) * total[None, :], 1) + tl.sum(own.to(tl.float32), 1)
-        rows = product_with_sums(queries, state, OPERAND, PRECISION) + product(own, values, PRECISION)
+        rows = product_with_sums(queries, state, BFLOAT16, PRECISION) + product(own, values, PRECISION)
         store_rows(out, start, heads * DV, rows / no_zeros(kernels)[:, None], of_out, BLOCK, BLOCK_DV)
         state += product(tl.trans(keys), values, PRECISION)
         total += tl.sum(keys.to(tl.float32), 0)

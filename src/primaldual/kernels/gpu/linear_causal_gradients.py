@@ -16,6 +16,7 @@ from primaldual.kernels.gpu.linear_blocks import (
     lower_triangle,
     no_zeros,
     of_head,
+    operand,
     product,
     product_with_sums,
     row_mask,
@@ -75,7 +76,7 @@ def causal_query_gradients(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -109,16 +110,16 @@ def causal_query_gradients(
             attended(mask, start, length, of_out, MASKED, BLOCK),
         )
         given = load_rows(query, start, query_row, of_row, BLOCK, BLOCK_D)
-        queries = features(given, of_row, FEATURES, OPERAND)
-        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
+        queries = features(given, of_row, FEATURES, BFLOAT16)
+        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
         wanted = load_rows(gradient, start, gradient_row, of_out, BLOCK, BLOCK_DV).to(tl.float32)
 
-        own = lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK).to(OPERAND)
+        own = operand(lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK), BFLOAT16)
         wide = queries.to(tl.float32)
         kernels = no_zeros(tl.sum(wide * total[None, :], 1) + tl.sum(own.to(tl.float32), 1))
-        found = product_with_sums(queries, state, OPERAND, PRECISION) + product(own, values, PRECISION)
-        of_sums = (wanted / kernels[:, None]).to(OPERAND)
+        found = product_with_sums(queries, state, BFLOAT16, PRECISION) + product(own, values, PRECISION)
+        of_sums = operand(wanted / kernels[:, None], BFLOAT16)
         of_kernels = -tl.sum(of_sums.to(tl.float32) * found, 1) / kernels
         rows = start + tl.arange(0, BLOCK)
         tl.store(of_rows + rows, kernels, mask=rows < length)
@@ -126,10 +127,10 @@ def causal_query_gradients(
 
         of_own = product(of_sums, tl.trans(values), PRECISION) + of_kernels[:, None]
         of_features = (
-            product_with_sums(of_sums, tl.trans(state), OPERAND, PRECISION)
+            product_with_sums(of_sums, tl.trans(state), BFLOAT16, PRECISION)
             + of_kernels[:, None] * total[None, :]
         )
-        of_features += product(lower_triangle(of_own, BLOCK).to(OPERAND), keys, PRECISION)
+        of_features += product(operand(lower_triangle(of_own, BLOCK), BFLOAT16), keys, PRECISION)
         of_given = through_features(of_features, given, of_row, FEATURES)
         store_rows(query_gradient, start, heads * D, of_given, of_row, BLOCK, BLOCK_D)
 
@@ -177,7 +178,7 @@ def causal_key_gradients(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -214,10 +215,10 @@ def causal_key_gradients(
             attended(mask, start, length, of_out, MASKED, BLOCK),
         )
         given = load_rows(key, start, key_row, inside, BLOCK, BLOCK_D)
-        keys = features(given, inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
-        of_values = product_with_sums(keys, of_state, OPERAND, PRECISION)
-        of_features = product_with_sums(values, tl.trans(of_state), OPERAND, PRECISION) + of_total[None, :]
+        keys = features(given, inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
+        of_values = product_with_sums(keys, of_state, BFLOAT16, PRECISION)
+        of_features = product_with_sums(values, tl.trans(of_state), BFLOAT16, PRECISION) + of_total[None, :]
         for member in range(GROUP):
             head = kv_head * GROUP + member
             from_query = of_head(query, head, heads, query_batch, query_head)
@@ -227,12 +228,12 @@ def causal_key_gradients(
             kernels = tl.load(numbers + rows, mask=rows < length, other=1.0)
             of_kernels = tl.load(numbers + length + rows, mask=rows < length, other=0.0)
             queries = load_rows(from_query, start, query_row, of_row, BLOCK, BLOCK_D)
-            queries = features(queries, of_row, FEATURES, OPERAND)
+            queries = features(queries, of_row, FEATURES, BFLOAT16)
             wanted = load_rows(from_gradient, start, gradient_row, of_out, BLOCK, BLOCK_DV).to(tl.float32)
-            of_sums = (wanted / kernels[:, None]).to(OPERAND)
-            own = lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK).to(OPERAND)
+            of_sums = operand(wanted / kernels[:, None], BFLOAT16)
+            own = operand(lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK), BFLOAT16)
             of_own = product(of_sums, tl.trans(values), PRECISION) + of_kernels[:, None]
-            of_own = lower_triangle(of_own, BLOCK).to(OPERAND)
+            of_own = operand(lower_triangle(of_own, BLOCK), BFLOAT16)
             of_values += product(tl.trans(own), of_sums, PRECISION)
             of_features += product(tl.trans(of_own), queries, PRECISION)
             of_state += product(tl.trans(queries), of_sums, PRECISION)

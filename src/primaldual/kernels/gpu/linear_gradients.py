@@ -15,6 +15,7 @@ from primaldual.kernels.gpu.linear_blocks import (
     load_rows,
     no_zeros,
     of_head,
+    operand,
     product,
     product_with_sums,
     row_mask,
@@ -61,7 +62,7 @@ def query_gradients(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -83,13 +84,13 @@ def query_gradients(
         rows = load_rows(query, start, query_row, inside, BLOCK, BLOCK_D)
         of_value = row_mask(start, length, DV, BLOCK, BLOCK_DV)
         wanted = load_rows(gradient, start, gradient_row, of_value, BLOCK, BLOCK_DV).to(tl.float32)
-        queries = features(rows, inside, FEATURES, OPERAND)
+        queries = features(rows, inside, FEATURES, BFLOAT16)
         wide = queries.to(tl.float32)
         kernels = no_zeros(tl.sum(wide * total[None, :], 1))
-        of_sums = (wanted / kernels[:, None]).to(OPERAND)
-        found = product_with_sums(queries, state, OPERAND, PRECISION) / kernels[:, None]
+        of_sums = operand(wanted / kernels[:, None], BFLOAT16)
+        found = product_with_sums(queries, state, BFLOAT16, PRECISION) / kernels[:, None]
         of_kernels = -tl.sum(of_sums.to(tl.float32) * found, 1)
-        of_features = product_with_sums(of_sums, tl.trans(state), OPERAND, PRECISION)
+        of_features = product_with_sums(of_sums, tl.trans(state), BFLOAT16, PRECISION)
         of_features += of_kernels[:, None] * total[None, :]
         of_rows = through_features(of_features, rows, inside, FEATURES)
         store_rows(query_gradient, start, heads * D, of_rows, inside, BLOCK, BLOCK_D)
@@ -125,7 +126,7 @@ def key_gradients(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -148,11 +149,11 @@ def key_gradients(
             attended(mask, start, length, stored_value, MASKED, BLOCK),
         )
         rows = load_rows(key, start, key_row, inside, BLOCK, BLOCK_D)
-        keys = features(rows, inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
-        of_values = product_with_sums(keys, of_state, OPERAND, PRECISION)
+        keys = features(rows, inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
+        of_values = product_with_sums(keys, of_state, BFLOAT16, PRECISION)
         store_rows(value_gradient, start, heads * DV, of_values, stored_value, BLOCK, BLOCK_DV)
-        of_features = product_with_sums(values, tl.trans(of_state), OPERAND, PRECISION) + of_total[None, :]
+        of_features = product_with_sums(values, tl.trans(of_state), BFLOAT16, PRECISION) + of_total[None, :]
         of_rows = through_features(of_features, rows, inside, FEATURES)
         store_rows(key_gradient, start, heads * D, of_rows, stored, BLOCK, BLOCK_D)
 

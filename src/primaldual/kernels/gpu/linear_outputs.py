@@ -45,7 +45,7 @@ def outputs(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -59,10 +59,10 @@ def outputs(
     for start in tl.range(place * chunk, tl.minimum(place * chunk + chunk, length), BLOCK, num_stages=STAGES):
         inside = row_mask(start, length, D, BLOCK, BLOCK_D)
         queries = features(
-            load_rows(query, start, query_row, inside, BLOCK, BLOCK_D), inside, FEATURES, OPERAND
+            load_rows(query, start, query_row, inside, BLOCK, BLOCK_D), inside, FEATURES, BFLOAT16
         )
         kernels = no_zeros(tl.sum(queries.to(tl.float32) * total[None, :], 1))
-        rows = product_with_sums(queries, state, OPERAND, PRECISION) / kernels[:, None]
+        rows = product_with_sums(queries, state, BFLOAT16, PRECISION) / kernels[:, None]
         of_value = row_mask(start, length, DV, BLOCK, BLOCK_DV)
         store_rows(out, start, heads * DV, rows, of_value, BLOCK, BLOCK_DV)
 

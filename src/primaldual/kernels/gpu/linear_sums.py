@@ -13,6 +13,7 @@ from primaldual.kernels.gpu.linear_blocks import (
     features,
     load_rows,
     of_head,
+    operand,
     product,
     row_mask,
     store_sums,
@@ -50,7 +51,7 @@ def key_sums(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -66,8 +67,8 @@ def key_sums(
     for start in tl.range(part * chunk, tl.minimum(part * chunk + chunk, length), BLOCK, num_stages=STAGES):
         inside = attended(mask, start, length, row_mask(start, length, D, BLOCK, BLOCK_D), MASKED, BLOCK)
         of_value = attended(mask, start, length, row_mask(start, length, DV, BLOCK, BLOCK_DV), MASKED, BLOCK)
-        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
+        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
         state += product(tl.trans(keys), values, PRECISION)
         total += keys.to(tl.float32)
     place = tl.cast(head, tl.int64) * tl.num_programs(1) + part

@@ -44,14 +44,14 @@ class TritonFactored(Factored):
         everything = windows is not None and windows.size == 1 and not choices.subset.patterned
         if len(sets) > 1 or not (choices.untransformed and everything and features):
             return None
-        from primaldual.kernels.gpu.linear import linear_attention
+        from primaldual.kernels.gpu.linear import unchecked_linear_attention
 
         is_causal = question.is_causal
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             dtype = query.dtype
-            return linear_attention(
-                query, key.to(dtype), value.to(dtype), is_causal=is_causal, features=features
+            return unchecked_linear_attention(
+                query, key.to(dtype), value.to(dtype), None, is_causal, features
             )
 
         return attend
