@@ -78,9 +78,8 @@ def test_what_it_refuses_falls_to_another_form():
         assert explained.forms[0] != "factored by Triton"
         return explained.served[0].refusals["factored by Triton"]
 
-    assert "square" not in reason(keys=(1, 2, 9, 16), is_causal=True)
     assert "as many queries as keys" in reason(keys=(1, 2, 9, 16), is_causal=True)
-    assert "up to 128" in reason(shape=(1, 2, 8, 160))
+    assert "values of up to" in reason(shape=(1, 2, 8, 160))
     assert "bfloat16" in reason(dtype=torch.float64)
     assert "sum of kernels" in reason(preset("linear+constant"))
     assert "finite feature map" in reason(preset("bn+constant"))

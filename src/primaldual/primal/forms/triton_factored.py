@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.gpu import availability
-from primaldual.kernels.gpu.linear_limits import DTYPES, WIDEST
+from primaldual.kernels.gpu.linear_limits import DTYPES, widest
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
@@ -33,8 +33,9 @@ class TritonFactored(Factored):
             return refused
         if not choices.normalizer.factored:
             return "divides by the sum of kernels"
-        if max(choices.feature_map.feature_count(question.head_dim) or 0, question.value_dim) > WIDEST:
-            return f"serves up to {WIDEST} features, and values of up to {WIDEST}"
+        most = widest(question.device)
+        if max(choices.feature_map.feature_count(question.head_dim) or 0, question.value_dim) > most:
+            return f"serves up to {most} features, and values of up to {most}, on this GPU"
         if question.is_causal and not question.square:
             return "needs as many queries as keys under a causal mask"
         return None
