@@ -28,6 +28,9 @@ class FeatureMap(Part):
     positive_semidefinite: bool = False
     """True if every kernel matrix is known to be; others are examined where it matters, in a regression."""
 
+    elementwise: str | None = None
+    """The name of Phi among the elementwise maps that kernels for GPUs compute, "elu+1"; None = ``features`` does."""
+
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         """Kernel matrix kappa(query_i, key_j): (..., M, D), (..., N, D) -> (..., M, N)."""
         raise NotImplementedError
@@ -69,6 +72,7 @@ class FeatureMap(Part):
         "positive_semidefinite": ("kernel", "log_kernel"),
         "log_kernel": ("kernel",),
         "features": ("kernel",),
+        "elementwise": ("kernel", "features"),
         "feature_count": ("kernel",),
     }
 
@@ -145,6 +149,7 @@ class EluPlusOne(FeatureMap):
     summary = "linear attention: elu(x) + 1 features"
     cost = "O(N)"
     positive_semidefinite = True
+    elementwise = "elu+1"
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         def positive(inputs: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from importlib.util import find_spec
 import torch
 
 
-@cache
 def available(device: str) -> bool:
     """Whether Triton compiles for devices of a type here: NVIDIA GPUs from compute capability 8.0 on.
 
@@ -14,6 +13,12 @@ def available(device: str) -> bool:
         >>> available("mps")
         False
     """
-    if device != "cuda" or torch.version.hip or find_spec("triton") is None:
+    # Not cached for other devices: torch.compile warns of caches that it looks through.
+    return device == "cuda" and _compiles()
+
+
+@cache
+def _compiles() -> bool:
+    if torch.version.hip or find_spec("triton") is None:
         return False
     return torch.cuda.get_device_capability() >= (8, 0)

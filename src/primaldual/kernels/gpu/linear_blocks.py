@@ -32,22 +32,32 @@ def store_rows(base, start, stride, rows, inside, BLOCK: tl.constexpr, WIDTH: tl
 
 
 @triton.jit
-def attended(mask, start, length, inside, BLOCK: tl.constexpr):
-    """The part of ``inside`` whose keys a mask lets attend; no mask = all of it."""
-    if mask is not None:
+def attended(mask, start, length, inside, MASKED: tl.constexpr, BLOCK: tl.constexpr):
+    """The part of ``inside`` whose keys a mask lets attend; all of it if not ``MASKED``."""
+    if MASKED:
         rows = start + tl.arange(0, BLOCK)
         inside = inside & (tl.load(mask + rows, mask=rows < length, other=0) != 0)[:, None]
     return inside
 
 
 @triton.jit
-def features(rows, inside, FEATURES: tl.constexpr, OPERAND: tl.constexpr):
+def operand(numbers, BFLOAT16: tl.constexpr):
+    """Numbers in the type of products, bfloat16 or float32."""
+    if BFLOAT16:
+        numbers = numbers.to(tl.bfloat16)
+    else:
+        numbers = numbers.to(tl.float32)
+    return numbers
+
+
+@triton.jit
+def features(rows, inside, FEATURES: tl.constexpr, BFLOAT16: tl.constexpr):
     """phi(rows) in the type of products, 0 outside."""
     wide = rows.to(tl.float32)
     if FEATURES == "elu+1":
         rising = tl.maximum(wide, 0.0)
         wide = tl.exp(wide - rising) + rising
-    return tl.where(inside, wide, 0.0).to(OPERAND)
+    return operand(tl.where(inside, wide, 0.0), BFLOAT16)
 
 
 @triton.jit
@@ -70,9 +80,9 @@ def product(left, right, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def product_with_sums(left, sums, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
+def product_with_sums(left, sums, BFLOAT16: tl.constexpr, PRECISION: tl.constexpr):
     """left @ sums for float32 sums, bfloat16 ones as two terms: large common parts of sums cancel in gradients."""
-    if OPERAND == tl.bfloat16:  # noqa: SIM300
+    if BFLOAT16:
         high = sums.to(tl.bfloat16)
         low = (sums - high.to(tl.float32)).to(tl.bfloat16)
         rows = product(left, high, PRECISION) + product(left, low, PRECISION)

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.linear_blocks import (
     added_sums,
     attended,
@@ -18,6 +19,7 @@ from primaldual.kernels.gpu.linear_blocks import (
     lower_triangle,
     no_zeros,
     of_head,
+    operand,
     product,
     product_with_sums,
     row_mask,
@@ -57,12 +59,13 @@ def causal_outputs(
     length,
     chunk,
     parts,
+    MASKED: tl.constexpr,
     D: tl.constexpr,
     DV: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -73,7 +76,7 @@ def causal_outputs(
     query = of_head(query, head, heads, query_batch, query_head)
     key = of_head(key, kv_head, kv_heads, key_batch, key_head)
     value = of_head(value, kv_head, kv_heads, value_batch, value_head)
-    if mask is not None:
+    if MASKED:
         mask = of_head(mask, kv_head, kv_heads, mask_batch, mask_head)
     out = of_head(out, head, heads, tl.cast(length, tl.int64) * heads * DV, DV)
     first = sums + tl.cast(kv_head, tl.int64) * parts * (D * DV + D)
@@ -84,17 +87,17 @@ def causal_outputs(
             row_mask(start, length, DV, BLOCK, BLOCK_DV),
         )
         inside, of_value = (
-            attended(mask, start, length, of_row, BLOCK),
-            attended(mask, start, length, of_out, BLOCK),
+            attended(mask, start, length, of_row, MASKED, BLOCK),
+            attended(mask, start, length, of_out, MASKED, BLOCK),
         )
         queries = features(
-            load_rows(query, start, query_row, of_row, BLOCK, BLOCK_D), of_row, FEATURES, OPERAND
+            load_rows(query, start, query_row, of_row, BLOCK, BLOCK_D), of_row, FEATURES, BFLOAT16
         )
-        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
-        own = lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK).to(OPERAND)
+        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
+        own = operand(lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK), BFLOAT16)
         kernels = tl.sum(queries.to(tl.float32) * total[None, :], 1) + tl.sum(own.to(tl.float32), 1)
-        rows = product_with_sums(queries, state, OPERAND, PRECISION) + product(own, values, PRECISION)
+        rows = product_with_sums(queries, state, BFLOAT16, PRECISION) + product(own, values, PRECISION)
         store_rows(out, start, heads * DV, rows / no_zeros(kernels)[:, None], of_out, BLOCK, BLOCK_DV)
         state += product(tl.trans(keys), values, PRECISION)
         total += tl.sum(keys.to(tl.float32), 0)
@@ -112,11 +115,11 @@ def run_causal_outputs(
     """The outputs (batch, heads, N, Dv), heads last in memory, from the states and totals of chunks of keys."""
     batch, heads, length, _ = query.shape
     out = heads_last(query, setting.value_dim)
-    launch = OUTPUTS.of(setting)
-    causal_outputs[batch * heads, cut.number](
-        query, key, value, mask, sums, out, *query.stride()[:3], *key.stride()[:3], *value.stride()[:3],
-        *mask_strides(mask), heads, heads // key.shape[1], length, cut.size, cut.number,
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = OUTPUTS.of(setting)
+    launch(
+        causal_outputs, (batch * heads, cut.number), (query, key, value, key if mask is None else mask, sums, out),
+        (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *mask_strides(mask),
+         heads, heads // key.shape[1], length, cut.size, cut.number),
+        (mask is not None, *setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return out

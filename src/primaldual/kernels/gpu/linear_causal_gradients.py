@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.linear_blocks import (
     added_sums,
     attended,
@@ -15,6 +16,7 @@ from primaldual.kernels.gpu.linear_blocks import (
     lower_triangle,
     no_zeros,
     of_head,
+    operand,
     product,
     product_with_sums,
     row_mask,
@@ -68,12 +70,13 @@ def causal_query_gradients(
     length,
     chunk,
     parts,
+    MASKED: tl.constexpr,
     D: tl.constexpr,
     DV: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -89,7 +92,7 @@ def causal_query_gradients(
     key = of_head(key, kv_head, kv_heads, key_batch, key_head)
     value = of_head(value, kv_head, kv_heads, value_batch, value_head)
     gradient = of_head(gradient, head, heads, gradient_batch, gradient_head)
-    if mask is not None:
+    if MASKED:
         mask = of_head(mask, kv_head, kv_heads, mask_batch, mask_head)
     query_gradient = of_head(query_gradient, head, heads, tl.cast(length, tl.int64) * heads * D, D)
     of_rows += tl.cast(head, tl.int64) * 2 * length
@@ -103,20 +106,20 @@ def causal_query_gradients(
             row_mask(start, length, DV, BLOCK, BLOCK_DV),
         )
         inside, of_value = (
-            attended(mask, start, length, of_row, BLOCK),
-            attended(mask, start, length, of_out, BLOCK),
+            attended(mask, start, length, of_row, MASKED, BLOCK),
+            attended(mask, start, length, of_out, MASKED, BLOCK),
         )
         given = load_rows(query, start, query_row, of_row, BLOCK, BLOCK_D)
-        queries = features(given, of_row, FEATURES, OPERAND)
-        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
+        queries = features(given, of_row, FEATURES, BFLOAT16)
+        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
         wanted = load_rows(gradient, start, gradient_row, of_out, BLOCK, BLOCK_DV).to(tl.float32)
 
-        own = lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK).to(OPERAND)
+        own = operand(lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK), BFLOAT16)
         wide = queries.to(tl.float32)
         kernels = no_zeros(tl.sum(wide * total[None, :], 1) + tl.sum(own.to(tl.float32), 1))
-        found = product_with_sums(queries, state, OPERAND, PRECISION) + product(own, values, PRECISION)
-        of_sums = (wanted / kernels[:, None]).to(OPERAND)
+        found = product_with_sums(queries, state, BFLOAT16, PRECISION) + product(own, values, PRECISION)
+        of_sums = operand(wanted / kernels[:, None], BFLOAT16)
         of_kernels = -tl.sum(of_sums.to(tl.float32) * found, 1) / kernels
         rows = start + tl.arange(0, BLOCK)
         tl.store(of_rows + rows, kernels, mask=rows < length)
@@ -124,10 +127,10 @@ def causal_query_gradients(
 
         of_own = product(of_sums, tl.trans(values), PRECISION) + of_kernels[:, None]
         of_features = (
-            product_with_sums(of_sums, tl.trans(state), OPERAND, PRECISION)
+            product_with_sums(of_sums, tl.trans(state), BFLOAT16, PRECISION)
             + of_kernels[:, None] * total[None, :]
         )
-        of_features += product(lower_triangle(of_own, BLOCK).to(OPERAND), keys, PRECISION)
+        of_features += product(operand(lower_triangle(of_own, BLOCK), BFLOAT16), keys, PRECISION)
         of_given = through_features(of_features, given, of_row, FEATURES)
         store_rows(query_gradient, start, heads * D, of_given, of_row, BLOCK, BLOCK_D)
 
@@ -168,13 +171,14 @@ def causal_key_gradients(
     length,
     chunk,
     parts,
+    MASKED: tl.constexpr,
     GROUP: tl.constexpr,
     D: tl.constexpr,
     DV: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -187,7 +191,7 @@ def causal_key_gradients(
     kv_heads = heads // GROUP
     key = of_head(key, kv_head, kv_heads, key_batch, key_head)
     value = of_head(value, kv_head, kv_heads, value_batch, value_head)
-    if mask is not None:
+    if MASKED:
         mask = of_head(mask, kv_head, kv_heads, mask_batch, mask_head)
     key_gradient = of_head(key_gradient, kv_head, kv_heads, tl.cast(length, tl.int64) * kv_heads * D, D)
     value_gradient = of_head(value_gradient, kv_head, kv_heads, tl.cast(length, tl.int64) * kv_heads * DV, DV)
@@ -207,14 +211,14 @@ def causal_key_gradients(
             row_mask(start, length, DV, BLOCK, BLOCK_DV),
         )
         inside, of_value = (
-            attended(mask, start, length, of_row, BLOCK),
-            attended(mask, start, length, of_out, BLOCK),
+            attended(mask, start, length, of_row, MASKED, BLOCK),
+            attended(mask, start, length, of_out, MASKED, BLOCK),
         )
         given = load_rows(key, start, key_row, inside, BLOCK, BLOCK_D)
-        keys = features(given, inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
-        of_values = product_with_sums(keys, of_state, OPERAND, PRECISION)
-        of_features = product_with_sums(values, tl.trans(of_state), OPERAND, PRECISION) + of_total[None, :]
+        keys = features(given, inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
+        of_values = product_with_sums(keys, of_state, BFLOAT16, PRECISION)
+        of_features = product_with_sums(values, tl.trans(of_state), BFLOAT16, PRECISION) + of_total[None, :]
         for member in range(GROUP):
             head = kv_head * GROUP + member
             from_query = of_head(query, head, heads, query_batch, query_head)
@@ -224,12 +228,12 @@ def causal_key_gradients(
             kernels = tl.load(numbers + rows, mask=rows < length, other=1.0)
             of_kernels = tl.load(numbers + length + rows, mask=rows < length, other=0.0)
             queries = load_rows(from_query, start, query_row, of_row, BLOCK, BLOCK_D)
-            queries = features(queries, of_row, FEATURES, OPERAND)
+            queries = features(queries, of_row, FEATURES, BFLOAT16)
             wanted = load_rows(from_gradient, start, gradient_row, of_out, BLOCK, BLOCK_DV).to(tl.float32)
-            of_sums = (wanted / kernels[:, None]).to(OPERAND)
-            own = lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK).to(OPERAND)
+            of_sums = operand(wanted / kernels[:, None], BFLOAT16)
+            own = operand(lower_triangle(product(queries, tl.trans(keys), PRECISION), BLOCK), BFLOAT16)
             of_own = product(of_sums, tl.trans(values), PRECISION) + of_kernels[:, None]
-            of_own = lower_triangle(of_own, BLOCK).to(OPERAND)
+            of_own = operand(lower_triangle(of_own, BLOCK), BFLOAT16)
             of_values += product(tl.trans(own), of_sums, PRECISION)
             of_features += product(tl.trans(of_own), queries, PRECISION)
             of_state += product(tl.trans(queries), of_sums, PRECISION)
@@ -258,13 +262,13 @@ def run_causal_query_gradients(
     found = heads_last(query, head_dim)
     later = torch.empty((batch * heads, cut.number, setting.sums), dtype=torch.float32, device=query.device)
     of_rows = torch.empty((batch * heads, 2, length), dtype=torch.float32, device=query.device)
-    launch = QUERY_GRADIENTS.of(setting)
-    causal_query_gradients[batch * heads, cut.number](
-        query, key, value, mask, gradient, sums, found, later, of_rows, *query.stride()[:3], *key.stride()[:3],
-        *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3], heads, heads // key.shape[1], length, cut.size,
-        cut.number,
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = QUERY_GRADIENTS.of(setting)
+    launch(
+        causal_query_gradients, (batch * heads, cut.number),
+        (query, key, value, key if mask is None else mask, gradient, sums, found, later, of_rows),
+        (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3],
+         heads, heads // key.shape[1], length, cut.size, cut.number),
+        (mask is not None, *setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return found, later, of_rows
 
@@ -284,12 +288,12 @@ def run_causal_key_gradients(
     batch, kv_heads, length, head_dim = key.shape
     heads = query.shape[1]
     of_key, of_value = heads_last(key, head_dim), heads_last(key, setting.value_dim)
-    launch = KEY_GRADIENTS.of(setting)
-    causal_key_gradients[batch * kv_heads, cut.number](
-        query, key, value, mask, gradient, later, of_rows, of_key, of_value, *query.stride()[:3], *key.stride()[:3],
-        *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3], heads, length, cut.size, cut.number,
-        heads // kv_heads,
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = KEY_GRADIENTS.of(setting)
+    launch(
+        causal_key_gradients, (batch * kv_heads, cut.number),
+        (query, key, value, key if mask is None else mask, gradient, later, of_rows, of_key, of_value),
+        (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3],
+         heads, length, cut.size, cut.number),
+        (mask is not None, heads // kv_heads, *setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return of_key, of_value

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.linear_blocks import (
     added_sums,
     attended,
@@ -14,6 +15,7 @@ from primaldual.kernels.gpu.linear_blocks import (
     load_rows,
     no_zeros,
     of_head,
+    operand,
     product,
     product_with_sums,
     row_mask,
@@ -60,7 +62,7 @@ def query_gradients(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -82,13 +84,13 @@ def query_gradients(
         rows = load_rows(query, start, query_row, inside, BLOCK, BLOCK_D)
         of_value = row_mask(start, length, DV, BLOCK, BLOCK_DV)
         wanted = load_rows(gradient, start, gradient_row, of_value, BLOCK, BLOCK_DV).to(tl.float32)
-        queries = features(rows, inside, FEATURES, OPERAND)
+        queries = features(rows, inside, FEATURES, BFLOAT16)
         wide = queries.to(tl.float32)
         kernels = no_zeros(tl.sum(wide * total[None, :], 1))
-        of_sums = (wanted / kernels[:, None]).to(OPERAND)
-        found = product_with_sums(queries, state, OPERAND, PRECISION) / kernels[:, None]
+        of_sums = operand(wanted / kernels[:, None], BFLOAT16)
+        found = product_with_sums(queries, state, BFLOAT16, PRECISION) / kernels[:, None]
         of_kernels = -tl.sum(of_sums.to(tl.float32) * found, 1)
-        of_features = product_with_sums(of_sums, tl.trans(state), OPERAND, PRECISION)
+        of_features = product_with_sums(of_sums, tl.trans(state), BFLOAT16, PRECISION)
         of_features += of_kernels[:, None] * total[None, :]
         of_rows = through_features(of_features, rows, inside, FEATURES)
         store_rows(query_gradient, start, heads * D, of_rows, inside, BLOCK, BLOCK_D)
@@ -118,12 +120,13 @@ def key_gradients(
     length,
     chunk,
     parts,
+    MASKED: tl.constexpr,
     D: tl.constexpr,
     DV: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -132,7 +135,7 @@ def key_gradients(
     head, place = tl.program_id(0), tl.program_id(1)
     key = of_head(key, head, heads, key_batch, key_head)
     value = of_head(value, head, heads, value_batch, value_head)
-    if mask is not None:
+    if MASKED:
         mask = of_head(mask, head, heads, mask_batch, mask_head)
     key_gradient = of_head(key_gradient, head, heads, tl.cast(length, tl.int64) * heads * D, D)
     value_gradient = of_head(value_gradient, head, heads, tl.cast(length, tl.int64) * heads * DV, DV)
@@ -142,15 +145,15 @@ def key_gradients(
         stored = row_mask(start, length, D, BLOCK, BLOCK_D)
         stored_value = row_mask(start, length, DV, BLOCK, BLOCK_DV)
         inside, of_value = (
-            attended(mask, start, length, stored, BLOCK),
-            attended(mask, start, length, stored_value, BLOCK),
+            attended(mask, start, length, stored, MASKED, BLOCK),
+            attended(mask, start, length, stored_value, MASKED, BLOCK),
         )
         rows = load_rows(key, start, key_row, inside, BLOCK, BLOCK_D)
-        keys = features(rows, inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
-        of_values = product_with_sums(keys, of_state, OPERAND, PRECISION)
+        keys = features(rows, inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
+        of_values = product_with_sums(keys, of_state, BFLOAT16, PRECISION)
         store_rows(value_gradient, start, heads * DV, of_values, stored_value, BLOCK, BLOCK_DV)
-        of_features = product_with_sums(values, tl.trans(of_state), OPERAND, PRECISION) + of_total[None, :]
+        of_features = product_with_sums(values, tl.trans(of_state), BFLOAT16, PRECISION) + of_total[None, :]
         of_rows = through_features(of_features, rows, inside, FEATURES)
         store_rows(key_gradient, start, heads * D, of_rows, stored, BLOCK, BLOCK_D)
 
@@ -162,12 +165,11 @@ def run_query_gradients(
     batch, heads, length, head_dim = query.shape
     found = heads_last(query, head_dim)
     later = torch.empty((batch * heads, cut.number, setting.sums), dtype=torch.float32, device=query.device)
-    launch = QUERY_GRADIENTS.of(setting)
-    query_gradients[batch * heads, cut.number](
-        query, gradient, sums, found, later, *query.stride()[:3], *gradient.stride()[:3], heads, heads // kv_heads,
-        length, cut.size, sums.shape[1],
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = QUERY_GRADIENTS.of(setting)
+    launch(
+        query_gradients, (batch * heads, cut.number), (query, gradient, sums, found, later),
+        (*query.stride()[:3], *gradient.stride()[:3], heads, heads // kv_heads, length, cut.size, sums.shape[1]),
+        (*setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return found, later
 
@@ -179,11 +181,11 @@ def run_key_gradients(
     batch, heads, length, head_dim = key.shape
     of_key, of_value = heads_last(key, head_dim), heads_last(key, setting.value_dim)
     parts = later.shape[0] * later.shape[1] // (batch * heads)
-    launch = KEY_GRADIENTS.of(setting)
-    key_gradients[batch * heads, cut.number](
-        key, value, mask, later, of_key, of_value, *key.stride()[:3], *value.stride()[:3], *mask_strides(mask), heads,
-        length, cut.size, parts,
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = KEY_GRADIENTS.of(setting)
+    launch(
+        key_gradients, (batch * heads, cut.number),
+        (key, value, key if mask is None else mask, later, of_key, of_value),
+        (*key.stride()[:3], *value.stride()[:3], *mask_strides(mask), heads, length, cut.size, parts),
+        (mask is not None, *setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return of_key, of_value

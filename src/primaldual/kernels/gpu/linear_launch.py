@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 
@@ -63,7 +62,8 @@ class Setting(NamedTuple):
     """What is compiled into every kernel.
 
     Attributes:
-        constants: D, Dv, the blocks that hold them, the feature map, the type of operands, the precision of products.
+        constants: D, Dv, the blocks that hold them, the feature map, whether operands are in bfloat16, the
+            precision of products.
         value_dim: Dv.
         sums: numbers of a state and a total.
         wide: D or Dv is above 64.
@@ -117,14 +117,15 @@ def setting(
     widths = [max(triton.next_power_of_2(width), 16) for width in (head_dim, value_dim)]
     wide = max(widths) > 64
     if dtype == torch.bfloat16:
-        operand, precision = tl.bfloat16, "ieee" if compiled else "interpreted"
+        precision = "ieee" if compiled else "interpreted"
     elif tf32 and dtype == torch.float32:
-        operand, precision = tl.float32, "tf32"
+        precision = "tf32"
     else:
         three = is_causal or (dtype == torch.float16 and not wide)
-        operand, precision = tl.float32, "tf32x3" if three else "ieee"
-    constants = head_dim, value_dim, *widths, features, operand, precision
-    return Setting(constants, value_dim, head_dim * value_dim + head_dim, wide, operand == tl.float32)
+        precision = "tf32x3" if three else "ieee"
+    half = dtype == torch.bfloat16
+    constants = head_dim, value_dim, *widths, features, half, precision
+    return Setting(constants, value_dim, head_dim * value_dim + head_dim, wide, not half)
 
 
 def mask_strides(mask: Tensor | None) -> tuple[int, int]:

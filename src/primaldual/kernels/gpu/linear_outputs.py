@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.linear_blocks import (
     added_sums,
     features,
@@ -44,7 +45,7 @@ def outputs(
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -58,10 +59,10 @@ def outputs(
     for start in tl.range(place * chunk, tl.minimum(place * chunk + chunk, length), BLOCK, num_stages=STAGES):
         inside = row_mask(start, length, D, BLOCK, BLOCK_D)
         queries = features(
-            load_rows(query, start, query_row, inside, BLOCK, BLOCK_D), inside, FEATURES, OPERAND
+            load_rows(query, start, query_row, inside, BLOCK, BLOCK_D), inside, FEATURES, BFLOAT16
         )
         kernels = no_zeros(tl.sum(queries.to(tl.float32) * total[None, :], 1))
-        rows = product_with_sums(queries, state, OPERAND, PRECISION) / kernels[:, None]
+        rows = product_with_sums(queries, state, BFLOAT16, PRECISION) / kernels[:, None]
         of_value = row_mask(start, length, DV, BLOCK, BLOCK_DV)
         store_rows(out, start, heads * DV, rows, of_value, BLOCK, BLOCK_DV)
 
@@ -70,10 +71,10 @@ def run_outputs(query: Tensor, sums: Tensor, kv_heads: int, cut: Chunks, setting
     """The outputs (batch, heads, Nq, Dv), heads last in memory, from the states and totals of all keys."""
     batch, heads, length, _ = query.shape
     out = heads_last(query, setting.value_dim)
-    launch = OUTPUTS.of(setting)
-    outputs[batch * heads, cut.number](
-        query, sums, out, *query.stride()[:3], heads, heads // kv_heads, length, cut.size, sums.shape[1],
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = OUTPUTS.of(setting)
+    launch(
+        outputs, (batch * heads, cut.number), (query, sums, out),
+        (*query.stride()[:3], heads, heads // kv_heads, length, cut.size, sums.shape[1]),
+        (*setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return out

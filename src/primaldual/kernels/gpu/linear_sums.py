@@ -7,11 +7,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.linear_blocks import (
     attended,
     features,
     load_rows,
     of_head,
+    operand,
     product,
     row_mask,
     store_sums,
@@ -43,12 +45,13 @@ def key_sums(
     heads,
     length,
     chunk,
+    MASKED: tl.constexpr,
     D: tl.constexpr,
     DV: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_DV: tl.constexpr,
     FEATURES: tl.constexpr,
-    OPERAND: tl.constexpr,
+    BFLOAT16: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -57,15 +60,15 @@ def key_sums(
     head, part = tl.program_id(0), tl.program_id(1)
     key = of_head(key, head, heads, key_batch, key_head)
     value = of_head(value, head, heads, value_batch, value_head)
-    if mask is not None:
+    if MASKED:
         mask = of_head(mask, head, heads, mask_batch, mask_head)
     state = tl.zeros((BLOCK_D, BLOCK_DV), tl.float32)
     total = tl.zeros((BLOCK, BLOCK_D), tl.float32)
     for start in tl.range(part * chunk, tl.minimum(part * chunk + chunk, length), BLOCK, num_stages=STAGES):
-        inside = attended(mask, start, length, row_mask(start, length, D, BLOCK, BLOCK_D), BLOCK)
-        of_value = attended(mask, start, length, row_mask(start, length, DV, BLOCK, BLOCK_DV), BLOCK)
-        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, OPERAND)
-        values = load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV).to(OPERAND)
+        inside = attended(mask, start, length, row_mask(start, length, D, BLOCK, BLOCK_D), MASKED, BLOCK)
+        of_value = attended(mask, start, length, row_mask(start, length, DV, BLOCK, BLOCK_DV), MASKED, BLOCK)
+        keys = features(load_rows(key, start, key_row, inside, BLOCK, BLOCK_D), inside, FEATURES, BFLOAT16)
+        values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
         state += product(tl.trans(keys), values, PRECISION)
         total += keys.to(tl.float32)
     place = tl.cast(head, tl.int64) * tl.num_programs(1) + part
@@ -78,16 +81,16 @@ def run_key_sums(key: Tensor, value: Tensor, mask: Tensor | None, cut: Chunks, s
     Args:
         key: (batch, kv heads, Nk, D), of last stride 1.
         value: (batch, kv heads, Nk, Dv), of last stride 1.
-        mask: bool (batch or 1, kv heads or 1, Nk), of last stride 1; None = all keys.
+        mask: uint8 (batch or 1, kv heads or 1, Nk), of last stride 1; None = all keys.
         cut: the chunks.
         setting: what is compiled in.
     """
     batch, heads, length, _ = key.shape
     sums = torch.empty((batch * heads, cut.number, setting.sums), dtype=torch.float32, device=key.device)
-    launch = KEY_SUMS.of(setting)
-    key_sums[batch * heads, cut.number](
-        key, value, mask, sums, *key.stride()[:3], *value.stride()[:3], *mask_strides(mask), heads, length, cut.size,
-        *setting.constants, launch.block, launch.stages,
-        num_warps=launch.warps,
+    how = KEY_SUMS.of(setting)
+    launch(
+        key_sums, (batch * heads, cut.number), (key, value, key if mask is None else mask, sums),
+        (*key.stride()[:3], *value.stride()[:3], *mask_strides(mask), heads, length, cut.size),
+        (mask is not None, *setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return sums

@@ -28,6 +28,7 @@ from primaldual.primal.forms.scores import Scores
 from primaldual.primal.forms.sink import WithSink
 from primaldual.primal.forms.softmax import Band, Softmax
 from primaldual.primal.forms.triton import AllScales, NormalizedQueries, Windowed
+from primaldual.primal.forms.triton_factored import TritonFactored
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource
@@ -45,6 +46,7 @@ FORMS: tuple[Form, ...] = (
     Decayed(),
     Biased(),
     LocalLinearForm(),
+    TritonFactored(),
     Factored(),
     Merged(),
     Scores(),

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.cuda.linear.contenders import SIZES, contenders, forward, recorded, tensors, training
 from primaldual.kernels.gpu import (
     linear,
     linear_causal,
@@ -74,19 +75,17 @@ def keep_best(name: str, tried: dict[str, list[float]]) -> str:
 
 def timed(is_causal: bool, backward: bool) -> list[float]:
     """Microseconds at the three sizes, infinite where it does not run."""
-    from benchmarks.cuda import linear as benchmark
-
     found = []
-    for length, batch in benchmark.SIZES:
+    for length, batch in SIZES:
         try:
-            *inputs, gradient = benchmark.tensors(length, batch)
-            attend = benchmark.contenders(is_causal)["kernels"]
+            *inputs, gradient = tensors(length, batch)
+            attend = contenders(is_causal)["kernels"]
             if backward:
                 inputs = [tensor.requires_grad_() for tensor in inputs]
-                call = benchmark.training(attend, inputs, gradient)
+                call = training(attend, inputs, gradient)
             else:
-                call = benchmark.forward(attend, inputs)
-            found.append(replay_time(benchmark.recorded(call)))
+                call = forward(attend, inputs)
+            found.append(replay_time(recorded(call)))
         except Exception as error:  # such as more shared memory than there is
             print(f"FAILED: {type(error).__name__}: {str(error)[:100]}", flush=True)
             found.append(float("inf"))
