@@ -10,6 +10,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    differentiable,
     over_row_blocks,
     pairs_scored,
     shared_pairs_refusal,
@@ -53,7 +54,8 @@ class Softmax(Form):
             return seen.softmax(changed, call.scale, call.dropout_p)[:, :, first:]
 
         with own_precision(query.device):
-            return over_row_blocks(query, training, transform, attend)
+            out = over_row_blocks(query, training, transform, attend)
+        return differentiable(out, call.choices)
 
 
 class Band(Softmax):
