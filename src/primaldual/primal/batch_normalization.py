@@ -310,12 +310,12 @@ class BatchNormalization(Transform):
             raise ArgumentError(
                 "bn(learnable=true) has one beta per head: call problem.bind(heads, head_dim) first"
             )
-        return self.head_beta[members].view(-1, 1, 1)
+        return _of_heads(self.head_beta, members).view(-1, 1, 1)
 
     def _gain(self, members: list[int]) -> Tensor:
         if self.learned_gain is None:
             raise ArgumentError(f"{self.spec()} has learned gains: call problem.bind(heads, head_dim) first")
-        return self.learned_gain[members].unsqueeze(1)
+        return _of_heads(self.learned_gain, members).unsqueeze(1)
 
     def _gained(self, query: Tensor, heads: HeadSet) -> Tensor:
         return query if self.gain is None else query * self._gain(heads.members)
@@ -347,6 +347,11 @@ class BatchNormalization(Transform):
         inverse = (variance + self.eps).rsqrt() if self.scale == "inv_std" else torch.ones_like(variance)
         gain = None if self.learned_gain is None else self.learned_gain.detach().double()
         return AffineMap(beta * mean, inverse, gain)
+
+
+def _of_heads(learned: Tensor, members: list[int]) -> Tensor:
+    """What belongs to some heads; all of it without a copy of their numbers to the device."""
+    return learned if len(members) == len(learned) else learned[members]
 
 
 def _rows_that_count(seen: Tensor | int | None, first: int, query: Tensor) -> Tensor | None:

@@ -25,6 +25,7 @@ from primaldual.primal.observation import observe
 from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.parts import Part
+from primaldual.primal.remembered import attend_as_before
 from primaldual.primal.solvers import Solver
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import AllKeys, Subset
@@ -178,6 +179,15 @@ class PrimalProblem(Attention):
         dropout_p: float = 0.0,
         inputs: Inputs | None = None,
     ) -> Tensor:
+        if (
+            source.tensors
+            and not (dropout_p or inputs)
+            and attendable.keys is None
+            and attendable.pairs is None
+        ):
+            found = attend_as_before(self, query, *source.tensors, attendable.is_causal)
+            if found is not None:
+                return found
         parts = self.parts()
         form = nested_attention.run if parts.solver.nested else run
         if not parts.transform.observes:

@@ -38,7 +38,7 @@ def _combined(
     return mean, squares / length
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "eps", "batches", "queries", "keys", "chunks", "query_blocks"])
 def _normalize(
     q, k, changed_q, changed_k, moments, found, table, betas, beta, eps, batches, groups, queries, keys, chunks, query_blocks,
     q_b, q_h, q_n, k_b, k_h, k_n, c_b, c_h, c_n, e_b, e_h, e_n,
@@ -78,8 +78,10 @@ def _normalize(
             scale = tl.load(table + kv * 3 + 2)
             tile = tl.zeros([BM, BD], tl.float32)
             for step in range(scale):
-                at = wide * scale + step
-                tile += tl.load(k + at * k_n + d[None, :], mask=mask & (at < keys), other=0.0).to(tl.float32)
+                position = wide * scale + step
+                tile += tl.load(k + position * k_n + d[None, :], mask=mask & (position < keys), other=0.0).to(
+                    tl.float32
+                )
             tile = tile / tl.minimum(scale, tl.maximum(1, keys - row * scale)).to(tl.float32)
         else:
             tile = tl.load(k + wide * k_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
@@ -106,7 +108,7 @@ def _normalize(
         )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batches", "queries"])
 def _of_queries(
     grad, changed, found, grad_q, sums, batches, groups, queries,
     g_b, g_h, g_n, c_b, c_h, c_n, p_b, p_h, p_n,
@@ -136,7 +138,7 @@ def _of_queries(
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "batches", "keys", "chunks"])
 def _of_keys(
     grad, changed, found, sums, grad_k, table, betas, beta, batches, groups, keys, chunks,
     g_b, g_h, g_n, c_b, c_h, c_n, p_b, p_h, p_n,

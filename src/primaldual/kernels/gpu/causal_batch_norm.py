@@ -35,7 +35,13 @@ def causal_batch_norm(
 class _CausalBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, beta: float | Tensor, eps: float | None, scale: float
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        beta: float | Tensor,
+        eps: float | None,
+        scale: float,
     ) -> Tensor:
         query, key, value = unit_stride(query), unit_stride(key), unit_stride(value)
         changed, keys, moments = prefix_normalized(query, key, beta, eps)

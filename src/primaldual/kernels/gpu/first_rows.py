@@ -23,13 +23,13 @@ def _weights(key, query, first_key, factor, eps, scale, row, DIVIDE: tl.constexp
         inverse = 1 / (tl.maximum(variance, 0.0) + eps)
     inverse = tl.where(number > 1, inverse, 0.0)  # one key has all the weight whatever the scores are
     changed = (query - factor * (first_key[None, :] + mean)) * inverse
-    scores = tl.dot(changed, tl.trans(key), input_precision="ieee") * scale
+    scores = tl.dot(changed, tl.trans(key), input_precision="tf32x3") * scale
     scores = tl.where(row[None, :] <= row[:, None], scores, float("-inf"))
     weights = tl.exp(scores - tl.max(scores, 1)[:, None])
     return weights / tl.sum(weights, 1)[:, None], changed, inverse, mean, number
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "eps", "scale", "batches", "length"])
 def _forward(
     q, k, v, out, logsumexp, betas, beta, eps, scale, batches, groups, length,
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, o_b, o_h, o_n,
@@ -44,24 +44,36 @@ def _forward(
     row = tl.arange(0, ROWS)
     at_d = (row < length)[:, None] & (d < D)[None, :]
     at_dv = (row < length)[:, None] & (dv < DV)[None, :]
-    key = tl.load(k + batch * k_b + kv * k_h + row[:, None] * k_n + d[None, :], mask=at_d, other=0.0).to(tl.float32)
+    key = tl.load(k + batch * k_b + kv * k_h + row[:, None] * k_n + d[None, :], mask=at_d, other=0.0).to(
+        tl.float32
+    )
     first_key = tl.load(k + batch * k_b + kv * k_h + d, mask=d < D, other=0.0).to(tl.float32)
-    query = tl.load(q + batch * q_b + head * q_h + row[:, None] * q_n + d[None, :], mask=at_d, other=0.0).to(tl.float32)
-    value = tl.load(v + batch * v_b + kv * v_h + row[:, None] * v_n + dv[None, :], mask=at_dv, other=0.0).to(tl.float32)
+    query = tl.load(q + batch * q_b + head * q_h + row[:, None] * q_n + d[None, :], mask=at_d, other=0.0).to(
+        tl.float32
+    )
+    value = tl.load(v + batch * v_b + kv * v_h + row[:, None] * v_n + dv[None, :], mask=at_dv, other=0.0).to(
+        tl.float32
+    )
     factor = beta
     if LEARNED:
         factor = tl.load(betas + head).to(tl.float32)
     key = tl.where(at_d, key - first_key[None, :], 0.0)
     weights, _, _, _, _ = _weights(key, query, first_key, factor, eps, scale, row, DIVIDE)
-    result = tl.dot(weights, value, input_precision="ieee")
+    result = tl.dot(weights, value, input_precision="tf32x3")
     tl.store(
-        out + batch * o_b + head * o_h + row[:, None] * o_n + dv[None, :], result.to(out.dtype.element_ty), mask=at_dv
+        out + batch * o_b + head * o_h + row[:, None] * o_n + dv[None, :],
+        result.to(out.dtype.element_ty),
+        mask=at_dv,
     )
     heads = tl.num_programs(0) // batches
-    tl.store(logsumexp + (batch * heads + head) * length + row, tl.full([ROWS], float("inf"), tl.float32), mask=row < length)
+    tl.store(
+        logsumexp + (batch * heads + head) * length + row,
+        tl.full([ROWS], float("inf"), tl.float32),
+        mask=row < length,
+    )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "eps", "scale", "batches", "length"])
 def _backward(
     q, k, v, grad, grad_q, grad_k, grad_v, grad_beta, betas, beta, eps, scale, batches, groups, length,
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_n, x_b, x_h, x_n, y_b, y_h, y_n, z_b, z_h, z_n,
@@ -76,9 +88,13 @@ def _backward(
     row = tl.arange(0, ROWS)
     at_d = (row < length)[:, None] & (d < D)[None, :]
     at_dv = (row < length)[:, None] & (dv < DV)[None, :]
-    key = tl.load(k + batch * k_b + kv * k_h + row[:, None] * k_n + d[None, :], mask=at_d, other=0.0).to(tl.float32)
+    key = tl.load(k + batch * k_b + kv * k_h + row[:, None] * k_n + d[None, :], mask=at_d, other=0.0).to(
+        tl.float32
+    )
     first_key = tl.load(k + batch * k_b + kv * k_h + d, mask=d < D, other=0.0).to(tl.float32)
-    value = tl.load(v + batch * v_b + kv * v_h + row[:, None] * v_n + dv[None, :], mask=at_dv, other=0.0).to(tl.float32)
+    value = tl.load(v + batch * v_b + kv * v_h + row[:, None] * v_n + dv[None, :], mask=at_dv, other=0.0).to(
+        tl.float32
+    )
     key = tl.where(at_d, key - first_key[None, :], 0.0)
     places_k = grad_k + batch * y_b + kv * y_h + row[:, None] * y_n + d[None, :]
     places_v = grad_v + batch * z_b + kv * z_h + row[:, None] * z_n + dv[None, :]
@@ -95,12 +111,14 @@ def _backward(
         slope = tl.load(
             grad + batch * g_b + head * g_h + row[:, None] * g_n + dv[None, :], mask=at_dv, other=0.0
         ).to(tl.float32)  # fmt: skip
-        weights, changed, inverse, mean, number = _weights(key, query, first_key, factor, eps, scale, row, DIVIDE)
-        sum_v += tl.dot(tl.trans(weights), slope, input_precision="ieee")
-        along = tl.dot(slope, tl.trans(value), input_precision="ieee")
+        weights, changed, inverse, mean, number = _weights(
+            key, query, first_key, factor, eps, scale, row, DIVIDE
+        )
+        sum_v += tl.dot(tl.trans(weights), slope, input_precision="tf32x3")
+        along = tl.dot(slope, tl.trans(value), input_precision="tf32x3")
         steep = weights * (along - tl.sum(weights * along, 1)[:, None]) * scale
-        sum_k += tl.dot(tl.trans(steep), changed, input_precision="ieee")
-        of_query = tl.dot(steep, key, input_precision="ieee")
+        sum_k += tl.dot(tl.trans(steep), changed, input_precision="tf32x3")
+        of_query = tl.dot(steep, key, input_precision="tf32x3")
         moved = of_query * inverse
         tl.store(
             grad_q + batch * x_b + head * x_h + row[:, None] * x_n + d[None, :], moved.to(grad_q.dtype.element_ty),

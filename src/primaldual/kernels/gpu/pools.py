@@ -10,7 +10,7 @@ from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.softmax import own_window, padded, precision_of
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batches", "keys"])
 def _pool(
     k, v, pooled_k, pooled_v, moments, table, batches, keys,
     k_b, k_h, k_n, v_b, v_h, v_n, p_b, w_b,
@@ -102,7 +102,7 @@ def pool(
     return pooled_key, pooled_value, moments
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batches", "keys"])
 def _spread(
     q, pooled_grad_k, pooled_grad_v, grad, own, grad_k, grad_v, table, batches, groups, keys,
     q_b, q_h, q_n, g_b, g_h, g_n, p_b, w_b, y_b, y_h, y_n, z_b, z_h, z_n,

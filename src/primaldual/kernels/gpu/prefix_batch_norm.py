@@ -56,7 +56,7 @@ def _up_to(key, mean, squares, row, eps, DIVIDE: tl.constexpr):
     return moved, tl.where(number > 1, inverse, 0.0), number
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "eps", "batches", "length", "chunks"])
 def _forward(
     q, k, changed_q, changed_k, moments, betas, beta, eps, batches, groups, length, chunks,
     q_b, q_h, q_n, k_b, k_h, k_n, c_b, c_h, c_n, e_b, e_h, e_n,
@@ -102,7 +102,7 @@ def _forward(
         )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "eps", "batches", "length", "chunks"])
 def _block_sums(
     grad, changed, k, moments, sums, betas, beta, eps, batches, groups, length, chunks,
     g_b, g_h, g_n, c_b, c_h, c_n, k_b, k_h, k_n,
@@ -143,7 +143,7 @@ def _block_sums(
     tl.store(at + 4 * D + d, -tl.sum(slope * inverse * (mean[None, :] + moved), 0), mask=d < D)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["beta", "eps", "batches", "length", "chunks"])
 def _gradients(
     grad, changed, k, grad_changed_k, moments, sums, grad_q, grad_k, betas, beta, eps, batches, groups, length, chunks,
     g_b, g_h, g_n, c_b, c_h, c_n, k_b, k_h, k_n, e_b, e_h, e_n, p_b, p_h, p_n, y_b, y_h, y_n,

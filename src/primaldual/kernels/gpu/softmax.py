@@ -87,7 +87,7 @@ def _accumulate(
     return acc, peak, total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["factor", "batches", "queries", "keys", "shift", "left", "right"])
 def _attend(
     q, k, v, raw_k, raw_v, out, logsumexp, table, valid, factor, batches, groups, queries, keys, shift, left, right,
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_n, s_b, s_h, s_n, o_b, o_h, o_n, m_b,

@@ -55,7 +55,7 @@ def _along_keys(
     return acc
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["scale_", "batches", "queries", "keys", "shift", "left", "right"])
 def _query_gradient(
     q, k, v, raw_k, raw_v, out, grad, logsumexp, grad_q, delta_out, own_out, table, valid, scale_, batches, groups,
     queries, keys, shift, left, right,
@@ -187,7 +187,7 @@ def _along_queries(
     return grad_k, grad_v
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["scale_", "batches", "queries", "keys", "shift", "left", "right"])
 def _key_gradient(
     q, k, v, grad, logsumexp, delta, grad_k, grad_v, table, valid, scale_, batches, groups, queries, keys, shift,
     left, right,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.availability import available
 from primaldual.primal.decoding.decoder import Decoder
-from primaldual.primal.decoding.head_decoders import HeadDecoder, softmax_scale
+from primaldual.primal.decoding.head_decoders import HeadDecoder
 from primaldual.primal.decoding.history import History
 from primaldual.primal.decoding.incremental import FixedFacts
 from primaldual.primal.decoding.memory import Memory, grow
@@ -96,9 +96,9 @@ def _scale(decoder: Decoder, head_dim: int) -> float | None:
     plain = (
         choices.subset.unbroken
         and choices.untransformed
-        and not (choices.pair_weights.uneven or choices.order.linear or choices.token_inputs)
+        and not (choices.order.linear or choices.token_inputs)
     )
-    return softmax_scale(choices, head_dim) if plain else None
+    return choices.softmax_scale(head_dim) if plain else None
 
 
 def _cached(heads: HeadDecoder, memory: Memory, sizes: Sizes, length: int) -> CachedHeads:

@@ -33,6 +33,10 @@ class Cost(NamedTuple):
     numbers: int
 
 
+Prepared = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From queries, keys and values of all heads, of one type, their outputs (batch, heads, Nq, Dv)."""
+
+
 class Form(ABC):
     """A way to compute attentions.
 
@@ -55,6 +59,17 @@ class Form(ABC):
     def caution(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         """What a user should know before a long call, in one sentence; None = nothing."""
         del choices, heads, question
+        return None
+
+    def prepared(self, choices: Choices, sets: list[HeadSet], question: Question) -> Prepared | None:
+        """What computes calls without masks and dropout of the same sizes from their tensors alone; None = :meth:`run`.
+
+        Args:
+            choices: the parts, which may change what they learn between calls.
+            sets: all heads, which the form serves.
+            question: the facts of such a call.
+        """
+        del choices, sets, question
         return None
 
     def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
@@ -10,6 +11,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    Prepared,
     differentiable,
     over_row_blocks,
     pairs_scored,
@@ -45,6 +47,23 @@ class Softmax(Form):
             numbers += question.query_length * pairs
         return Cost(count * operations, count * numbers)
 
+    def prepared(self, choices: Choices, sets: list[HeadSet], question: Question) -> Prepared | None:
+        windows = choices.subset.windows(sets[0])
+        everything = windows is not None and windows.size == 1 and not choices.subset.patterned
+        if len(sets) > 1 or not (choices.untransformed and everything):
+            return None
+        causal = question.is_causal and question.query_length > 1
+        if causal and not question.square:
+            return None
+        scale, sharing = choices.softmax_scale(question.head_dim), question.heads != question.kv_heads
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return scaled_dot_product_attention(
+                query, key, value, is_causal=causal, scale=scale, enable_gqa=sharing
+            )
+
+        return attend
+
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         query, transform = call.queries(heads), call.choices.transform
         training = call.training_set(heads)  # projected as autocast says
@@ -62,6 +81,9 @@ class Band(Softmax):
     """The same over a window around every query, block by block of queries: O(N w)."""
 
     name = "band"
+
+    def prepared(self, choices: Choices, sets: list[HeadSet], question: Question) -> None:
+        del choices, sets, question
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if choices.subset.reach is None:

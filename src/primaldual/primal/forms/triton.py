@@ -11,7 +11,7 @@ from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, softmax_cost, softmax_refusal
+from primaldual.primal.forms.form import Cost, Form, Prepared, softmax_cost, softmax_refusal
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
 
@@ -51,17 +51,29 @@ def pools_of(choices: Choices, heads: HeadSet) -> int | None:
     return windows.size if windows and not windows.prefix else None
 
 
-def tensors_of(call: Call) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of all heads, of one type."""
-    key, value = call.source.tensors or call.source.take(list(range(call.query.shape[1])))
-    return call.query, key.to(call.query.dtype), value.to(call.query.dtype)
+class OneCall(Form):
+    """A form that takes queries, keys and values of all heads, every key of which counts."""
+
+    joint = True
+
+    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
+        """What computes the attention from them."""
+        raise NotImplementedError
+
+    def prepared(self, choices: Choices, sets: list[HeadSet], question: Question) -> Prepared:
+        return self.prepare(choices, sets, question.is_causal)
+
+    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
+        key, value = call.source.tensors or call.source.take(list(range(call.query.shape[1])))
+        attend = self.prepare(call.choices, sets, call.attendable.is_causal)
+        with own_precision(call.query.device):
+            return [attend(call.query, key.to(call.query.dtype), value.to(call.query.dtype))]
 
 
-class NormalizedQueries(Form):
+class NormalizedQueries(OneCall):
     """SDPA on queries and keys that one pass has normalised by the keys' statistics, prefix by prefix if causal."""
 
     name = "normalized by Triton"
-    joint = True
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if refused := refusal_of_kernels(choices, question):
@@ -82,28 +94,29 @@ class NormalizedQueries(Form):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, question.key_length)
 
-    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
+    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
         from primaldual.kernels.gpu.causal_batch_norm import causal_batch_norm
         from primaldual.kernels.gpu.scaled_heads import normalized
 
-        found = call.choices.transform.standardization(sets[0])
-        assert found is not None
-        query, key, value = tensors_of(call)
-        with own_precision(query.device):
-            if call.attendable.is_causal:
-                return [causal_batch_norm(query, key, value, found.beta, found.eps, call.scale)]
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            found, scale = choices.transform.standardization(sets[0]), choices.softmax_scale(query.shape[3])
+            assert found is not None
+            assert scale is not None
+            if is_causal:
+                return causal_batch_norm(query, key, value, found.beta, found.eps, scale)
             changed, keys = normalized(query, key, found.beta, found.eps)
             if found.gain is not None:
                 changed = changed * found.gain.unsqueeze(1).to(changed.dtype)
             sharing = query.shape[1] != key.shape[1]
-            return [scaled_dot_product_attention(changed, keys, value, scale=call.scale, enable_gqa=sharing)]
+            return scaled_dot_product_attention(changed, keys, value, scale=scale, enable_gqa=sharing)
+
+        return attend
 
 
-class AllScales(Form):
+class AllScales(OneCall):
     """Pools of all heads from one read of keys and values, and their softmaxes in one launch."""
 
     name = "all scales by Triton"
-    joint = True
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if refused := refusal_of_kernels(choices, question):
@@ -127,37 +140,30 @@ class AllScales(Form):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, heads.pairs(question.key_length))
 
-    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
+    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
         from primaldual.kernels.gpu.keys import pools
         from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
-        query, key, value = tensors_of(call)
-        heads, kv_heads = query.shape[1], key.shape[1]
-        if len(sets) > 1 and heads != kv_heads:
-            key, value = for_query_heads(key, heads), for_query_heads(value, heads)
         scale_of = {head: alike.scale for alike in sets for head in alike.members}
-        sharing = heads // key.shape[1]
-        table = pools(tuple(scale_of[head] for head in range(0, heads, sharing)), key.shape[2], key.device)
-        found = call.choices.transform.standardization(HeadSet(list(range(heads))))
-        with own_precision(query.device):
-            return [
-                scaled_heads(
-                    query,
-                    key,
-                    value,
-                    call.scale,
-                    table,
-                    found and (found.beta, found.eps),
-                    call.attendable.is_causal,
-                )
-            ]
+        everyone = HeadSet(sorted(scale_of))
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            found, scale = choices.transform.standardization(everyone), choices.softmax_scale(query.shape[3])
+            assert scale is not None
+            heads = len(scale_of)
+            if len(sets) > 1 and heads != key.shape[1]:
+                key, value = for_query_heads(key, heads), for_query_heads(value, heads)
+            scales = tuple([scale_of[head] for head in range(0, heads, heads // key.shape[1])])
+            table = pools(scales, key.shape[2], key.device)
+            return scaled_heads(query, key, value, scale, table, found and (found.beta, found.eps), is_causal)
+
+        return attend
 
 
-class Windowed(Form):
+class Windowed(OneCall):
     """Windows around every query in blocks that reach no further."""
 
     name = "window by Triton"
-    joint = True
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if refused := refusal_of_kernels(choices, question):
@@ -171,13 +177,19 @@ class Windowed(Form):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, question.key_length)
 
-    def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
+    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
         from primaldual.kernels.gpu.attention import softmax_attention
         from primaldual.kernels.gpu.softmax import Shape
 
         del sets
-        reach, causal = call.choices.subset.reach, call.attendable.is_causal
+        reach = choices.subset.reach
         assert reach is not None
-        shape = Shape(call.scale, causal, (reach, 0 if causal else reach))
-        with own_precision(call.query.device):
-            return [softmax_attention(*tensors_of(call), shape)]
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            scale = choices.softmax_scale(query.shape[3])
+            assert scale is not None
+            return softmax_attention(
+                query, key, value, Shape(scale, is_causal, (reach, 0 if is_causal else reach))
+            )
+
+        return attend

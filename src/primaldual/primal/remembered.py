@@ -1,0 +1,92 @@
+"""Calls like earlier ones, by what was found out then."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.kernels.masks import Attendable
+from primaldual.kernels.modes import in_graph, in_transform
+from primaldual.kernels.precision import own_precision
+from primaldual.primal.choices import Choices
+from primaldual.primal.forms.choice import asked, choose
+from primaldual.primal.forms.form import Prepared
+
+MOST = 256
+"""So many sizes are remembered for one problem."""
+
+
+class _Known(NamedTuple):
+    """What holds as long as the parts are these, and have not changed."""
+
+    parts: tuple[nn.Module, ...]
+    changes: tuple[int, ...]
+    calls: dict[Hashable, Prepared | None]
+
+
+_known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
+
+
+def attend_as_before(
+    problem: Any, query: Tensor, key: Tensor, value: Tensor, is_causal: bool
+) -> Tensor | None:
+    """The attention without masks, dropout and inputs, if its form computes it from the tensors alone; else None.
+
+    Args:
+        problem: a :class:`PrimalProblem`.
+        query: (batch, heads, Nq, D).
+        key: (batch, kv heads, Nk, D).
+        value: (batch, kv heads, Nk, Dv).
+        is_causal: queries attend no later key.
+    """
+    if in_graph() or in_transform():
+        return None
+    parts = tuple(problem._modules.values())
+    changes = tuple([part.changes for part in parts])
+    known = _known.get(problem)
+    if known is None or known.changes != changes or known.parts != parts:
+        known = _known[problem] = _Known(parts, changes, {})
+    place = (
+        query.shape,
+        key.shape,
+        value.shape,
+        query.dtype,
+        key.dtype,
+        value.dtype,
+        query.device,
+        is_causal,
+    )
+    if place in known.calls:
+        attend = known.calls[place]
+    else:
+        if len(known.calls) >= MOST:
+            known.calls.clear()
+        attend = known.calls[place] = _prepared(problem.parts(), query, key, value, is_causal)
+    if attend is None:
+        return None
+    if not torch.is_autocast_enabled(query.device.type):
+        return attend(query, key, value)
+    with own_precision(query.device):
+        return attend(query, key, value)
+
+
+def _prepared(
+    choices: Choices, query: Tensor, key: Tensor, value: Tensor, is_causal: bool
+) -> Prepared | None:
+    transform, alike = choices.transform, query.dtype == key.dtype == value.dtype
+    if (
+        not alike
+        or choices.token_inputs
+        or transform.observes
+        or transform.mixes_queries
+        or choices.solver.nested
+    ):
+        return None
+    sets = choices.subset.head_sets(query.shape[1])
+    question = asked(query, key, value, key.shape[2], len(sets), Attendable(is_causal=is_causal), 0.0)
+    chosen = choose(choices, sets, question)
+    return chosen[0].prepared(choices, sets, question) if len(set(chosen)) == 1 else None
