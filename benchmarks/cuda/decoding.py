@@ -23,7 +23,7 @@ from primaldual import CapturedStep, PrimalProblem, preset
 from primaldual.kernels.gpu.decode_step import CachedHeads, DecodeStep
 from primaldual.primal.decoding.state import DecodingState
 
-SPECS = ("softmax", "bn", "sh(1,2,4,8)", "bn+sh(1,2,4,8)")
+SPECS = ("softmax", "bn", "sh(1,2,4,8)", "bn+sh(1,2,4,8)", "window(64)")
 BATCH, HEADS, HEAD_DIM, CACHED = 8, 16, 64, 4096
 
 BARS = {torch.float32: (30.0, 3e-7), torch.bfloat16: (9.0, 8e-3)}
