@@ -1,12 +1,11 @@
 """Queries and keys normalised by the keys' mean and deviation, where one set of keys serves all queries."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
-from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.launch import blocks, launch
 from primaldual.kernels.gpu.softmax import heads_last, padded
 
 
@@ -187,8 +186,11 @@ def _of_keys(
     tl.store(grad_k + batch * p_b + wide * p_n + d[None, :], slope.to(grad_k.dtype.element_ty), mask=mask)
 
 
-ROWS = 64
+ROWS = 128
 """Queries or keys that a program changes."""
+
+SUMMED = 256
+"""Queries whose gradients a program sums."""
 
 TILE = 32
 """Chunks whose moments are combined at a time."""
@@ -228,10 +230,10 @@ def normalize(
     changed_key = heads_last(key, width) if pools is None else pools[1]
     longest = key.shape[2] if pools is None else pools[0].longest
     found = moments.new_empty(batch, kv_heads, 2, width)
-    query_blocks = triton.cdiv(queries, ROWS)
+    query_blocks = blocks(queries, ROWS)
     betas, number = parameters(beta, query)
     launch(
-        _normalize, (query_blocks + triton.cdiv(longest, ROWS), batch * heads),
+        _normalize, (query_blocks + blocks(longest, ROWS), batch * heads),
         (query, key, changed_query, changed_key, moments, found, query if pools is None else pools[0].table, betas),
         (number, eps or 0.0, batch, heads // kv_heads, queries, key.shape[2], chunks, query_blocks,
          *query.stride()[:3], *key.stride()[:3], *changed_query.stride()[:3], *changed_key.stride()[:3]),
@@ -272,18 +274,18 @@ def normalize_backward(
     kv_heads = found.shape[1]
     out_query = heads_last(changed_query, width)
     out_key = grad_key if pools is not None else heads_last(changed_key, width)
-    chunks = triton.cdiv(queries, ROWS)
+    chunks = blocks(queries, SUMMED)
     sums = found.new_empty(batch, heads, chunks, 2, width)
     longest = changed_key.shape[2] if pools is None else pools.longest
     groups = heads // kv_heads
     launch(
         _of_queries, (chunks, batch * heads), (grad_query, changed_query, found, out_query, sums),
         (batch, groups, queries, *grad_query.stride()[:3], *changed_query.stride()[:3], *out_query.stride()[:3]),
-        (width, padded(width), ROWS), 4, 1,
+        (width, padded(width), SUMMED), 8, 1,
     )  # fmt: skip
     betas, number = parameters(beta, changed_query)
     launch(
-        _of_keys, (triton.cdiv(longest, ROWS), batch * kv_heads),
+        _of_keys, (blocks(longest, ROWS), batch * kv_heads),
         (grad_key, changed_key, found, sums, out_key, changed_key if pools is None else pools.table, betas),
         (number, batch, groups, longest, chunks, *grad_key.stride()[:3], *changed_key.stride()[:3], *out_key.stride()[:3]),
         (width, padded(width), ROWS, TILE, pools is not None, betas is not changed_query, divides), 4, 1,

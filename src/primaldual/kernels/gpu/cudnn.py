@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_cudnn_attention, cudnn_sdp_enabled
 
+from primaldual.kernels.gpu.keys import Run
+
 
 class Outcome(NamedTuple):
     """What a call gives and its backward takes.
@@ -73,3 +75,58 @@ def cudnn_gradients(
         query.shape[2], key.shape[2], 0.0, is_causal, scale=scale,
     )  # fmt: skip
     return found
+
+
+def cudnn_attend_pools(
+    query: Tensor, key: Tensor, value: Tensor, runs: tuple[Run, ...], scale: float
+) -> tuple[Tensor, list[Outcome]]:
+    """The attention of every head to its pools, heads that pool alike together; and what the backward takes.
+
+    Args:
+        query: (batch, heads, Nq, D).
+        key: pools (batch, 1, total, D) of as many heads, contiguous.
+        value: the same with Dv.
+        runs: which heads and pools belong together.
+        scale: factor on the scores.
+    """
+    found = [cudnn_attend(query[:, run.heads], _of(run, key), _of(run, value), False, scale) for run in runs]
+    return torch.cat([part.out.transpose(1, 2) for part in found], 2).transpose(1, 2), found
+
+
+def cudnn_pool_gradients(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    outcomes: list[Outcome],
+    runs: tuple[Run, ...],
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries and of pools.
+
+    Args:
+        gradient: of the output.
+        query: as the forward had it; so key, value, runs and scale.
+        key: pools of keys.
+        value: pools of values.
+        outcomes: what the forward gave.
+        runs: see there.
+        scale: see there.
+    """
+    found = [
+        cudnn_gradients(
+            gradient[:, run.heads], query[:, run.heads], _of(run, key), _of(run, value), outcome, False, scale
+        )
+        for run, outcome in zip(runs, outcomes, strict=True)
+    ]
+    grad_query = torch.cat([part[0].transpose(1, 2) for part in found], 2).transpose(1, 2)
+    grad_key, grad_value = (
+        torch.cat([part[place].flatten(1, 2).unsqueeze(1) for part in found], 2) for place in (1, 2)
+    )
+    return grad_query, grad_key, grad_value
+
+
+def _of(run: Run, pools: Tensor) -> Tensor:
+    """The pools of neighbouring heads, (batch, heads, pools, width)."""
+    heads = run.heads.stop - run.heads.start
+    return pools[:, 0, run.pools].unflatten(1, (heads, -1))

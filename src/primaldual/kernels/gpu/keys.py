@@ -7,6 +7,18 @@ import torch
 from torch import Tensor
 
 
+class Run(NamedTuple):
+    """Neighbouring heads with pools of one length.
+
+    Attributes:
+        heads: their numbers.
+        pools: where the pools of all of them lie, one head behind the other.
+    """
+
+    heads: slice
+    pools: slice
+
+
 class Pools(NamedTuple):
     """Means over windows of positions, for every head windows of its own length, one head behind the other.
 
@@ -14,15 +26,13 @@ class Pools(NamedTuple):
         table: int32 (heads, 3) on the device: where a head's pools begin, how many they are, their length.
         total: how many pools all heads have.
         longest: the most that a head has.
-        shortest_window: the shortest length of windows.
-        longest_window: the longest.
+        runs: neighbouring heads that pool alike.
     """
 
     table: Tensor
     total: int
     longest: int
-    shortest_window: int
-    longest_window: int
+    runs: tuple[Run, ...]
 
 
 @lru_cache(maxsize=256)
@@ -33,10 +43,14 @@ def pools(scales: tuple[int, ...], length: int, device: torch.device) -> Pools:
         >>> pools((1, 4), 6, torch.device("cpu")).table.tolist()
         [[0, 6, 1], [6, 2, 4]]
     """
-    rows, start = [], 0
-    for scale in scales:
+    rows: list[tuple[int, int, int]] = []
+    runs: list[Run] = []
+    start = 0
+    for head, scale in enumerate(scales):
         count = -(-length // scale)
+        begun = runs.pop() if rows and rows[-1][2] == scale else Run(slice(head, head), slice(start, start))
         rows.append((start, count, scale))
         start += count
+        runs.append(Run(slice(begun.heads.start, head + 1), slice(begun.pools.start, start)))
     table = torch.tensor(rows, dtype=torch.int32).to(device)
-    return Pools(table, start, max(row[1] for row in rows), min(scales), max(scales))
+    return Pools(table, start, max(row[1] for row in rows), tuple(runs))

@@ -12,6 +12,16 @@ MOST = 4096
 _ready: dict[Any, Callable[..., None]] = {}
 
 
+def blocks(length: int, size: int) -> int:
+    """How many blocks of a size cover a length.
+
+    Example:
+        >>> blocks(130, 64)
+        3
+    """
+    return -(-length // size)
+
+
 def launch(
     kernel: Any,
     grid: tuple[int, int],
@@ -36,13 +46,14 @@ def launch(
     if device >= 0 and device != torch.cuda.current_device():
         with torch.cuda.device(device):
             return launch(kernel, grid, tensors, numbers, constants, warps, stages)
+    places = [tensor.data_ptr() for tensor in tensors]
     key = (
         id(kernel), grid, numbers, constants, warps, stages, device,
-        tuple([tensor.dtype for tensor in tensors]), tuple([tensor.data_ptr() % 16 for tensor in tensors]),
+        tuple([tensor.dtype for tensor in tensors]), tuple([place % 16 for place in places]),
     )  # fmt: skip
     run = _ready.get(key)
     if run is not None:
-        return run(*tensors, *numbers, *constants)
+        return run(*places, *numbers, *constants)
     compiled = kernel[grid](*tensors, *numbers, *constants, num_warps=warps, num_stages=stages)
     if compiled is not None:  # None in Triton's interpreter
         if len(_ready) >= MOST:

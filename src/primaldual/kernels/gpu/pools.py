@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
-from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.launch import blocks, launch
 from primaldual.kernels.gpu.softmax import own_window, padded, precision_of
 
 
@@ -66,12 +66,15 @@ def _pool(
         tl.store(moments + at + D + d, tl.sum(centred * centred, 0), mask=d < D)
 
 
-CHUNK = 64
+CHUNK = 256
 """Pools, or keys, whose moments are taken together."""
+
+BLOCK = 64
+"""Pools that a program forms where no moments are taken."""
 
 
 def pool(
-    key: Tensor, value: Tensor, pools: Pools | None, with_moments: bool, chunk: int = CHUNK
+    key: Tensor, value: Tensor, pools: Pools | None, with_moments: bool, chunk: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Pools of keys (batch, 1, total, D) and values, and mean and sum of squared deviations of every chunk of keys.
 
@@ -82,22 +85,23 @@ def pool(
         value: the same with Dv.
         pools: None = the keys themselves, which are returned.
         with_moments: take moments: float32 (batch, kv heads, chunks, 2, D).
-        chunk: how many form one.
+        chunk: how many form one; None = CHUNK, or BLOCK without moments.
     """
     batch, heads, keys, width = key.shape
     wide = value.shape[-1]
     longest, pooled_key, pooled_value = keys, key, value
+    chunk = chunk or (CHUNK if with_moments else BLOCK)
     if pools is not None:
         longest = pools.longest
         pooled_key = key.new_empty(batch, 1, pools.total, width)
         pooled_value = value.new_empty(batch, 1, pools.total, wide)
-    chunks = triton.cdiv(longest, chunk)
+    chunks = blocks(longest, chunk)
     moments = key.new_empty(batch, heads, chunks, 2, width, dtype=torch.float32) if with_moments else None
     launch(
         _pool, (chunks, batch * heads),
         (key, value, pooled_key, pooled_value, key if moments is None else moments, key if pools is None else pools.table),
         (batch, keys, *key.stride()[:3], *value.stride()[:3], pooled_key.stride(0), pooled_value.stride(0)),
-        (width, wide, padded(width), padded(wide), chunk, pools is not None, with_moments), 4, 2,
+        (width, wide, padded(width), padded(wide), chunk, pools is not None, with_moments), 8 if chunk > BLOCK else 4, 2,
     )  # fmt: skip
     return pooled_key, pooled_value, moments
 
@@ -190,7 +194,7 @@ def spread(
     grad_value = value.new_empty(batch, keys, heads, wide).transpose(1, 2)
     query, gradient, parts = own or (key, value, pooled_grad_key)
     launch(
-        _spread, (triton.cdiv(keys, rows), batch * heads),
+        _spread, (blocks(keys, rows), batch * heads),
         (query, pooled_grad_key, pooled_grad_value, gradient, parts, grad_key, grad_value, pools.table),
         (batch, query.shape[1] // heads, keys, *query.stride()[:3], *gradient.stride()[:3], pooled_grad_key.stride(0),
          pooled_grad_value.stride(0), *grad_key.stride()[:3], *grad_value.stride()[:3]),

@@ -6,11 +6,15 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.gpu import batch_norm
+from primaldual.kernels.gpu.cudnn import Outcome, cudnn_attend_pools, cudnn_pool_gradients, cudnn_serves
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.pools import CHUNK, pool, spread
 from primaldual.kernels.gpu.softmax import Shape, attend
 from primaldual.kernels.gpu.softmax_gradients import gradients
 from primaldual.kernels.precision import differentiated_once
+
+LONG = 8192
+"""Queries from which a call of cuDNN for each scale is faster than one launch for all."""
 
 
 def unit_stride(tensor: Tensor) -> Tensor:
@@ -107,11 +111,17 @@ class _ScaledHeads(torch.autograd.Function):
                 query, key, moments, (pools, pooled_key), beta, eps, CHUNK
             )
         raw = (key, value) if is_causal else None
-        outcome = attend(changed, pooled_key, pooled_value, ctx.shape, raw)
+        outcome: tuple[Tensor, ...]
+        ctx.long = not is_causal and query.shape[2] >= LONG and cudnn_serves(changed, key, value, False)
+        if ctx.long:
+            out, found_parts = cudnn_attend_pools(changed, pooled_key, pooled_value, pools.runs, scale)
+            outcome = tuple(tensor for part in found_parts for tensor in part)
+        else:
+            outcome = out, _ = attend(changed, pooled_key, pooled_value, ctx.shape, raw)
         ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)
         ctx.divides = eps is not None
         ctx.save_for_backward(changed, key, value, pooled_key, pooled_value, found, learned, *outcome)
-        return outcome[0]
+        return out
 
     @staticmethod
     @differentiated_once
@@ -119,9 +129,16 @@ class _ScaledHeads(torch.autograd.Function):
         query, key, value, pooled_key, pooled_value, found, learned, *outcome = ctx.saved_tensors
         gradient, shape = unit_stride(gradient), ctx.shape
         raw = (key, value) if shape.is_causal else None
-        grad_query, grad_pooled_key, grad_pooled_value, parts = gradients(
-            gradient, query, pooled_key, pooled_value, (outcome[0], outcome[1]), shape, raw
-        )
+        parts = None
+        if ctx.long:
+            outcomes = [Outcome(*outcome[place : place + 4]) for place in range(0, len(outcome), 4)]
+            grad_query, grad_pooled_key, grad_pooled_value = cudnn_pool_gradients(
+                gradient, query, pooled_key, pooled_value, outcomes, shape.pools.runs, shape.scale
+            )
+        else:
+            grad_query, grad_pooled_key, grad_pooled_value, parts = gradients(
+                gradient, query, pooled_key, pooled_value, (outcome[0], outcome[1]), shape, raw
+            )
         grad_beta = None
         if found is not None:
             beta = ctx.beta if learned is None else learned

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
-from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.launch import blocks, launch
 
 LOG2E = 1.4426950408889634
 
@@ -206,14 +206,14 @@ class Tile(NamedTuple):
     stages: int
 
 
-FORWARD = Tile(128, 64, 4, 3)
+FORWARD = Tile(128, 64, 8, 3)
 """For head_dim up to 64."""
 
 WIDE = Tile(128, 64, 8, 2)
 """For wider heads."""
 
-OWN = Tile(128, 64, 8, 2)
-"""Where queries have windows of their own."""
+OWN = Tile(64, 64, 4, 3)
+"""For windows, and where queries have windows of their own."""
 
 SMALL = Tile(32, 32, 4, 2)
 """For float32, and windows shorter than a block."""
@@ -228,7 +228,7 @@ def tile_for(query: Tensor, value: Tensor) -> Tile:
 
 def padded(width: int) -> int:
     """The width of a block that holds so many features."""
-    return max(16, triton.next_power_of_2(width))
+    return max(16, 1 << (width - 1).bit_length())
 
 
 def precision_of(tensor: Tensor) -> str:
@@ -271,10 +271,11 @@ def attend(
     out = heads_last(query, value.shape[-1])
     logsumexp = query.new_empty(batch, heads, queries, dtype=torch.float32)
     own = raw is not None
-    tile = tile or (OWN if own and query.element_size() == 2 else tile_for(query, value))
+    narrow = query.element_size() == 2 and (own or shape.window is not None)
+    tile = tile or (OWN if narrow else tile_for(query, value))
     inner = raw or (key, value)
     launch(
-        _attend, (triton.cdiv(queries, tile.rows), batch * heads),
+        _attend, (blocks(queries, tile.rows), batch * heads),
         (query, key, value, *inner, out, logsumexp, query if shape.pools is None else shape.pools.table,
          query if valid is None else valid.view(torch.uint8)),
         (shape.scale * LOG2E, batch, heads // kv_heads, queries, keys, keys - queries, *(shape.window or (0, 0)),

@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.launch import blocks, launch
 from primaldual.kernels.gpu.softmax import (
     SMALL,
     Shape,
@@ -272,18 +272,20 @@ def _key_gradient(
 QUERIES = Tile(128, 64, 8, 2)
 """For the gradient of queries, head_dim up to 64."""
 
-KEYS = Tile(64, 128, 8, 2)
+KEYS = Tile(64, 64, 4, 2)
 """For the gradients of keys, head_dim up to 64."""
 
 WIDE_QUERIES = Tile(64, 64, 4, 2)
 WIDE_KEYS = Tile(64, 64, 4, 2)
 
 
-def tiles_for(query: Tensor, value: Tensor) -> tuple[Tile, Tile]:
-    """Sizes of blocks of both launches."""
+def tiles_for(query: Tensor, value: Tensor, narrow: bool) -> tuple[Tile, Tile]:
+    """Sizes of blocks of both launches; ``narrow`` for windows."""
     width = max(query.shape[-1], value.shape[-1])
     if query.dtype == torch.float32:
         return SMALL, SMALL._replace(columns=32) if width > 64 else SMALL
+    if narrow:
+        return WIDE_QUERIES, WIDE_KEYS
     return (QUERIES, KEYS) if width <= 64 else (WIDE_QUERIES, WIDE_KEYS)
 
 
@@ -334,11 +336,11 @@ def gradients(
     sizes = (batch, heads // kv_heads, queries, keys, keys - queries, *(shape.window or (0, 0)))
     widths = (width, wide, padded(width), padded(wide))
     kinds = (shape.is_causal, own, shape.window is not None, valid is not None, pooled, precision_of(query))
-    along, across = tiles or tiles_for(query, value)
+    along, across = tiles or tiles_for(query, value, own or shape.window is not None)
     longest = keys if shape.pools is None else shape.pools.longest
     strides = (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3])
     launch(
-        _query_gradient, (triton.cdiv(queries, along.rows), batch * heads),
+        _query_gradient, (blocks(queries, along.rows), batch * heads),
         (query, key, value, *inner, out, gradient, logsumexp, grad_query, delta, delta if parts is None else parts,
          table, mask),
         (shape.scale, *sizes, *strides, *inner[0].stride()[:3], *inner[1].stride()[:3], *out.stride()[:3],
@@ -346,7 +348,7 @@ def gradients(
         (*widths, along.rows, along.columns, *kinds), along.warps, along.stages,
     )  # fmt: skip
     launch(
-        _key_gradient, (triton.cdiv(longest, across.columns), batch * kv_heads),
+        _key_gradient, (blocks(longest, across.columns), batch * kv_heads),
         (query, key, value, gradient, logsumexp, delta, grad_key, grad_value, table, mask),
         (shape.scale, *sizes, *strides, *gradient.stride()[:3], *grad_key.stride()[:3], *grad_value.stride()[:3], stride),
         (*widths, across.rows, across.columns, *kinds), across.warps, across.stages,
