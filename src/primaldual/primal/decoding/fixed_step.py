@@ -19,7 +19,7 @@ from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.windows import Windows
 
 if TYPE_CHECKING:
-    from primaldual.kernels.gpu.decode_step import CachedHeads
+    from primaldual.kernels.gpu.decode_table import CachedHeads
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDEST = 256
@@ -103,7 +103,7 @@ def _scale(decoder: Decoder, head_dim: int) -> float | None:
 
 def _cached(heads: HeadDecoder, memory: Memory, sizes: Sizes, length: int) -> CachedHeads:
     """The tensors of some heads, with room for so many tokens."""
-    from primaldual.kernels.gpu.decode_step import CachedHeads
+    from primaldual.kernels.gpu.decode_table import CachedHeads
 
     decoder, windows, reach, normalized = heads.decoder, Windows(), None, Memory()
     if isinstance(decoder, PairCache):
