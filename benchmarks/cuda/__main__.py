@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 
-import benchmarks.cuda
 from benchmarks.cuda.timing import card
-
-NO_PARTS = ("__main__", "timing")
-"""Modules of this package that measure nothing by themselves."""
 
 LONGEST = 600
 """Seconds after which a part is ended."""
@@ -36,14 +31,15 @@ SHAPES = {
 
 
 def parts() -> list[str]:
-    """Modules of this package that measure, by name.
+    """Modules of this package that run by themselves, by name.
 
     Example:
         >>> {"contract", "decoding"} <= set(parts())
         True
     """
-    found = [module.name for module in pkgutil.iter_modules(benchmarks.cuda.__path__)]
-    return [name for name in found if name not in NO_PARTS]
+    folder = Path(__file__).parent
+    files = [path for path in sorted(folder.glob("*.py")) if path.stem != "__main__"]
+    return [path.stem for path in files if '__name__ == "__main__"' in path.read_text()]
 
 
 def sdpa_kernels() -> dict[str, str]:

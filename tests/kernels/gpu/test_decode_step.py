@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from primaldual.kernels.gpu.decode_step import CachedHeads, DecodeStep, Normalization
+from primaldual.kernels.gpu.decode_step import DecodeStep, Normalization
+from primaldual.kernels.gpu.decode_table import CachedHeads
 
 LENGTH = 7
 

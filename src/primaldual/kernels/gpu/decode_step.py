@@ -11,6 +11,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.decode import attend_group, attend_one, merge
 from primaldual.kernels.gpu.decode_pairs import take_in
+from primaldual.kernels.gpu.decode_table import CachedHeads, bases, members, tabulated
 from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.softmax import padded, precision_of
 
@@ -30,54 +31,6 @@ LEAST_KEYS = 128
 
 HEADROOM = 16.0
 """Divisor of the queries of a product in float16."""
-
-
-UNIT = 16
-"""Elements that places and strides of caches are multiples of, where loads may be wide."""
-
-IN_UNITS = [0, 1, 10, 11]
-"""Columns of the table that are counted in units."""
-
-
-EVERY = 2**40
-"""More slots than there are."""
-
-
-class CachedHeads(NamedTuple):
-    """Heads whose training pairs are pooled alike: their caches, and what runs along.
-
-    Attributes:
-        keys: (batch, kept heads, slots, D), contiguous, of the type of the tokens.
-        values: (batch, kept heads, slots, Dv), likewise.
-        shift: subtracted from keys, (batch, kept heads, 1, D), float32 as all that follow; None = 0.
-        partial_key: the sum of the current window's keys; None where windows hold one token.
-        partial_value: the sum of its values, (batch, kept heads, 1, Dv).
-        mean: of the complete pairs, for a transform that normalises by it.
-        deviations: the sum of their squared deviations.
-        size: tokens of a window.
-        prefix: single tokens before the first window.
-        members: query heads; as many in a row share a kept head.
-        key_heads: the key head of a token that each kept head keeps.
-        reach: slots before its own that a token sees at most; None = all.
-    """
-
-    keys: Tensor
-    values: Tensor
-    shift: Tensor | None
-    partial_key: Tensor | None
-    partial_value: Tensor | None
-    mean: Tensor | None
-    deviations: Tensor | None
-    size: int
-    prefix: int
-    members: list[int]
-    key_heads: list[int]
-    reach: int | None = None
-
-    @property
-    def wide(self) -> list[Tensor | None]:
-        """The float32 tensors, in the order of the table's columns."""
-        return [self.shift, self.partial_key, self.partial_value, self.mean, self.deviations]
 
 
 class Normalization(NamedTuple):
@@ -122,29 +75,17 @@ class DecodeStep:
         self.splits = splits or self._splits(max(cache.keys.shape[2] for cache in caches))
         self.positions = torch.tensor(lengths, device=self.device)
         self.caches = list(caches)
-        self._bases = [
-            min((tensor for tensor in tensors if tensor is not None), key=Tensor.data_ptr, default=first.keys)
-            for tensors in (
-                [cache.keys for cache in caches],
-                [cache.values for cache in caches],
-                [tensor for cache in caches for tensor in cache.wide],
-            )
-        ]
-        table = torch.tensor([row for cache in caches for row in self._rows(cache)])
-        aligned = self.head_dim % UNIT == 0 and bool((table[:, IN_UNITS] % UNIT == 0).all())
-        unit = UNIT if aligned else 1
-        table[:, IN_UNITS] //= unit
+        self._bases = bases(caches)
+        table, unit = tabulated(caches, self._bases)
         self._table = table.to(self.device)
-        self._members = torch.tensor(
-            [row for cache in caches for row in _members(cache, self.group)], device=self.device
-        )
+        self._members = members(caches, self.group).to(self.device)
         numbers = self.batch * self.heads * self.splits
         wide: dict[str, Any] = {"dtype": torch.float32, "device": self.device}
         self._query = torch.empty(self.batch * self.heads * self.head_dim, **wide)
         self._sums = torch.empty(numbers * self.value_dim, **wide)
         self._peaks = torch.empty(numbers * 2, **wide)
         self._beta, self._eps = (
-            (0.0, None) if normalization is None else (normalization.beta, normalization.eps)
+            (0.0, None) if normalization is None else (float(normalization.beta), normalization.eps)
         )
         self._factor = scale * LOG2E
         sizes = (self.head_dim, self.value_dim, padded(self.head_dim), padded(self.value_dim))
@@ -205,39 +146,6 @@ class DecodeStep:
         wanted = PROGRAMS_PER_PROCESSOR * processors // (self.batch * self.rows)
         most = max(1, slots // LEAST_KEYS)
         return 2 ** (max(1, min(wanted, most)).bit_length() - 1)
-
-    def _rows(self, cache: CachedHeads) -> list[list[int]]:
-        """The rows of the table for the kept heads."""
-        keys, values, wide = self._bases
-        kept = len(cache.key_heads)
-        places = [(cache.keys, keys), (cache.values, values), *((tensor, wide) for tensor in cache.wide)]
-        return [
-            [
-                *(_place(tensor, base, number) for tensor, base in places),
-                cache.size,
-                cache.prefix,
-                head,
-                cache.keys.stride(0),
-                cache.values.stride(0),
-                kept,
-                EVERY if cache.reach is None else cache.reach,
-            ]
-            for number, head in enumerate(cache.key_heads)
-        ]
-
-
-def _members(cache: CachedHeads, group: int) -> list[list[int]]:
-    """The query heads of every kept head, filled up with -1."""
-    each = len(cache.members) // len(cache.key_heads)
-    rows = [cache.members[first : first + each] for first in range(0, len(cache.members), each)]
-    return [row + [-1] * (group - each) for row in rows]
-
-
-def _place(tensor: Tensor | None, base: Tensor, number: int) -> int:
-    """Where a head of a tensor begins, in elements from the base; -1 for no tensor."""
-    if tensor is None:
-        return -1
-    return (tensor.data_ptr() - base.data_ptr()) // base.element_size() + number * tensor.stride(1)
 
 
 def _dense(tensor: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.availability import available
 from primaldual.primal.decoding.decoder import Decoder
-from primaldual.primal.decoding.head_decoders import HeadDecoder, softmax_scale
+from primaldual.primal.decoding.head_decoders import HeadDecoder
 from primaldual.primal.decoding.history import History
 from primaldual.primal.decoding.incremental import FixedFacts
 from primaldual.primal.decoding.memory import Memory, grow
@@ -19,7 +19,7 @@ from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.windows import Windows
 
 if TYPE_CHECKING:
-    from primaldual.kernels.gpu.decode_step import CachedHeads
+    from primaldual.kernels.gpu.decode_table import CachedHeads
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDEST = 256
@@ -96,14 +96,14 @@ def _scale(decoder: Decoder, head_dim: int) -> float | None:
     plain = (
         choices.subset.unbroken
         and choices.untransformed
-        and not (choices.pair_weights.uneven or choices.order.linear or choices.token_inputs)
+        and not (choices.order.linear or choices.token_inputs)
     )
-    return softmax_scale(choices, head_dim) if plain else None
+    return choices.softmax_scale(head_dim) if plain else None
 
 
 def _cached(heads: HeadDecoder, memory: Memory, sizes: Sizes, length: int) -> CachedHeads:
     """The tensors of some heads, with room for so many tokens."""
-    from primaldual.kernels.gpu.decode_step import CachedHeads
+    from primaldual.kernels.gpu.decode_table import CachedHeads
 
     decoder, windows, reach, normalized = heads.decoder, Windows(), None, Memory()
     if isinstance(decoder, PairCache):

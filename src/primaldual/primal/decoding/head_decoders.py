@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ShapeError, UnsupportedError
-from primaldual.primal.choices import Choices
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.decoder import Decoder
 from primaldual.primal.decoding.delta_sums import DeltaSums
@@ -97,7 +96,7 @@ def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> Hea
     windows = subset.windows(heads)
     if windows is None:
         return None
-    score_scale = softmax_scale(choices, sizes.head_dim)
+    score_scale = choices.softmax_scale(sizes.head_dim)
     softmax = score_scale is not None
     incremental = transform.incremental(heads, not softmax)
     if incremental is None:
@@ -120,14 +119,6 @@ def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> Hea
     if not incremental.own_keys:
         key_heads = _shared(key_heads)
     return HeadDecoder(decoder, _some(heads.members, sizes.heads), _some(key_heads, sizes.kv_heads))
-
-
-def softmax_scale(choices: Choices, head_dim: int) -> float | None:
-    """The factor on scores whose softmax over the pairs gives the weights; None where something else does."""
-    plain = (
-        choices.solver.amortized and choices.normalizer.cancels_query_factors and not choices.normalizer.sink
-    )
-    return choices.feature_map.score_scale(head_dim) if plain else None
 
 
 def _shared(key_heads: list[int]) -> list[int]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.flash import flash_enabled
+from primaldual.kernels.modes import in_graph, in_transform
+from primaldual.kernels.precision import once
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
@@ -181,3 +183,10 @@ def transform_operations(choices: Choices, heads: HeadSet, question: Question) -
     """Operations of the transform, in one head of one sequence."""
     pairs = heads.pairs(question.key_length)
     return choices.transform.operations(pairs, question.query_length, question.head_dim)
+
+
+def differentiable(out: Tensor, choices: Choices) -> Tensor:
+    """The output; with statistics, whose shared form leaves out the second derivatives of means, differentiated once."""
+    if not out.requires_grad or not choices.transform.uses_statistics or in_graph() or in_transform():
+        return out
+    return once(out)

@@ -8,13 +8,13 @@ from torch import Tensor
 from primaldual.kernels.cholesky import cholesky
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.modes import in_graph
-from primaldual.kernels.precision import once, own_precision
+from primaldual.kernels.precision import own_precision
 from primaldual.kernels.ridge import regularized, regularized_name, ridge_attention
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.factored import features_refusal
-from primaldual.primal.forms.form import Cost, Form, transform_operations
+from primaldual.primal.forms.form import Cost, Form, differentiable, transform_operations
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, TRANSFORM, Question
 from primaldual.primal.training_sets import ALL
@@ -70,7 +70,7 @@ class FactoredRidge(Form):
                 key_mask=training.attendable.keys,
                 is_causal=training.attendable.is_causal,
             )
-            return _differentiable(out.to(training.value.dtype), call.choices)
+            return differentiable(out.to(training.value.dtype), call.choices)
 
 
 class KernelRidge(Form):
@@ -132,9 +132,4 @@ class KernelRidge(Form):
             rows = 0 if in_graph() else max(1, ROWS // key.shape[:3].numel())
             parts = changed.split(rows, 2) if rows else [changed]
             out = torch.cat([kernel.kernel(part, key) @ coefficients for part in parts], 2)
-            return _differentiable(out.to(training.value.dtype), call.choices)
-
-
-def _differentiable(out: Tensor, choices: Choices) -> Tensor:
-    """The output; with statistics, whose shared form leaves out the second derivatives of means, differentiated once."""
-    return once(out) if choices.transform.uses_statistics and not in_graph() else out
+            return differentiable(out.to(training.value.dtype), call.choices)

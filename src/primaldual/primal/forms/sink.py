@@ -11,6 +11,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import (
     Cost,
     Form,
+    differentiable,
     over_row_blocks,
     softmax_cost,
 )
@@ -71,4 +72,5 @@ class WithSink(Form):
             return seen.to(changed.dtype).softmax(changed, scale, call.dropout_p, logit)[:, :, first:]
 
         with own_precision(query.device):
-            return over_row_blocks(query, training, choices.transform, attend)
+            out = over_row_blocks(query, training, choices.transform, attend)
+        return differentiable(out, choices)

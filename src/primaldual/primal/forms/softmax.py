@@ -12,6 +12,7 @@ from primaldual.primal.forms.form import (
     Cost,
     Form,
     Prepared,
+    differentiable,
     over_row_blocks,
     pairs_scored,
     shared_pairs_refusal,
@@ -72,7 +73,8 @@ class Softmax(Form):
             return seen.softmax(changed, call.scale, call.dropout_p)[:, :, first:]
 
         with own_precision(query.device):
-            return over_row_blocks(query, training, transform, attend)
+            out = over_row_blocks(query, training, transform, attend)
+        return differentiable(out, call.choices)
 
 
 class Band(Softmax):
