@@ -44,6 +44,18 @@ def summed_from(rows, tile, N: tl.constexpr):
     return ones_times(tl.arange(0, N)[None, :] >= rows[:, None], tile)
 
 
+@triton.jit
+def summed_before(rows, tile, N: tl.constexpr):
+    """Sums of the rows before each: subtracting a row from sums that hold it would round by what is not seen yet."""
+    return ones_times(tl.arange(0, N)[None, :] < rows[:, None], tile)
+
+
+@triton.jit
+def summed_behind(rows, tile, N: tl.constexpr):
+    """Sums of the rows behind each."""
+    return ones_times(tl.arange(0, N)[None, :] > rows[:, None], tile)
+
+
 @triton.jit(do_not_specialize=["batches", "chunks"])
 def _scan(
     moments, states, k, batches, chunks, k_b, k_h,
@@ -67,9 +79,9 @@ def _scan(
         mean = tl.where(mask, tl.load(moments + place, mask=mask, other=0.0) - first_key[None, :], 0.0)
         spread = tl.load(moments + place + D, mask=mask, other=0.0)
         square = mean * mean
-        sums = total[None, :] + summed_up_to(row, mean, TILE) - mean
-        spreads = within[None, :] + summed_up_to(row, spread, TILE) - spread
-        squares = squared[None, :] + summed_up_to(row, square, TILE) - square
+        sums = total[None, :] + summed_before(row, mean, TILE)
+        spreads = within[None, :] + summed_before(row, spread, TILE)
+        squares = squared[None, :] + summed_before(row, square, TILE)
         before = sums / tl.maximum(c, 1)[:, None].to(tl.float32)
         between = tl.maximum(squares - sums * before, 0.0) * BLOCK
         tl.store(states + place, before, mask=mask)
@@ -100,14 +112,14 @@ def _scan_back(
         mask = (c < chunks)[:, None] & (d < D)[None, :]
         place = sums + c[:, None] * 4 * D + d[None, :]
         first = tl.load(place, mask=mask, other=0.0)
-        later = constant[None, :] + summed_from(row, first, TILE) - first
+        later = constant[None, :] + summed_behind(row, first, TILE)
         constant += tl.sum(first, 0)
         if DIVIDE:
             second = tl.load(place + D, mask=mask, other=0.0)
             mean = tl.load(states + c[:, None] * 2 * D + d[None, :], mask=mask, other=0.0)
             third = tl.load(place + 2 * D, mask=mask, other=0.0) + mean * second
-            slopes = slope[None, :] + summed_from(row, second, TILE) - second
-            shifts = moved[None, :] + summed_from(row, third, TILE) - third
+            slopes = slope[None, :] + summed_behind(row, second, TILE)
+            shifts = moved[None, :] + summed_behind(row, third, TILE)
             later -= 2 * (shifts - mean * slopes)
             tl.store(place + D, slopes, mask=mask)
             slope += tl.sum(second, 0)

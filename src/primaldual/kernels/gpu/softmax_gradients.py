@@ -42,14 +42,15 @@ def _along_keys(
         else:
             key = tl.load(keys)
             value = tl.load(values)
-        weights = tl.math.exp2(tl.dot(q, key, input_precision=PRECISION) * factor - logsumexp[:, None])
+        powers = tl.dot(q, key, input_precision=PRECISION) * factor - logsumexp[:, None]
         if CHECK:
             allowed = j[None, :] <= last[:, None]
             if WINDOW:
                 allowed &= j[None, :] >= first[:, None]
             if MASKED:
                 allowed &= (tl.load(valid + j, mask=inside, other=0) != 0)[None, :]
-            weights = tl.where(allowed, weights, 0.0)
+            powers = tl.where(allowed, powers, float("-inf"))
+        weights = tl.math.exp2(powers)
         slopes = weights * (tl.dot(grad, value, input_precision=PRECISION) - delta[:, None])
         acc = tl.dot(slopes.to(key.dtype), tl.trans(key), acc, input_precision=PRECISION)
     return acc
@@ -99,6 +100,7 @@ def _query_gradient(
     place = (batch * (tl.num_programs(1) // batches) + head) * queries + row
     tl.store(delta_out + place, delta, mask=there)
     found = tl.load(logsumexp + place, mask=there, other=0.0) * 1.4426950408889634
+    found = tl.where(found == float("-inf"), float("inf"), found)  # without a key nothing has weight
     first, last = visible(row, shift, scale, length, left, right, CAUSAL, OWN, WINDOW)
     start = block * BM + shift
     low = 0
@@ -168,14 +170,15 @@ def _along_queries(
             q + row[None, :] * q_n + d[:, None], mask=there[None, :] & (d < D)[:, None], other=0.0
         )  # fmt: skip
         found = tl.load(logsumexp + row, mask=there, other=0.0) * 1.4426950408889634
-        scores = tl.dot(key, query, input_precision=PRECISION) * factor
-        weights = tl.math.exp2(scores - found[None, :])
+        found = tl.where(found == float("-inf"), float("inf"), found)
+        powers = tl.dot(key, query, input_precision=PRECISION) * factor - found[None, :]
         if CHECK:
             first, last = visible(row, shift, scale, length, left, right, CAUSAL, OWN, WINDOW)
             allowed = j[:, None] <= last[None, :]
             if WINDOW:
                 allowed &= j[:, None] >= first[None, :]
-            weights = tl.where(allowed, weights, 0.0)
+            powers = tl.where(allowed, powers, float("-inf"))
+        weights = tl.math.exp2(powers)
         slope = tl.load(
             grad + row[:, None] * g_n + dv[None, :], mask=there[:, None] & (dv < DV)[None, :], other=0.0
         )  # fmt: skip
