@@ -203,7 +203,7 @@ class Transform(Part):
         return False
 
     def standardization(self, heads: HeadSet) -> Standardization | None:
-        """T as the normalisation of queries and keys by the mean and variance of these heads' training keys, if it is that."""
+        """T as the normalisation of queries and keys by mean and variance of these heads' training keys, if it is that."""
         del heads
         return None
 

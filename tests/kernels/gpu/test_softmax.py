@@ -44,7 +44,10 @@ def test_outputs_and_gradients_are_those_of_the_formula(
     key = torch.randn(2, 2, keys, width, dtype=dtype, device=device)
     value = torch.randn(2, 2, keys, wide, dtype=dtype, device=device)
     valid = (torch.rand(2, keys, device=device) > 0.4) if masked else None
-    row, column = torch.arange(queries, device=device)[:, None] + keys - queries, torch.arange(keys, device=device)
+    row, column = (
+        torch.arange(queries, device=device)[:, None] + keys - queries,
+        torch.arange(keys, device=device),
+    )
     allowed = rule(row, column[None]).expand(2, 1, queries, keys)
     if valid is not None:
         allowed = allowed & valid[:, None, None]
@@ -80,5 +83,7 @@ def test_any_strides_are_served(device):
     assert distance(out, wanted) < 1e-6
     gradient = torch.randn(2, 3, 8, 20, device=device).mT
     found = torch.autograd.grad(out, (query, key, value), gradient)
-    for got, wish in zip(found, torch.autograd.grad(wanted, (query, key, value), gradient.double()), strict=True):
+    for got, wish in zip(
+        found, torch.autograd.grad(wanted, (query, key, value), gradient.double()), strict=True
+    ):
         assert distance(got, wish.double()) < 1e-5

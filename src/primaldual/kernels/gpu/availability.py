@@ -21,4 +21,5 @@ def available(device: str) -> bool:
 def _compiles() -> bool:
     if torch.version.hip or find_spec("triton") is None:
         return False
-    return torch.cuda.get_device_capability() >= (8, 0)
+    # Without a GPU only explain asks, for one that Triton serves.
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability() >= (8, 0)

@@ -39,7 +39,8 @@ def _combined(
 
 @triton.jit(do_not_specialize=["beta", "eps", "batches", "queries", "keys", "chunks", "query_blocks"])
 def _normalize(
-    q, k, changed_q, changed_k, moments, found, table, betas, beta, eps, batches, groups, queries, keys, chunks, query_blocks,
+    q, k, changed_q, changed_k, moments, found, table, betas, beta, eps, batches, groups, queries, keys, chunks,
+    query_blocks,
     q_b, q_h, q_n, k_b, k_h, k_n, c_b, c_h, c_n, e_b, e_h, e_n,
     D: tl.constexpr, BD: tl.constexpr, BM: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
     POOLED: tl.constexpr, LEARNED: tl.constexpr, DIVIDE: tl.constexpr,
@@ -251,7 +252,7 @@ def normalize_backward(
     pools: Pools | None,
     beta: float | Tensor,
     divides: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gradients of queries and keys where the products of both changed ones are scores of a softmax.
 
     A softmax ignores what moves all keys alike: the gradients of changed keys sum to 0, and their products with the
@@ -268,7 +269,7 @@ def normalize_backward(
         divides: whether s is not 1.
 
     Returns:
-        Gradients of queries, of keys (of pools, in place of ``grad_key``), and of beta, (heads,).
+        Gradients of queries, of keys (of pools, in place of ``grad_key``), and of beta, (heads,), if it is learned.
     """
     batch, heads, queries, width = changed_query.shape
     kv_heads = found.shape[1]

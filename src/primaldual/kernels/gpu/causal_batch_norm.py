@@ -45,7 +45,7 @@ class _CausalBatchNorm(torch.autograd.Function):
     ) -> Tensor:
         query, key, value = unit_stride(query), unit_stride(key), unit_stride(value)
         changed, keys, moments = prefix_normalized(query, key, beta, eps)
-        seeds: tuple[Tensor, ...] = ()
+        seeds: list[Tensor] = []
         if cudnn_serves(query, key, value):
             out, logsumexp, *seeds = cudnn_attend(changed, keys, value, True, scale)
         else:

@@ -32,7 +32,7 @@ def _no_seed(device: torch.device) -> Tensor:
 
 
 def of_heads(out: Tensor, logsumexp: Tensor, heads: slice) -> Outcome:
-    """Outputs (batch, heads, Nq, Dv) and log-sum-exps (batch, heads, Nq) of another kernel, of some heads, as cuDNN has them."""
+    """What another kernel gives for some heads as cuDNN has it: out (batch, heads, Nq, Dv), logsumexp (batch, heads, Nq)."""
     seed = _no_seed(out.device)
     return Outcome(out[:, heads], logsumexp[:, heads].contiguous().unsqueeze(-1), seed, seed)
 

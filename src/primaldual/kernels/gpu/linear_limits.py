@@ -24,7 +24,7 @@ def widest(device: str) -> int:
         >>> widest("cpu")
         128
     """
-    if device != "cuda":
+    if device != "cuda" or not torch.cuda.is_available():
         return WIDEST
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return WIDEST if properties.shared_memory_per_multiprocessor >= SHARED_MEMORY else NARROW

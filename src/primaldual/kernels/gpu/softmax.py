@@ -173,7 +173,9 @@ def _attend(
         out + batch * o_b + head * o_h + row[:, None].to(tl.int64) * o_n + dv[None, :],
         acc.to(out.dtype.element_ty), mask=(row < queries)[:, None] & (dv < DV)[None, :],
     )  # fmt: skip
-    found = tl.where(empty, float("-inf"), (peak + tl.math.log2(tl.where(empty, 1.0, total))) * 0.6931471805599453)
+    found = tl.where(
+        empty, float("-inf"), (peak + tl.math.log2(tl.where(empty, 1.0, total))) * 0.6931471805599453
+    )
     tl.store(
         logsumexp + (batch * (tl.num_programs(1) // batches) + head) * queries + row,
         found,

@@ -1,0 +1,194 @@
+"""``python -m benchmarks.cuda.attention OUT.json``: attentions on a GPU over SDPA: times, device times and memory.
+
+Every case is checked against the definition in float64 first. Times are of calls from Python one after the other
+(``eager``) and of replays of a CUDA graph of the same calls (``graph``), which leave out what Python takes; both forward
+alone and with the backward, over ``scaled_dot_product_attention`` with the same causal flag in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from benchmarks.cuda.timing import card, interleaved, peak_memory
+from primaldual import preset
+
+HEADS, HEAD_DIM = 16, 64
+SHAPES = ((1024, 8), (4096, 2), (16384, 1))
+SCALES = ",".join(map(str, (1,) * 4 + (2,) * 4 + (4,) * 4 + (8,) * 4))
+SPECS = {
+    "softmax": "softmax",
+    "bn": "bn",
+    "sh(1,2,4,8)": f"sh({SCALES})",
+    "bn+sh(1,2,4,8)": f"bn+sh({SCALES})",
+    "window(64)": "window(64)",
+    "linear": "linear",
+}
+CHECKED = (
+    ("bn", False, torch.bfloat16, 300), ("bn", True, torch.bfloat16, 300), ("bn", True, torch.bfloat16, 40),
+    ("bn(beta=0.5,learnable=true)", True, torch.bfloat16, 200), ("bn+sh(1,2,4,8)", False, torch.bfloat16, 333),
+    ("sh(1,2,4,8)", True, torch.bfloat16, 333), ("bn(gain=0.2)", False, torch.float16, 333),
+    ("sh(1,2,3,8)", False, torch.float16, 333), ("window(20)", True, torch.bfloat16, 300),
+    ("sh(1,2,4,8)", False, torch.bfloat16, 2500), ("bn+sh(1,1,8,8)", False, torch.bfloat16, 2500),
+    ("bn", True, torch.bfloat16, 2500), ("linear", False, torch.bfloat16, 300), ("linear", True, torch.bfloat16, 300),
+    ("bn+sh(1,2,4,8)", True, torch.bfloat16, 200), ("window(20)+bn", False, torch.bfloat16, 200),
+)  # fmt: skip
+"""Spec, causal, type and length of the checks; heads of 64 features."""
+
+WORKERS = 12
+"""Processes that compile side by side before anything is timed."""
+
+Call = Callable[[], object]
+
+
+def main() -> None:
+    """Check, time and write the file after every step."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
+    found: dict[str, Any] = {"card": card(), "checks": checks(), "shapes": {}}
+    for length, batch in SHAPES:
+        found["shapes"][f"N={length}, B={batch}"] = measured(length, batch)
+        out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def checks() -> list[dict[str, Any]]:
+    """Relative errors of outputs and gradients, beside those of the definition in the same type; in parallel."""
+    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        warm = pool.map_async(_warm, list(SPECS.values()))
+        found = pool.map(_checked, CHECKED, chunksize=1)
+        warm.wait()
+    for each in found:
+        print("PASS" if each["ok"] else "FAIL", each, flush=True)
+    return found
+
+
+def measured(length: int, batch: int) -> dict[str, Any]:
+    """Times and memory of every attention at one shape."""
+    tensors, gradient = _tensors(batch, HEADS, length, HEAD_DIM, torch.bfloat16)
+    calls: dict[str, Call] = {}
+    for is_causal in (False, True):
+        prefix = "causal " if is_causal else ""
+        calls[prefix + "SDPA"] = _sdpa(tensors, is_causal)
+        for name, spec in SPECS.items():
+            calls[prefix + name] = _attend(spec, tensors, is_causal)
+    both = {name: _with_backward(call, tensors, gradient) for name, call in calls.items()}
+    found = {name: {"forward MiB": peak_memory(call) / 2**20} for name, call in calls.items()}
+    for kind, contenders in (
+        ("eager forward", calls), ("eager training", both),
+        ("graph forward", _captured(calls)), ("graph training", _captured(both)),
+    ):  # fmt: skip
+        for name, times in interleaved(contenders, 8).items():
+            found[name][kind] = times["median_us"]
+    for name, figures in found.items():
+        base = found["causal SDPA" if name.startswith("causal") else "SDPA"]
+        ratios = {kind: figures[kind] / base[kind] for kind in figures if kind in base}
+        print(
+            f"N={length} {name}:",
+            ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items()),
+            flush=True,
+        )
+        figures["over SDPA"] = ratios
+    return found
+
+
+def _sdpa(tensors: list[Tensor], is_causal: bool) -> Call:
+    return lambda: scaled_dot_product_attention(*tensors, is_causal=is_causal)
+
+
+def _attend(spec: str, tensors: list[Tensor], is_causal: bool) -> Call:
+    problem = preset(spec).bind(HEADS, HEAD_DIM).cuda()
+    return lambda: problem.attend(*tensors, is_causal=is_causal)
+
+
+def _with_backward(call: Call, tensors: list[Tensor], gradient: Tensor) -> Call:
+    return lambda: torch.autograd.grad(call(), tensors, gradient)  # type: ignore[arg-type]
+
+
+def _captured(calls: dict[str, Call]) -> dict[str, Call]:
+    """The calls as CUDA graphs, without those that cannot be captured."""
+    found: dict[str, Call] = {}
+    for name, call in calls.items():
+        graph = torch.cuda.CUDAGraph()
+        try:
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                call()
+                call()
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph):
+                call()
+        except RuntimeError as error:
+            print(f"{name}: no graph: {str(error)[:100]}", flush=True)
+            continue
+        found[name] = graph.replay
+    return found
+
+
+def _tensors(
+    batch: int, heads: int, length: int, width: int, dtype: torch.dtype
+) -> tuple[list[Tensor], Tensor]:
+    """Query, key and value, heads last in memory, and a gradient."""
+    torch.manual_seed(0)
+    made = [
+        torch.randn(batch, length, heads, width, device="cuda").to(dtype).transpose(1, 2) for _ in range(4)
+    ]
+    return [tensor.requires_grad_() for tensor in made[:3]], made[3]
+
+
+def _warm(spec: str) -> None:
+    """Compile what the timed cases run, into Triton's cache."""
+    tensors, gradient = _tensors(2, HEADS, 1024, HEAD_DIM, torch.bfloat16)
+    for is_causal in (False, True):
+        _with_backward(_attend(spec, tensors, is_causal), tensors, gradient)()
+    torch.cuda.synchronize()
+
+
+def _checked(case: tuple[str, bool, torch.dtype, int]) -> dict[str, Any]:
+    spec, is_causal, dtype, length = case
+    problem = preset(spec).bind(4, HEAD_DIM).cuda()
+    tensors, gradient = _tensors(2, 4, length, HEAD_DIM, dtype)
+    reference = copy.deepcopy(problem).double()
+    wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    wanted = _both(reference.dense, wide, list(reference.parameters()), gradient.double(), is_causal)
+    found = _both(problem.attend, tensors, list(problem.parameters()), gradient, is_causal)
+    plain = _both(problem.dense, tensors, list(problem.parameters()), gradient, is_causal)
+    errors = [
+        (_error(got, wish), _error(own, wish)) for got, own, wish in zip(found, plain, wanted, strict=True)
+    ]
+    forms = problem.explain(tensors[0].shape, is_causal=is_causal, dtype=dtype, device="cuda").forms
+    return {
+        "spec": spec, "causal": is_causal, "dtype": str(dtype)[6:], "length": length, "forms": forms,
+        "ok": all(error <= 2 * own + 1e-3 for error, own in errors),
+        "errors": [float(f"{error:.2g}") for error, _ in errors],
+        "definition": [float(f"{own:.2g}") for _, own in errors],
+    }  # fmt: skip
+
+
+def _both(
+    attend: Callable[..., Tensor],
+    tensors: list[Tensor],
+    learned: list[Any],
+    gradient: Tensor,
+    is_causal: bool,
+) -> tuple[Tensor, ...]:
+    out = attend(*tensors, is_causal=is_causal)
+    return (out, *torch.autograd.grad(out, [*tensors, *learned], gradient))
+
+
+def _error(got: Tensor, wanted: Tensor) -> float:
+    return float((got.double() - wanted).norm() / wanted.norm())
+
+
+if __name__ == "__main__":
+    main()
