@@ -1,0 +1,97 @@
+"""The forms of NVIDIA GPUs behind ``attend``, in Triton's interpreter where there is no GPU."""
+
+import copy
+
+import pytest
+import torch
+
+from primaldual import preset
+from primaldual.errors import UnsupportedError
+from primaldual.kernels.gpu import availability
+
+pytest.importorskip("triton")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+HALF = torch.float16  # the interpreter does not multiply bfloat16
+CASES = {
+    ("bn", False): "normalized by Triton",
+    ("bn(beta=0.5,learnable=true)", False): "normalized by Triton",
+    ("bn(gain=0.2)", False): "normalized by Triton",
+    ("sh(1,2,3,4)", False): "all scales by Triton",
+    ("sh(1,2,4,8)", True): "all scales by Triton",
+    ("sh(2)", True): "all scales by Triton",
+    ("bn+sh(1,1,3,8)", False): "all scales by Triton",
+    ("window(5)", False): "window by Triton",
+    ("window(5)", True): "window by Triton",
+}
+
+
+@pytest.fixture
+def available(monkeypatch):
+    monkeypatch.setattr(availability, "available", lambda device: True)
+
+
+def inputs(dtype=HALF, length=45):
+    torch.manual_seed(0)
+    return [torch.randn(2, length, 4, 8).to(DEVICE, dtype).transpose(1, 2).requires_grad_() for _ in range(3)]
+
+
+def with_gradients(attend, tensors, learned, is_causal):
+    out = attend(*tensors, is_causal=is_causal)
+    return out, *torch.autograd.grad(out.sin().sum(), [*tensors, *learned])
+
+
+@pytest.mark.usefixtures("available")
+@pytest.mark.parametrize(("spec", "is_causal"), CASES)
+def test_digits_are_those_of_the_definition_in_the_same_type(spec, is_causal):
+    problem = preset(spec).bind(4, 8).to(DEVICE)
+    tensors = inputs()
+    explanation = problem.explain(tensors[0].shape, is_causal=is_causal, dtype=HALF, device=DEVICE)
+    assert explanation.forms == [CASES[spec, is_causal]]
+    exact = copy.deepcopy(problem).double()
+    wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    wanted = with_gradients(exact.dense, wide, list(exact.parameters()), is_causal)
+    plain = with_gradients(problem.dense, tensors, list(problem.parameters()), is_causal)
+    found = with_gradients(problem.attend, tensors, list(problem.parameters()), is_causal)
+    for got, own, wish in zip(found, plain, wanted, strict=True):
+        assert (got.double() - wish).norm() <= 2 * (own.double() - wish).norm() + 1e-3 * wish.norm()
+
+
+@pytest.mark.usefixtures("available")
+@pytest.mark.parametrize(
+    ("spec", "is_causal", "dtype", "why"),
+    [
+        ("bn", False, torch.float32, "serves bfloat16 and float16"),
+        ("bn", True, HALF, "leaves the range of float16 under a causal mask"),
+        ("bn(gain=0.2)", True, torch.bfloat16, "takes no gain under a causal mask"),
+        ("bn+sh(1,1,2,4)", True, HALF, "takes no statistics of pools that grow with the query"),
+        ("sh(1,2,3,4)", True, HALF, "needs as many queries as keys and windows whose length divides 64"),
+        ("sh(1,2,3,4,prefix=1)", False, HALF, "needs pairs that are means over consecutive windows"),
+        ("window(5)+bn", False, HALF, "needs no transform"),
+    ],
+)
+def test_what_is_not_served_is_said(spec, is_causal, dtype, why):
+    explanation = (
+        preset(spec).bind(4, 8).explain((2, 4, 45, 8), is_causal=is_causal, dtype=dtype, device=DEVICE)
+    )
+    assert not any("by Triton" in form for form in explanation.forms)
+    assert any(why in reason for part in explanation.served for reason in part.refusals.values())
+
+
+@pytest.mark.usefixtures("available")
+def test_heads_that_share_keys_are_served_and_masked_keys_are_not():
+    problem, (query, key, value) = preset("sh(2)"), inputs()
+    shared = problem.attend(query, key[:, :2], value[:, :2])
+    repeated = [tensor[:, :2].repeat_interleave(2, 1) for tensor in (key, value)]
+    torch.testing.assert_close(shared, problem.attend(query, *repeated), rtol=1e-2, atol=1e-3)
+    mask = torch.ones(2, 1, 1, 45, dtype=torch.bool, device=DEVICE)
+    assert (
+        "all scales by Triton" not in problem.explain(query.shape, mask=mask, dtype=HALF, device=DEVICE).forms
+    )
+
+
+@pytest.mark.usefixtures("available")
+def test_second_derivatives_are_refused():
+    tensors = inputs()
+    out = preset("sh(1,2,4,8)").attend(*tensors)
+    with pytest.raises(UnsupportedError, match="create_graph"):
+        torch.autograd.grad(out.sum(), tensors, create_graph=True)
