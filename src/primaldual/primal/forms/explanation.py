@@ -128,7 +128,7 @@ def _served(choices: Choices, sets: list[HeadSet], question: Question) -> list[S
     """The form of every set of heads."""
     found = []
     for alike, form in zip(sets, choose(choices, sets, question), strict=True):
-        before = FORMS[: FORMS.index(form)]
+        before = [other for other in FORMS[: FORMS.index(form)] if other.device in (None, question.device)]
         refusals = {other.name: other.refusal(choices, alike, question) for other in before}
         cost = form.cost(choices, alike, question)
         reasons = {name: reason or "serves some heads of the layer only" for name, reason in refusals.items()}

@@ -43,10 +43,12 @@ class Form(ABC):
     Attributes:
         name: what it is called.
         joint: it runs all sets of heads together, or none.
+        device: the type of device that it is made for, of which alone ``explain`` speaks; None = any.
     """
 
     name: ClassVar[str]
     joint: ClassVar[bool] = False
+    device: ClassVar[str | None] = None
 
     @abstractmethod
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:

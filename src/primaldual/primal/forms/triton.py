@@ -55,6 +55,7 @@ class OneCall(Form):
     """A form that takes queries, keys and values of all heads, every key of which counts."""
 
     joint = True
+    device = "cuda"
 
     def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
         """What computes the attention from them."""

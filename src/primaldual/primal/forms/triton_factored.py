@@ -21,6 +21,7 @@ class TritonFactored(Factored):
     """Phi(T q) . sum_j Phi(T k_j) v_j^T / Phi(T q) . sum_j Phi(T k_j), elementwise Phi within the kernels."""
 
     name = "factored by Triton"
+    device = "cuda"
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if question.mode != EAGER:
