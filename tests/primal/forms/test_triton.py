@@ -71,7 +71,7 @@ def test_digits_are_those_of_the_definition_in_the_same_type(spec, is_causal):
 )
 def test_what_is_not_served_is_said(spec, is_causal, dtype, why):
     explanation = (
-        preset(spec).bind(4, 8).explain((2, 4, 45, 8), is_causal=is_causal, dtype=dtype, device=DEVICE)
+        preset(spec).bind(4, 8).explain((2, 4, 45, 8), is_causal=is_causal, dtype=dtype, device="cuda")
     )
     assert not any("by Triton" in form for form in explanation.forms)
     assert any(why in reason for part in explanation.served for reason in part.refusals.values())
