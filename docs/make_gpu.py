@@ -51,8 +51,9 @@ def times(part: dict[str, Any]) -> Iterator[str]:
     reached = total = 0
     for place, (shape, cases) in enumerate(part["shapes"].items()):
         base, causal = (cases[name] for name in ("SDPA", "causal SDPA"))
-        yield f"**{shape}.** SDPA takes {_pair(base)} us from Python and {_pair(base, 'graph')} us as a CUDA graph, forward /"
-        yield f"forward and backward; causal {_pair(causal)} and {_pair(causal, 'graph')}; memory {base['forward MiB']:.0f} MiB."
+        yield f"**{shape}.** SDPA takes {_pair(base)} us from Python and {_pair(base, 'graph')} us as a CUDA graph,"
+        yield f"forward / forward and backward; causal {_pair(causal)} and {_pair(causal, 'graph')} us. Its memory is"
+        yield f"{base['forward MiB']:.0f} MiB."
         yield ""
         yield "| attention | goal | from Python | as a CUDA graph | memory, forward |"
         yield "|---|---|---|---|---|"
@@ -119,8 +120,8 @@ def layers(part: dict[str, Any]) -> Iterator[str]:
 def contract(part: dict[str, Any]) -> Iterator[str]:
     """How much of the contract ran."""
     passed, left = (sum(part[kind].values()) for kind in ("passed", "not_run"))
-    yield f"Of the contract {passed} cases passed on the GPU in the time that there was, {part['failed']} failed, {left} were"
-    yield "not reached."
+    yield f"Of the contract {passed} cases passed on the GPU in the time that there was, {part['failed']} failed,"
+    yield f"{left} were not reached."
     for failure in part["failures"]:
         yield f"* {failure['check']}, {failure['spec']}: {failure['error']}"
 

@@ -47,6 +47,11 @@ CHECKED = (
 WIDTHS = (6, 16, 32, 96, 128)
 """Features of heads that causal bn, the form with most kernels, is checked with beside."""
 
+WARMED = [(spec, HEADS, 1024, HEAD_DIM) for spec in SPECS.values()] + [
+    (spec, 6, 65, 32) for spec in ("bn", "sh(1,1,1,2,2,4)", "bn+sh(1,1,1,2,2,4)")
+]
+"""Spec, heads, length and features of what is compiled before it is timed, here and in layers.py."""
+
 WORKERS = 12
 """Processes that compile side by side before anything is timed."""
 
@@ -68,7 +73,7 @@ def main() -> None:
 def checks() -> list[dict[str, Any]]:
     """Relative errors of outputs and gradients, beside those of the definition in the same type; in parallel."""
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        warm = pool.map_async(_warm, list(SPECS.values()))
+        warm = pool.map_async(_warm, WARMED)
         widths = [("bn", True, torch.bfloat16, 150, width) for width in WIDTHS]
         cases = [(*case, HEAD_DIM) for case in CHECKED] + widths
         begun = [_outcome(case, pool.apply_async(_checked, (case,))) for case in cases]
@@ -165,11 +170,14 @@ def _tensors(
     return [tensor.requires_grad_() for tensor in made[:3]], made[3]
 
 
-def _warm(spec: str) -> None:
-    """Compile what the timed cases run, into Triton's cache."""
-    tensors, gradient = _tensors(2, HEADS, 1024, HEAD_DIM, torch.bfloat16)
-    for is_causal in (False, True):
-        _with_backward(_attend(spec, tensors, is_causal), tensors, gradient)()
+def _warm(case: tuple[str, int, int, int]) -> None:
+    """Compile what is timed, into Triton's cache."""
+    spec, heads, length, width = case
+    tensors, gradient = _tensors(2, heads, length, width, torch.bfloat16)
+    problem = preset(spec).bind(heads, width).cuda()
+    for is_causal in (False, True) if heads == HEADS else (False,):
+        out = problem.attend(*tensors, is_causal=is_causal)
+        torch.autograd.grad(out, tensors, gradient)
     torch.cuda.synchronize()
 
 
