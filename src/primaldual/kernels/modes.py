@@ -1,12 +1,31 @@
 """How a call is run: eagerly, recorded into a graph, or under transforms of functions."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch.autograd import forward_ad
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def in_graph() -> bool:
     """Whether operations are recorded to serve other inputs: torch.compile, torch.export, torch.jit.trace."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined] # public, not declared
+
+
+def portable() -> bool:
+    """Whether the operations are recorded to run where this library may not be: torch.export, torch.jit.trace."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined] # public, not declared
+
+
+def known_to_compilers(function: Function) -> Function:
+    """Let torch.compile call a function of constants for its result in place of tracing it.
+
+    This is the mark of ``torch.compiler.assume_constant_result``, whose call imports the compiler.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def in_transform() -> bool:

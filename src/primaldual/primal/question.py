@@ -28,6 +28,7 @@ class Question(NamedTuple):
         dtype: of the tensors.
         device: type of their device.
         mode: EAGER, GRAPH (compiled, exported or traced) or TRANSFORM (torch.func, forward-mode differentiation).
+        portable: the graph is exported or traced, and may run where this library is not.
     """
 
     batch: int
@@ -45,6 +46,7 @@ class Question(NamedTuple):
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     mode: str = EAGER
+    portable: bool = False
 
     @property
     def empty(self) -> bool:

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
-from primaldual.kernels.gpu import linear
+from primaldual.kernels.gpu import linear_passes
 from primaldual.kernels.gpu.linear import linear_attention
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
@@ -62,8 +62,8 @@ def tensors(
 @pytest.fixture(autouse=True)
 def several_chunks(monkeypatch):
     """Of one or two blocks, also of short sequences."""
-    monkeypatch.setattr(linear, "PROGRAMS", 4)
-    monkeypatch.setattr(linear, "CAUSAL_PROGRAMS", 4)
+    monkeypatch.setattr(linear_passes, "PROGRAMS", 4)
+    monkeypatch.setattr(linear_passes, "CAUSAL_PROGRAMS", 4)
 
 
 @pytest.mark.parametrize("is_causal", [False, True])

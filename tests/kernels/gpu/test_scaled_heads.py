@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from primaldual.kernels.gpu.keys import pools
-from primaldual.kernels.gpu.scaled_heads import normalized, scaled_heads
+from primaldual.kernels.gpu.normalized import normalized
+from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
 SCALES = (1, 2, 4, 8)
 
@@ -69,7 +70,7 @@ def test_scaled_heads_are_those_of_the_definition(normalization, is_causal, grou
         beta = torch.rand(4 * groups, device=device).requires_grad_()
         wide_beta = beta.detach().double().requires_grad_()
         normalization, wide_normalization = (beta, normalization[1]), (wide_beta, normalization[1])
-    out = scaled_heads(*tensors, 0.3, pools(SCALES, 70, query.device), normalization, is_causal)
+    out = scaled_heads(*tensors, 0.3, SCALES, normalization, is_causal)
     wanted = head_by_head(*wide_tensors, 0.3, wide_normalization, is_causal)
     if isinstance(wide_normalization and wide_normalization[0], torch.Tensor):
         tensors, wide_tensors = [*tensors, beta], [*wide_tensors, wide_beta]

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from primaldual.kernels.gpu.scaled_heads import unit_stride
 from primaldual.kernels.gpu.softmax import Shape, attend
 from primaldual.kernels.gpu.softmax_gradients import gradients
+from primaldual.kernels.gpu.strides import unit_stride
 from primaldual.kernels.precision import differentiated_once
 
 
@@ -27,20 +27,45 @@ def softmax_attention(
     return out
 
 
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, shape: Shape, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The outputs of :func:`softmax_attention`, and log-sum-exps."""
+    return attend(unit_stride(query), unit_stride(key), unit_stride(value), shape, None, valid)
+
+
+def backward(
+    gradient: Tensor,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    outcome: tuple[Tensor, Tensor],
+    shape: Shape,
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value.
+
+    Args:
+        gradient: of the output.
+        tensors: query, key and value.
+        outcome: what the forward gave.
+        shape: as the forward had it.
+        valid: as the forward had it.
+    """
+    query, key, value = (unit_stride(tensor) for tensor in tensors)
+    return gradients(unit_stride(gradient), query, key, value, outcome, shape, None, valid)[:3]
+
+
 class _Softmax(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, shape: Shape, valid: Tensor | None
     ) -> Tensor:
-        query, key, value = unit_stride(query), unit_stride(key), unit_stride(value)
-        outcome = attend(query, key, value, shape, None, valid)
+        out, logsumexp = forward(query, key, value, shape, valid)
         ctx.shape = shape
-        ctx.save_for_backward(query, key, value, valid, *outcome)
-        return outcome[0]
+        ctx.save_for_backward(query, key, value, valid, out, logsumexp)
+        return out
 
     @staticmethod
     @differentiated_once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, valid, out, logsumexp = ctx.saved_tensors
-        found = gradients(unit_stride(gradient), query, key, value, (out, logsumexp), ctx.shape, None, valid)
-        return *found[:3], None, None
+        query, key, value, valid, *outcome = ctx.saved_tensors
+        return *backward(gradient, (query, key, value), tuple(outcome), ctx.shape, valid), None, None

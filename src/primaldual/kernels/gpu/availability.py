@@ -5,7 +5,10 @@ from importlib.util import find_spec
 
 import torch
 
+from primaldual.kernels.modes import known_to_compilers
 
+
+@known_to_compilers
 def available(device: str) -> bool:
     """Whether Triton compiles for devices of a type here: NVIDIA GPUs from compute capability 8.0 on.
 
@@ -13,7 +16,6 @@ def available(device: str) -> bool:
         >>> available("mps")
         False
     """
-    # Not cached for other devices: torch.compile warns of caches that it looks through.
     return device == "cuda" and _compiles()
 
 

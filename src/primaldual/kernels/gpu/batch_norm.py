@@ -252,6 +252,7 @@ def normalize_backward(
     pools: Pools | None,
     beta: float | Tensor,
     divides: bool,
+    of_beta: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gradients of queries and keys where the products of both changed ones are scores of a softmax.
 
@@ -267,9 +268,10 @@ def normalize_backward(
         pools: the pools that the keys are.
         beta: as the forward had it.
         divides: whether s is not 1.
+        of_beta: whether the gradient of beta, a tensor, is wanted.
 
     Returns:
-        Gradients of queries, of keys (of pools, in place of ``grad_key``), and of beta, (heads,), if it is learned.
+        Gradients of queries, of keys (of pools, in place of ``grad_key``), and of beta, (heads,), if wanted.
     """
     batch, heads, queries, width = changed_query.shape
     kv_heads = found.shape[1]
@@ -292,7 +294,7 @@ def normalize_backward(
         (width, padded(width), ROWS, TILE, pools is not None, betas is not changed_query, divides), 4, 1,
     )  # fmt: skip
     grad_beta = None
-    if isinstance(beta, Tensor) and beta.requires_grad:
+    if of_beta and isinstance(beta, Tensor):
         moved = sums[:, :, :, 0].sum(2).view(batch, kv_heads, groups, width) * (
             found[:, :, 0] * found[:, :, 1]
         ).unsqueeze(2)

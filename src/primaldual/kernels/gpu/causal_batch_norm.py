@@ -1,17 +1,17 @@
 """Causal batch-normalised attention: prefix statistics, one causal softmax, and the first rows apart, as one operation."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from primaldual.kernels.gpu.batch_norm import parameters
-from primaldual.kernels.gpu.cudnn import Outcome, cudnn_attend, cudnn_gradients, cudnn_serves
+from primaldual.kernels.gpu.cudnn import cudnn_attend, cudnn_gradients, cudnn_serves, of_heads
 from primaldual.kernels.gpu.first_rows import first_rows, first_rows_backward
 from primaldual.kernels.gpu.prefix_batch_norm import prefix_normalized, prefix_normalized_backward
-from primaldual.kernels.gpu.scaled_heads import unit_stride
 from primaldual.kernels.gpu.softmax import Shape, attend
 from primaldual.kernels.gpu.softmax_gradients import gradients
+from primaldual.kernels.gpu.strides import heads_before_features, unit_stride
 from primaldual.kernels.precision import differentiated_once
 
 
@@ -32,6 +32,76 @@ def causal_batch_norm(
     return out
 
 
+class Outcome(NamedTuple):
+    """What the forward gives and the backward takes.
+
+    Attributes:
+        out: (batch, heads, N, Dv), heads last in memory.
+        logsumexp: float32 (batch, heads, N).
+        query: as it enters the softmax, (batch, heads, N, D).
+        key: likewise, (batch, kv heads, N, D).
+        states: of the prefixes, see :func:`primaldual.kernels.gpu.prefix_states.prefix_states`.
+    """
+
+    out: Tensor
+    logsumexp: Tensor
+    query: Tensor
+    key: Tensor
+    states: Tensor
+
+
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, beta: float | Tensor, eps: float | None, scale: float
+) -> Outcome:
+    """The outputs of :func:`causal_batch_norm`, and what :func:`backward` takes."""
+    query, key, value = unit_stride(query), unit_stride(key), unit_stride(value)
+    changed, keys, states = prefix_normalized(query, key, beta, eps)
+    if cudnn_serves(changed, keys, value):
+        found = cudnn_attend(changed, keys, value, True, scale)
+        out, logsumexp = heads_before_features(found.out), found.logsumexp.squeeze(-1)
+    else:
+        out, logsumexp = attend(changed, keys, value, Shape(scale, True))
+    first_rows((query, key, value), parameters(beta, query), eps, scale, (out, logsumexp))
+    return Outcome(out, logsumexp, changed, keys, states)
+
+
+def backward(
+    gradient: Tensor,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    outcome: Outcome,
+    beta: float | Tensor,
+    eps: float | None,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value, and float32 of beta, (heads,).
+
+    Args:
+        gradient: of the output.
+        tensors: query, key and value.
+        outcome: what the forward gave.
+        beta: as the forward had it.
+        eps: as the forward had it.
+        scale: as the forward had it.
+    """
+    query, key, value = (unit_stride(tensor) for tensor in tensors)
+    gradient = unit_stride(gradient)
+    out, logsumexp, changed, keys, states = outcome
+    if cudnn_serves(changed, keys, value):
+        found = cudnn_gradients(
+            gradient, changed, keys, value, of_heads(out, logsumexp, slice(None)), True, scale
+        )
+    else:
+        found = gradients(gradient, changed, keys, value, (out, logsumexp), Shape(scale, True))[:3]
+    grad_query, grad_key, of_beta = prefix_normalized_backward(
+        unit_stride(found[0]), unit_stride(found[1]), changed, key, states, beta, eps
+    )
+    grad_value = heads_before_features(found[2])
+    first = first_rows_backward(
+        gradient, (query, key, value), parameters(beta, query), eps, scale, (grad_query, grad_key, grad_value)
+    )
+    return grad_query, grad_key, grad_value, of_beta + first.sum(0)
+
+
 class _CausalBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -43,37 +113,16 @@ class _CausalBatchNorm(torch.autograd.Function):
         eps: float | None,
         scale: float,
     ) -> Tensor:
-        query, key, value = unit_stride(query), unit_stride(key), unit_stride(value)
-        changed, keys, moments = prefix_normalized(query, key, beta, eps)
-        seeds: list[Tensor] = []
-        if cudnn_serves(query, key, value):
-            out, logsumexp, *seeds = cudnn_attend(changed, keys, value, True, scale)
-        else:
-            out, logsumexp = attend(changed, keys, value, Shape(scale, True))
-        first_rows((query, key, value), parameters(beta, query), eps, scale, (out, logsumexp))
+        outcome = forward(query, key, value, beta, eps, scale)
         ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)
         ctx.eps, ctx.scale = eps, scale
-        ctx.save_for_backward(query, key, value, changed, keys, moments, learned, out, logsumexp, *seeds)
-        return out
+        ctx.save_for_backward(query, key, value, learned, *outcome)
+        return outcome.out
 
     @staticmethod
     @differentiated_once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, changed, keys, moments, learned, out, logsumexp, *seeds = ctx.saved_tensors
-        beta, gradient = ctx.beta if learned is None else learned, unit_stride(gradient)
-        if seeds:
-            found = cudnn_gradients(
-                gradient, changed, keys, value, Outcome(out, logsumexp, *seeds), True, ctx.scale
-            )
-        else:
-            found = gradients(gradient, changed, keys, value, (out, logsumexp), Shape(ctx.scale, True))[:3]
-        grad_query, grad_key, of_beta = prefix_normalized_backward(
-            unit_stride(found[0]), unit_stride(found[1]), changed, key, moments, beta, ctx.eps
-        )
-        grad_value = unit_stride(found[2])
-        first = first_rows_backward(
-            gradient, (query, key, value), parameters(beta, query), ctx.eps, ctx.scale,
-            (grad_query, grad_key, grad_value),
-        )  # fmt: skip
-        grad_beta = (of_beta + first.sum(0)).to(learned.dtype) if ctx.needs_input_grad[3] else None
-        return grad_query, grad_key, grad_value, grad_beta, None, None
+        query, key, value, learned, *outcome = ctx.saved_tensors
+        beta = ctx.beta if learned is None else learned
+        *found, of_beta = backward(gradient, (query, key, value), Outcome(*outcome), beta, ctx.eps, ctx.scale)
+        return *found, of_beta.to(learned.dtype) if ctx.needs_input_grad[3] else None, None, None

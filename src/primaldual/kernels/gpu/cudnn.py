@@ -91,8 +91,8 @@ def cudnn_gradients(
 
 def cudnn_attend_pools(
     query: Tensor, key: Tensor, value: Tensor, runs: tuple[Run, ...], scale: float
-) -> tuple[Tensor, list[Outcome]]:
-    """The attention of every head to its pools, heads that pool alike together; and what the backward takes.
+) -> tuple[Tensor, Tensor]:
+    """The attention of every head to its pools, heads that pool alike together; and log-sum-exps (batch, heads, Nq).
 
     Args:
         query: (batch, heads, Nq, D).
@@ -102,7 +102,8 @@ def cudnn_attend_pools(
         scale: factor on the scores.
     """
     found = [cudnn_attend(query[:, run.heads], _of(run, key), _of(run, value), False, scale) for run in runs]
-    return torch.cat([part.out.transpose(1, 2) for part in found], 2).transpose(1, 2), found
+    out = torch.cat([part.out.transpose(1, 2) for part in found], 2).transpose(1, 2)
+    return out, torch.cat([part.logsumexp.squeeze(-1) for part in found], 1)
 
 
 def cudnn_pool_gradients(

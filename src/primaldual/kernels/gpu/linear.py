@@ -8,25 +8,12 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError, ShapeError
-from primaldual.kernels.gpu import (
-    linear_causal,
-    linear_causal_gradients,
-    linear_gradients,
-    linear_outputs,
-    linear_sums,
-)
-from primaldual.kernels.gpu.linear_launch import Chunks, Launch, Setting, chunks, setting
 from primaldual.kernels.gpu.linear_limits import DTYPES, WIDEST
+from primaldual.kernels.gpu.linear_passes import backward, forward
 from primaldual.kernels.heads import check_heads
 from primaldual.kernels.precision import differentiated_once
 
 FEATURES = "elu+1", "identity"
-
-PROGRAMS = 256
-"""Programs of a launch, where there are rows enough: two for each multiprocessor of the largest GPUs, about."""
-
-CAUSAL_PROGRAMS = 512
-"""The same for causal attention, whose blocks wait for one another."""
 
 
 def linear_attention(
@@ -70,12 +57,11 @@ def unchecked_linear_attention(
     query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None, is_causal: bool, features: str
 ) -> Tensor:
     """:func:`linear_attention` of what it accepts: the checks take a tenth of the time of a short call."""
-    query, key, value = (_side_by_side(tensor) for tensor in (query, key, value))
-    mask = None if key_mask is None else _side_by_side(key_mask[:, :, 0]).view(torch.uint8)
+    mask = None if key_mask is None else key_mask[:, :, 0]
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
         out: Tensor = _LinearAttention.apply(query, key, value, mask, is_causal, features)
         return out
-    return _forward(query, key, value, mask, is_causal, features)[0]
+    return forward(query, key, value, mask, is_causal, features)[0]
 
 
 class _LinearAttention(torch.autograd.Function):
@@ -91,7 +77,7 @@ class _LinearAttention(torch.autograd.Function):
         is_causal: bool,
         features: str,
     ) -> Tensor:
-        out, sums = _forward(query, key, value, mask, is_causal, features)
+        out, sums = forward(query, key, value, mask, is_causal, features)
         ctx.save_for_backward(query, key, value, mask, sums)
         ctx.is_causal, ctx.features = is_causal, features
         return out
@@ -100,74 +86,8 @@ class _LinearAttention(torch.autograd.Function):
     @differentiated_once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, mask, sums = ctx.saved_tensors
-        tensors = query, key, value, mask, _side_by_side(gradient), sums
-        run = _causal_backward if ctx.is_causal else _backward
-        return *run(*tensors, _setting(query, value, ctx.is_causal, ctx.features)), None, None, None
-
-
-def _forward(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, features: str
-) -> tuple[Tensor, Tensor]:
-    """Outputs, and the states and totals of chunks of keys."""
-    made = _setting(query, value, is_causal, features)
-    if is_causal:
-        cut = _causal_chunks(query, made)
-        sums = linear_sums.run_key_sums(key, value, mask, cut, made)
-        return linear_causal.run_causal_outputs(query, key, value, mask, sums, cut, made), sums
-    sums = linear_sums.run_key_sums(key, value, mask, _chunks(key, linear_sums.KEY_SUMS.of(made)), made)
-    cut = _chunks(query, linear_outputs.OUTPUTS.of(made))
-    return linear_outputs.run_outputs(query, sums, key.shape[1], cut, made), sums
-
-
-def _backward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    gradient: Tensor,
-    sums: Tensor,
-    made: Setting,
-) -> tuple[Tensor, Tensor, Tensor]:
-    cut = _chunks(query, linear_gradients.QUERY_GRADIENTS.of(made))
-    of_query, later = linear_gradients.run_query_gradients(query, gradient, sums, key.shape[1], cut, made)
-    cut = _chunks(key, linear_gradients.KEY_GRADIENTS.of(made))
-    return of_query, *linear_gradients.run_key_gradients(key, value, mask, later, cut, made)
-
-
-def _causal_backward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    gradient: Tensor,
-    sums: Tensor,
-    made: Setting,
-) -> tuple[Tensor, Tensor, Tensor]:
-    tensors, cut = (query, key, value, mask, gradient), _causal_chunks(query, made)
-    of_query, later, of_rows = linear_causal_gradients.run_causal_query_gradients(*tensors, sums, cut, made)
-    return of_query, *linear_causal_gradients.run_causal_key_gradients(*tensors, later, of_rows, cut, made)
-
-
-def _setting(query: Tensor, value: Tensor, is_causal: bool, features: str) -> Setting:
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    return setting(query.shape[3], value.shape[3], query.dtype, is_causal, features, tf32, query.is_cuda)
-
-
-def _chunks(rows: Tensor, launch: Launch) -> Chunks:
-    return chunks(rows.shape[0] * rows.shape[1], rows.shape[2], launch.block, PROGRAMS)
-
-
-def _causal_chunks(query: Tensor, made: Setting) -> Chunks:
-    """Chunks that every kernel of a causal attention takes by whole blocks."""
-    gradients = linear_causal_gradients.QUERY_GRADIENTS, linear_causal_gradients.KEY_GRADIENTS
-    kernels = linear_sums.KEY_SUMS, linear_causal.OUTPUTS, *gradients
-    block = max(kernel.of(made).block for kernel in kernels)
-    return chunks(query.shape[0] * query.shape[1], query.shape[2], block, CAUSAL_PROGRAMS)
-
-
-def _side_by_side(tensor: Tensor) -> Tensor:
-    """The tensor with the numbers of a row side by side in memory, as kernels read them."""
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+        found = backward(gradient, (query, key, value), mask, sums, ctx.is_causal, ctx.features)
+        return *found, None, None, None
 
 
 def _check(

@@ -4,6 +4,8 @@ from functools import cache
 
 import torch
 
+from primaldual.kernels.modes import known_to_compilers
+
 WIDEST = 128
 """Largest number of features, and largest Dv: the state of a head, F x Dv in float32, stands in registers."""
 
@@ -16,7 +18,7 @@ SHARED_MEMORY = 200 * 2**10
 DTYPES = torch.bfloat16, torch.float16, torch.float32
 
 
-@cache
+@known_to_compilers
 def widest(device: str) -> int:
     """The largest number of features, and the largest Dv, on a type of device.
 
@@ -24,7 +26,10 @@ def widest(device: str) -> int:
         >>> widest("cpu")
         128
     """
-    if device != "cuda" or not torch.cuda.is_available():
-        return WIDEST
+    return _widest() if device == "cuda" and torch.cuda.is_available() else WIDEST
+
+
+@cache
+def _widest() -> int:
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return WIDEST if properties.shared_memory_per_multiprocessor >= SHARED_MEMORY else NARROW

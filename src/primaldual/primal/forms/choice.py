@@ -9,7 +9,7 @@ from torch import Tensor
 
 from primaldual.errors import SlowAttentionWarning
 from primaldual.kernels.masks import Attendable
-from primaldual.kernels.modes import in_graph, in_transform
+from primaldual.kernels.modes import in_graph, in_transform, portable
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.checks import check_mixing
@@ -136,6 +136,7 @@ def asked(
         batch, heads, key.shape[1], queries, length, head_dim, value.shape[3], groups,
         attendable.keys is not None, attendable.pairs is not None, attendable.is_causal, dropout_p > 0,
         query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
+        portable(),
     )  # fmt: skip
 
 

@@ -119,6 +119,13 @@ def kernel_refusal(question: Question) -> str | None:
     return None
 
 
+def operator_refusal(question: Question) -> str | None:
+    """Why operators of this library serve no graph that may run without it."""
+    if question.portable:
+        return "exported and traced programs would need the operators of this library where they run"
+    return None
+
+
 def softmax_cost(choices: Choices, heads: HeadSet, question: Question, pairs: int) -> Cost:
     """Scores and weighted sums of the pairs that are scored, and changed keys and values of ``pairs`` pairs."""
     scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)

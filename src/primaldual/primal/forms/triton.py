@@ -8,12 +8,16 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.gpu import availability
 from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.modes import in_graph
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, Prepared, softmax_cost, softmax_refusal
+from primaldual.primal.forms.form import Cost, Form, Prepared, operator_refusal, softmax_cost, softmax_refusal
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.question import EAGER, Question
+from primaldual.primal.question import Question
+
+DTYPES = torch.bfloat16, torch.float16
+"""Types that the kernels take for a form."""
 
 WIDEST = 128
 """Most features of a head; wider ones leave the kernels too few registers."""
@@ -26,12 +30,12 @@ def refusal_of_kernels(choices: Choices, question: Question) -> str | None:
     """Why no kernel here serves a call."""
     if not availability.available(question.device):
         return "runs on NVIDIA GPUs, where Triton is installed"
-    if question.dtype not in (torch.bfloat16, torch.float16):
+    if question.dtype not in DTYPES:
         return "serves bfloat16 and float16; in float32 SDPA is as fast"
     if refused := softmax_refusal(choices, question):
         return refused
-    if question.mode != EAGER:
-        return "runs outside of graphs"
+    if refused := operator_refusal(question):
+        return refused
     if question.dropout:
         return "drops no weights"
     if question.pairs or question.key_mask:
@@ -96,8 +100,12 @@ class NormalizedQueries(OneCall):
         return softmax_cost(choices, heads, question, question.key_length)
 
     def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        from primaldual.kernels.gpu.causal_batch_norm import causal_batch_norm
-        from primaldual.kernels.gpu.scaled_heads import normalized
+        if in_graph():
+            from primaldual.kernels.gpu.operators.causal_batch_norm import causal_batch_norm
+            from primaldual.kernels.gpu.operators.normalized import normalized
+        else:
+            from primaldual.kernels.gpu.causal_batch_norm import causal_batch_norm
+            from primaldual.kernels.gpu.normalized import normalized
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             found, scale = choices.transform.standardization(sets[0]), choices.softmax_scale(query.shape[3])
@@ -142,11 +150,13 @@ class AllScales(OneCall):
         return softmax_cost(choices, heads, question, heads.pairs(question.key_length))
 
     def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        from primaldual.kernels.gpu.keys import pools
-        from primaldual.kernels.gpu.scaled_heads import scaled_heads
+        if in_graph():
+            from primaldual.kernels.gpu.operators.scaled_heads import scaled_heads
+        else:
+            from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
         scale_of = {head: alike.scale for alike in sets for head in alike.members}
-        everyone = HeadSet(sorted(scale_of))
+        everyone = HeadSet(sorted(scale_of), positions=sets[0].positions)
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             found, scale = choices.transform.standardization(everyone), choices.softmax_scale(query.shape[3])
@@ -155,8 +165,9 @@ class AllScales(OneCall):
             if len(sets) > 1 and heads != key.shape[1]:
                 key, value = for_query_heads(key, heads), for_query_heads(value, heads)
             scales = tuple([scale_of[head] for head in range(0, heads, heads // key.shape[1])])
-            table = pools(scales, key.shape[2], key.device)
-            return scaled_heads(query, key, value, scale, table, found and (found.beta, found.eps), is_causal)
+            return scaled_heads(
+                query, key, value, scale, scales, found and (found.beta, found.eps), is_causal
+            )
 
         return attend
 
@@ -179,8 +190,12 @@ class Windowed(OneCall):
         return softmax_cost(choices, heads, question, question.key_length)
 
     def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        from primaldual.kernels.gpu.attention import softmax_attention
         from primaldual.kernels.gpu.softmax import Shape
+
+        if in_graph():
+            from primaldual.kernels.gpu.operators.window import softmax_attention
+        else:
+            from primaldual.kernels.gpu.attention import softmax_attention
 
         del sets
         reach = choices.subset.reach

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from primaldual.kernels.gpu import availability
 from primaldual.kernels.gpu.linear_limits import DTYPES, widest
+from primaldual.kernels.modes import in_graph
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.factored import Factored
-from primaldual.primal.forms.form import Prepared
+from primaldual.primal.forms.form import Prepared, operator_refusal
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.question import EAGER, Question
+from primaldual.primal.question import Question
 from primaldual.primal.training_sets import TrainingSet
 
 
@@ -24,12 +25,12 @@ class TritonFactored(Factored):
     device = "cuda"
 
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
-        if question.mode != EAGER:
-            return "runs outside of graphs"
         if not availability.available(question.device):
             return "runs on NVIDIA GPUs, where Triton is installed"
         if question.dtype not in DTYPES:
             return "serves bfloat16, float16 and float32"
+        if refused := operator_refusal(question):
+            return refused
         if refused := super().refusal(choices, heads, question):
             return refused
         if not choices.normalizer.factored:
@@ -59,7 +60,10 @@ class TritonFactored(Factored):
         return attend
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
-        from primaldual.kernels.gpu.linear import linear_attention
+        if in_graph():
+            from primaldual.kernels.gpu.operators.linear import linear_attention
+        else:
+            from primaldual.kernels.gpu.linear import linear_attention
 
         query, feature_map = call.queries(heads), call.choices.feature_map
         training = call.training_set(heads)

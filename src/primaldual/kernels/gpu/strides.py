@@ -1,0 +1,13 @@
+"""Memory layouts that kernels read and operators promise."""
+
+from torch import Tensor
+
+
+def unit_stride(tensor: Tensor) -> Tensor:
+    """The tensor with features side by side in memory."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def heads_before_features(tensor: Tensor) -> Tensor:
+    """A tensor (batch, heads, length, width) that lies as (batch, length, heads, width), copied only if it does not."""
+    return tensor.transpose(1, 2).contiguous().transpose(1, 2)
