@@ -102,7 +102,9 @@ def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
     return torch.einsum("bhqt,bhqtd->bhqd", weights, values)
 
 
-def salient_membership(scores: Tensor, allowed: Tensor, scale: int, share: float) -> Tensor:
+def salient_membership(
+    scores: Tensor, allowed: Tensor, scale: int, share: float, min_length: int = 0
+) -> Tensor:
     """Which pair each key belongs to, when the keys of the largest scores are pairs by themselves.
 
     Args:
@@ -110,9 +112,10 @@ def salient_membership(scores: Tensor, allowed: Tensor, scale: int, share: float
         allowed: bool, broadcastable to (batch, heads, Nq or 1, N).
         scale: r; n allowed keys make ceil(n / r) pairs.
         share: of the pairs that are one key.
+        min_length: a query with fewer allowed keys has each of them for a pair.
 
     Returns:
-        Bool (batch, heads, Nq or 1, ceil(N / r), N).
+        Bool (batch, heads, Nq or 1, Nt, N), Nt = ceil(N / r), or N with a min_length.
     """
     length = scores.shape[-1]
     mine, other = scores[:, :, None, :, None], scores[:, :, None, None, :]
@@ -126,5 +129,6 @@ def salient_membership(scores: Tensor, allowed: Tensor, scale: int, share: float
     others = allowed & ~salient
     before = torch.tril(others.unsqueeze(-2).expand(*others.shape, length), -1).sum(-1)
     window = alone + before * (pairs - alone) // (count - alone).clamp(min=1)
-    pair = torch.where(salient, rank, window)
-    return pair.unsqueeze(-2) == torch.arange(-(-length // scale), device=scores.device)[:, None]
+    pair = torch.where(count < min_length, place, torch.where(salient, rank, window))
+    number = length if min_length else -(-length // scale)
+    return pair.unsqueeze(-2) == torch.arange(number, device=scores.device)[:, None]

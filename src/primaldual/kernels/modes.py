@@ -36,3 +36,13 @@ def in_transform() -> bool:
     if torch.compiler.is_compiling():
         return False
     return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+
+
+def serves_other_lengths() -> bool:
+    """Whether what is recorded now also runs on other lengths without being recorded again: export and trace."""
+    return torch.compiler.is_exporting() or in_trace()
+
+
+def in_trace() -> bool:
+    """Whether torch.jit.trace records, to which lengths are tensors."""
+    return torch.jit.is_tracing()  # type: ignore[attr-defined] # public, not declared

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels import dense
-from primaldual.kernels.arguments import finite
+from primaldual.kernels.arguments import MOST_POSITIONS, finite, is_whole, shown
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable
+from primaldual.kernels.modes import serves_other_lengths
 from primaldual.kernels.salient_pooling import salient_pool, salient_pools
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.kernels.weighted_pooling import anchored_pool
@@ -21,9 +22,11 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
-from primaldual.primal.subsets import DensePairs, Subset
+from primaldual.primal.subsets import AllKeys, DensePairs, Subset
 from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
 from primaldual.primal.weighted_prefix import WeightedPrefix
+
+_EVERY_KEY = AllKeys()
 
 
 class AnchoredHeads(PooledHeads):
@@ -40,19 +43,22 @@ class AnchoredHeads(PooledHeads):
 
     With ``kept`` = p, of the ceil(n/r) pairs a share p are single keys, those with the largest s_j, which a typical query
     attends most; the others are pooled over the gaps that these leave. Separators and other sinks are among them, so
-    no position has to be named.
+    no position has to be named. A query that may attend fewer than ``min_length`` keys has every one of them for a pair:
+    short sequences, where pooling takes longer than what it saves, get plain softmax.
 
     This subset is ours; the paper's heads are :class:`PooledHeads`.
 
     Args:
         scales: r_h, as in :class:`PooledHeads`.
         kept: p, from 0 to below 1.
+        min_length: fewer keys are not pooled; with ``kept`` only.
         grid: as in PooledHeads; without ``kept``, whose keys choose themselves.
         prefix: likewise.
         suffix: likewise.
 
     Raises:
-        ArgumentError: scales that do not fit, a kept outside [0, 1), or kept beside grid, prefix or suffix.
+        ArgumentError: scales that do not fit, a kept outside [0, 1), kept beside grid, prefix or suffix, a min_length
+            that is negative or without kept.
 
     Example:
         >>> from primaldual.primal.presets import preset
@@ -71,6 +77,7 @@ class AnchoredHeads(PooledHeads):
         self,
         *scales: int,
         kept: float = 0.0,
+        min_length: int = 0,
         grid: tuple[int, int] | None = None,
         prefix: int = 0,
         suffix: int = 0,
@@ -82,7 +89,12 @@ class AnchoredHeads(PooledHeads):
                 f"kept keys are those of the largest scores wherever they stand; got kept={kept} beside grid, prefix or "
                 "suffix: leave one out"
             )
+        if not is_whole(min_length, 0, MOST_POSITIONS):
+            raise ArgumentError(f"min_length must be an integer 0 or more; got {shown(min_length)}")
+        if min_length and not kept:
+            raise ArgumentError(f"min_length must be 0 without kept; got {min_length}: give kept=0.5, say")
         self.kept = float(kept)
+        self.min_length = int(min_length)
         super().__init__(*scales, grid=grid, prefix=prefix, suffix=suffix)
         self.anchor: nn.Parameter | None
         self.register_parameter("anchor", None)
@@ -107,7 +119,9 @@ class AnchoredHeads(PooledHeads):
             return super().dense_pairs(key, value, allowed, heads)
         scores = self._scores(key, heads).squeeze(-1)
         if self.kept:
-            membership = dense.salient_membership(scores.detach(), allowed, heads.scale, self.kept)
+            membership = dense.salient_membership(
+                scores.detach(), allowed, heads.scale, self.kept, self.min_length
+            )
         else:
             found = self.membership(heads, allowed)
             assert found is not None
@@ -143,7 +157,7 @@ class AnchoredHeads(PooledHeads):
             return WeightedPrefix(key, value, query_length, masks, scale=heads.scale, scores=scores)
         if self.kept:
             found: tuple[Tensor, Tensor, Tensor, Tensor | None] = salient_pool(
-                key, value, scores, heads.scale, self.kept, mask
+                key, value, scores, heads.scale, self.kept, mask, self.min_length
             )
         else:
             found = anchored_pool(key, value, scores, heads.scale, mask, self.layout)
@@ -160,9 +174,15 @@ class AnchoredHeads(PooledHeads):
             return pairs
         scores = self._scores(pairs.key, heads)
         if by_scores:
-            pools = salient_pools(scores, pairs.allowed, heads.scale, self.kept)
+            pools = salient_pools(scores, pairs.allowed, heads.scale, self.kept, self.min_length)
             pairs = replace(pairs, pools=pools)
         return pairs.anchored(scores)
+
+    def for_length(self, key_length: int) -> Subset:
+        """All keys where no query can attend enough of them."""
+        if self.min_length and not serves_other_lengths() and key_length < self.min_length:
+            return _EVERY_KEY
+        return self
 
     def anchor_at(self, slopes: Tensor) -> None:
         if self.anchor is not None:
@@ -177,6 +197,7 @@ class AnchoredHeads(PooledHeads):
 
     def formula(self, style: str) -> list[str]:
         kept = f", {self.kept:g} of them single keys" if self.kept else ""
+        kept += f", and on all if these are fewer than {self.min_length}" if self.min_length else ""
         scales = ", ".join(map(str, self.scales)) or "1, …, 2, …, 4"
         if style == "latex":
             scales = scales.replace("…", r"\ldots")

@@ -40,6 +40,11 @@ class Choices(NamedTuple):
         """What the parts need of every token beside query, key and value."""
         return joined_needs(self)
 
+    def for_length(self, key_length: int) -> Choices:
+        """Choices with the same outputs for calls with so many keys."""
+        subset = self.subset.for_length(key_length)
+        return self if subset is self.subset else self._replace(subset=subset)
+
     def amortized(self) -> Choices:
         """The same choices with the values for coefficients."""
         return self if self.solver.amortized else self._replace(solver=Solver())

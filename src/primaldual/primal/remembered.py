@@ -77,6 +77,7 @@ def attend_as_before(
 def _prepared(
     choices: Choices, query: Tensor, key: Tensor, value: Tensor, is_causal: bool
 ) -> Prepared | None:
+    choices = choices.for_length(key.shape[2])
     transform, alike = choices.transform, query.dtype == key.dtype == value.dtype
     if (
         not alike

@@ -154,6 +154,11 @@ class Subset(Part):
         "training_set": ("allowed", "membership", "dense_pairs"),
     }
 
+    def for_length(self, key_length: int) -> Subset:
+        """A subset with the same pairs for every query that may attend no more than so many keys; usually this one."""
+        del key_length
+        return self
+
     def without_pattern(self) -> Subset:
         """The subset, or all keys in its place where it leaves out pairs by position."""
         if not self.patterned:

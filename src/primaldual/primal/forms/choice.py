@@ -94,6 +94,7 @@ def run(
         ShapeError: inputs of another shape.
     """
     length = query.shape[2]
+    choices = choices.for_length(source.length)
     sets = choices.subset.head_sets(query.shape[1])
     if choices.transform.mixes_queries:
         with own_precision(query.device):

@@ -108,6 +108,7 @@ def explain(
         )
     batch, heads, length, head_dim = query_shape
     attendable = read_mask(mask, is_causal, batch, heads, length, key_shape[2])
+    spec, choices = choices.spec(), choices.for_length(key_shape[2])
     sets = choices.subset.head_sets(heads)
     question = Question(
         batch, heads, key_shape[1], length, key_shape[2], head_dim, head_dim, len(sets),
@@ -121,7 +122,7 @@ def explain(
         served = [Served(sets[0].members, 1, CHUNKED.name, cost, cost.numbers * dtype.itemsize, {})]
     elif solver.nested:
         served = _with_products(choices, solver, sets, question, served)
-    return Explanation(choices.spec(), served, heads, choices.token_inputs, choices.solver.procedure())
+    return Explanation(spec, served, heads, choices.token_inputs, choices.solver.procedure())
 
 
 def _served(choices: Choices, sets: list[HeadSet], question: Question) -> list[Served]:
