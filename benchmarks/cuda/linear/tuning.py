@@ -9,11 +9,11 @@ import torch
 
 from benchmarks.cuda.linear.contenders import SIZES, contenders, forward, recorded, tensors, training
 from primaldual.kernels.gpu import (
-    linear,
     linear_causal,
     linear_causal_gradients,
     linear_gradients,
     linear_outputs,
+    linear_passes,
     linear_sums,
 )
 from primaldual.kernels.gpu.linear_launch import Launch
@@ -49,11 +49,11 @@ def tune() -> dict[str, dict[str, list[float]]]:
     for name, is_causal in (("PROGRAMS", False), ("CAUSAL_PROGRAMS", True)):
         tried = {}
         for programs in (128, 256, 512, 1024):
-            setattr(linear, name, programs)
+            setattr(linear_passes, name, programs)
             tried[str(programs)] = [
                 sum(pair) for pair in zip(timed(is_causal, False), timed(is_causal, True), strict=True)
             ]
-        setattr(linear, name, int(keep_best(name, tried)))
+        setattr(linear_passes, name, int(keep_best(name, tried)))
         found[name] = tried
     return found
 

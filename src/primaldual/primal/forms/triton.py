@@ -116,7 +116,7 @@ class NormalizedQueries(OneCall):
             changed, keys = normalized(query, key, found.beta, found.eps)
             if found.gain is not None:
                 changed = changed * found.gain.unsqueeze(1).to(changed.dtype)
-            sharing = query.shape[1] != key.shape[1]
+            sharing = bool(query.shape[1] != key.shape[1])  # no symbolic one
             return scaled_dot_product_attention(changed, keys, value, scale=scale, enable_gqa=sharing)
 
         return attend

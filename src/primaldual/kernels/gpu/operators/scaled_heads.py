@@ -53,7 +53,7 @@ def forward(
     eps: float | None,
     is_causal: bool,
 ) -> tuple[Tensor, ...]:
-    """The parts of :class:`primaldual.kernels.gpu.scaled_heads.Outcome`; without normalisation query and moments are empty."""
+    """The parts of :class:`primaldual.kernels.gpu.scaled_heads.Outcome`; query and moments are empty unless normalised."""
     normalization = _normalization(normalizes, beta, number, eps)
     found = kernels.forward(query, key, value, scale, tuple(scales), normalization, is_causal)
     return (
