@@ -13,10 +13,6 @@ ROWS = 64
 """So many queries; the gradients of those behind lose nothing to cancellation."""
 
 
-NARROWEST = 32
-"""Features of a block at least: with 16, Triton 3.6 compiles the backward into loads from nowhere."""
-
-
 @triton.jit
 def _weights(key, query, first_key, factor, eps, scale, row, DIVIDE: tl.constexpr, ROWS: tl.constexpr):
     """Weights, changed queries and what changed them; keys count from the first one."""
@@ -140,11 +136,6 @@ def _first_rows_backward(
     tl.store(places_v, sum_v.to(grad_v.dtype.element_ty), mask=at_dv)
 
 
-def _widths(width: int, wide: int) -> tuple[int, int, int, int]:
-    """Features of keys and of values, and of the blocks that hold them."""
-    return width, wide, max(padded(width), NARROWEST), max(padded(wide), NARROWEST)
-
-
 def first_rows(
     tensors: tuple[Tensor, Tensor, Tensor],
     betas: tuple[Tensor, float],
@@ -170,7 +161,7 @@ def first_rows(
         _first_rows, (batch * heads, 1), (query, key, value, out, logsumexp, betas[0]),
         (betas[1], eps or 0.0, scale, batch, heads // key.shape[1], length,
          *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3]),
-        (*_widths(width, wide), ROWS, betas[0] is not query, eps is not None), 8, 1,
+        (width, wide, padded(width), padded(wide), ROWS, betas[0] is not query, eps is not None), 8, 1,
     )  # fmt: skip
 
 
@@ -203,6 +194,6 @@ def first_rows_backward(
         (betas[1], eps or 0.0, scale, batch, heads // kv_heads, length,
          *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *gradient.stride()[:3],
          *gradients[0].stride()[:3], *gradients[1].stride()[:3], *gradients[2].stride()[:3]),
-        (*_widths(width, wide), ROWS, betas[0] is not query, eps is not None), 8, 1,
+        (width, wide, padded(width), padded(wide), ROWS, betas[0] is not query, eps is not None), 8, 1,
     )  # fmt: skip
     return of_beta

@@ -33,7 +33,7 @@ QUERY_GRADIENTS = Launches(
     exact_wide=Launch(16, 8, 1),
 )
 KEY_GRADIENTS = Launches(
-    narrow=Launch(32, 4, 2),
+    narrow=Launch(32, 4, 1),  # Triton 3.6 pipelines this loop into wrong gradients
     wide=Launch(32, 8, 1),
     exact=Launch(32, 8, 1),
     exact_wide=Launch(16, 8, 1),
@@ -142,7 +142,7 @@ def causal_query_gradients(
     store_sums(later, of_state, of_total, D, DV, BLOCK_D, BLOCK_DV)
 
 
-@triton.jit(do_not_specialize=["length", "chunk", "parts"])
+@triton.jit(do_not_specialize=["group", "length", "chunk", "parts"])
 def causal_key_gradients(
     query,
     key,
@@ -168,11 +168,11 @@ def causal_key_gradients(
     gradient_head,
     gradient_row,
     heads,
+    group,
     length,
     chunk,
     parts,
     MASKED: tl.constexpr,
-    GROUP: tl.constexpr,
     D: tl.constexpr,
     DV: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -188,7 +188,7 @@ def causal_key_gradients(
     For every key head (axis 0) and chunk (axis 1), the last block of the chunk first.
     """
     kv_head, place = tl.program_id(0), tl.program_id(1)
-    kv_heads = heads // GROUP
+    kv_heads = heads // group
     key = of_head(key, kv_head, kv_heads, key_batch, key_head)
     value = of_head(value, kv_head, kv_heads, value_batch, value_head)
     if MASKED:
@@ -197,8 +197,8 @@ def causal_key_gradients(
     value_gradient = of_head(value_gradient, kv_head, kv_heads, tl.cast(length, tl.int64) * kv_heads * DV, DV)
     of_state = tl.zeros((BLOCK_D, BLOCK_DV), tl.float32)
     of_total = tl.zeros((BLOCK_D,), tl.float32)
-    for member in range(GROUP):
-        first = later_sums + (tl.cast(kv_head, tl.int64) * GROUP + member) * parts * (D * DV + D)
+    for member in range(group):
+        first = later_sums + (tl.cast(kv_head, tl.int64) * group + member) * parts * (D * DV + D)
         state, total = added_sums(first, place + 1, parts, D, DV, BLOCK_D, BLOCK_DV)
         of_state += state
         of_total += total
@@ -219,8 +219,8 @@ def causal_key_gradients(
         values = operand(load_rows(value, start, value_row, of_value, BLOCK, BLOCK_DV), BFLOAT16)
         of_values = product_with_sums(keys, of_state, BFLOAT16, PRECISION)
         of_features = product_with_sums(values, tl.trans(of_state), BFLOAT16, PRECISION) + of_total[None, :]
-        for member in range(GROUP):
-            head = kv_head * GROUP + member
+        for member in range(group):
+            head = kv_head * group + member
             from_query = of_head(query, head, heads, query_batch, query_head)
             from_gradient = of_head(gradient, head, heads, gradient_batch, gradient_head)
             numbers = of_rows + tl.cast(head, tl.int64) * 2 * length
@@ -293,7 +293,7 @@ def run_causal_key_gradients(
         causal_key_gradients, (batch * kv_heads, cut.number),
         (query, key, value, key if mask is None else mask, gradient, later, of_rows, of_key, of_value),
         (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *mask_strides(mask), *gradient.stride()[:3],
-         heads, length, cut.size, cut.number),
-        (mask is not None, heads // kv_heads, *setting.constants, how.block, how.stages), how.warps, how.stages,
+         heads, heads // kv_heads, length, cut.size, cut.number),
+        (mask is not None, *setting.constants, how.block, how.stages), how.warps, how.stages,
     )  # fmt: skip
     return of_key, of_value

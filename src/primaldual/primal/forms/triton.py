@@ -22,6 +22,9 @@ DTYPES = torch.bfloat16, torch.float16
 WIDEST = 128
 """Most features of a head; wider ones leave the kernels too few registers."""
 
+NARROWEST = 64
+"""Fewest features of a head for prefix statistics: what Triton 3.6 compiles for narrower blocks is wrong on an H100."""
+
 OWN_WINDOW = 64
 """Causal pools have lengths that divide this, so that a query's own window lies in one block."""
 
@@ -94,6 +97,8 @@ class NormalizedQueries(OneCall):
             return "leaves the range of float16 under a causal mask"
         if question.is_causal and found.gain is not None:
             return "takes no gain under a causal mask"
+        if question.is_causal and min(question.head_dim, question.value_dim) < NARROWEST:
+            return f"serves heads of {NARROWEST} features and more under a causal mask"
         return None
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
