@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from primaldual import MultiheadAttention, preset
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.kernels.layout import SEQUENCE
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.head_groups import HeadGroups, joined
 from primaldual.primal.head_sets import HeadSet
@@ -136,7 +137,7 @@ def test_pooled_heads_project_their_pools_only():
     query, key, value = tensors()
     groups = grouped([("sh(1,2,4)", [5, 1, 3]), ("softmax", [0, 2, 4])])
     groups(query, Source(key, value, HEADS), Attendable())
-    assert projected == [(HeadSet([3], 2), 6), (HeadSet([5], 4), 3)]
+    assert projected == [(HeadSet([3], 2, SEQUENCE), 6), (HeadSet([5], 4, SEQUENCE), 3)]
 
 
 def test_running_statistics_follow_their_own_heads():

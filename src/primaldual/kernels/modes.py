@@ -16,7 +16,8 @@ def in_graph() -> bool:
 
 def portable() -> bool:
     """Whether the operations are recorded to run where this library may not be: torch.export, torch.jit.trace."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined] # public, not declared
+    # torch.compiler.is_exporting reads the same flag, but is taken for true by torch.compile of torch 2.11.
+    return torch.compiler._is_exporting_flag or torch.jit.is_tracing()  # type: ignore[attr-defined] # public, not declared
 
 
 def known_to_compilers(function: Function) -> Function:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from primaldual.kernels.layout import SEQUENCE, Layout
+from primaldual.kernels.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class HeadSet:
     """
 
     members: list[int]
-    scale: int = 1
-    positions: Layout = SEQUENCE
+    scale: int
+    positions: Layout
 
     @property
     def layout(self) -> Layout:

@@ -161,7 +161,7 @@ class AllScales(OneCall):
             from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
         scale_of = {head: alike.scale for alike in sets for head in alike.members}
-        everyone = HeadSet(sorted(scale_of), positions=sets[0].positions)
+        everyone = HeadSet(sorted(scale_of), 1, sets[0].positions)
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             found, scale = choices.transform.standardization(everyone), choices.softmax_scale(query.shape[3])
