@@ -69,7 +69,7 @@ def test_attentions_that_always_pool_do_so(model, data, made_up):
 
 
 def test_costs_of_lengths_are_added(model, data, made_up):
-    with pytest.raises(ArgumentError, match="attention time at 16, 32 positions on cpu; got 0.9"):
+    with pytest.raises(ArgumentError, match=r"attention time at 16, 32 positions on cpu; got 0\.9"):
         compress(model, data, 0.9, measure="time", lengths=(16, 32), budgets=())
     found = compress(model, data, 0.21, measure="time", lengths=(32, 1024), budgets=(), scales=(1, 8))
     assert found.min_length == 64
