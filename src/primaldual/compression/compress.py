@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from primaldual.analysis.head_report import batches
 from primaldual.analysis.latency import interleaved_latency
-from primaldual.compression.anchors import mean_queries, set_anchors
-from primaldual.compression.choice import choose
+from primaldual.compression.anchors import mean_queries
+from primaldual.compression.budget import cheapest, choose_scales, choose_within
+from primaldual.compression.costs import Costs, Operations, work_of
+from primaldual.compression.layer_costs import TRIED, Time, check_lengths
+from primaldual.compression.layer_shapes import layer_shapes
+from primaldual.compression.problem_maker import ProblemMaker
 from primaldual.compression.readout import Readout, default_readout, similarity
 from primaldual.compression.result import Compression, Point
 from primaldual.compression.sensitivity import Sensitivity, measure_sensitivity
-from primaldual.errors import ArgumentError, SpecError
+from primaldual.errors import ArgumentError
 from primaldual.integrations.attention_hooks import AttentionCall, attending, call, evaluating, watching
 from primaldual.integrations.attention_sites import AttentionSite, Layers
-from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import place_all
 from primaldual.integrations.wrapping import refuse_wrapped
-from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 
 BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -33,6 +36,8 @@ def compress(
     calibration_data: Any,
     budget: float = 0.6,
     *,
+    measure: str = "operations",
+    lengths: Sequence[int] | None = None,
     scales: Sequence[int] = (1, 2, 4, 8),
     attention: str = "anchored(...,kept=0.5)",
     layers: Layers = None,
@@ -43,7 +48,7 @@ def compress(
     sensitivity: Sensitivity | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Compression:
-    """Choose a scale for every head, such that outputs change least at a share of the attention work, and apply it.
+    """Choose a scale for every head, such that outputs change least at a share of what attention costs, and apply it.
 
     How much a head's scale changes the outputs is measured one head at a time on calibration inputs; the scales are
     the exact minimum of the sum of these changes under the budget. No training: see :func:`uptrain` for more.
@@ -52,7 +57,12 @@ def compress(
         model: changed in place; after an error it is as it was.
         calibration_data: a batch (as the model is called: tensor, tuple or dict) or a list of batches of real inputs;
             about sixteen sequences of the lengths that matter.
-        budget: scores computed, over those of the model as it is, 0 to 1.
+        budget: what attention may cost, over what it costs in the model as it is, 0 to 1.
+        measure: what is counted: "operations", the scores computed; "time", measured on the model's device from queries,
+            keys and values to the outputs of heads, projections left out; "cache", the bytes that a causal layer keeps for
+            decoding, and keys and values of all pairs in other layers. By time, ``anchored`` heads with ``kept`` also leave
+            sequences unpooled that are so short that pooling was slower.
+        lengths: of sequences for "time" and "cache", whose costs are added; None = that of the first batch.
         scales: what to choose from; 1 among them.
         attention: the spec of the compressed heads, with ``...`` for the scales. Pairs of ``anchored`` heads are exact
             at the mean queries of the calibration data; ``sh(...,prefix=1,suffix=1,weighted=true)`` needs no such
@@ -61,14 +71,16 @@ def compress(
         readout: from outputs and batch, (cases, features) whose change counts; default the outputs as unit vectors.
         validation_data: batches that the choice does not see, for the similarities that are reported; None = those
             on the calibration data, which are a little too good.
-        budgets: also chosen and measured, for the Pareto curve; () = none.
+        budgets: also chosen and measured, for the Pareto curve; () = none. Those below the cheapest choice are left out
+            where time or bytes are counted.
         metric: of the model, measured at every budget of the curve too: accuracy on validation data, say.
         sensitivity: of an earlier report on the same model, data, scales and layers, for another budget in seconds.
         progress: called with what is being done, steps done and to do.
 
     Raises:
         UnsupportedError: a model without attention that is known, compiled or wrapped; a causal one among the layers.
-        ArgumentError: a budget below what the largest scale costs, scales without 1, data without a batch.
+        ArgumentError: a budget below what the largest scale costs (by time: below what was measured), a measure that is
+            none, lengths beside operations, scales without 1, data without a batch.
         SpecError: an attention without "...".
 
     Example:
@@ -80,6 +92,7 @@ def compress(
     """
     refuse_wrapped(model, "compressed")
     options, data = _scales(scales), batches(calibration_data)
+    tried = check_lengths(measure, lengths)
     unseen = data if validation_data is None else batches(validation_data)
     if not 0 < budget <= 1:
         raise ArgumentError(f"budget must be above 0 and at most 1; got {budget}")
@@ -87,7 +100,7 @@ def compress(
     before = deepcopy(model)
     with evaluating(model), attending(model, layers) as sites:
         step("mean queries", 0, 1)
-        make = _Maker(attention, model, mean_queries(model, sites, data))
+        make = ProblemMaker(attention, model, mean_queries(model, sites, data))
         found = sensitivity or measure_sensitivity(
             model,
             sites,
@@ -98,12 +111,19 @@ def compress(
             lambda done, total: step("sensitivity of heads", done, total),
         )
         found.check(sites, options)
-        chosen = choose_scales(found, sites, budget)
+        costs: Costs = Operations(found, sites)
+        if measure != "operations":
+            shapes = layer_shapes(model, sites, data[0])
+            costs = TRIED[measure](found, sites, shapes, make, tried, partial(step, f"{measure} of layers"))
+        chosen, share = choose_within(found, sites, costs, budget)
+        if isinstance(costs, Time):
+            make.min_length = costs.shortest(chosen)
         original = [readout(call(model, batch), batch) for batch in unseen]
         curve = []
-        for place, level in enumerate(budgets):
-            step("other budgets", place, len(budgets))
-            scales_at = choose_scales(found, sites, level)
+        levels = [level for level in budgets if measure == "operations" or level >= cheapest(costs)]
+        for place, level in enumerate(levels):
+            step("other budgets", place, len(levels))
+            scales_at = choose_scales(found, sites, costs, level)
             problems = {site.path: make(site, scales_at[site.path]) for site in sites}
             with watching(sites, _substitute(problems)):
                 changed = [readout(call(model, batch), batch) for batch in unseen]
@@ -124,6 +144,9 @@ def compress(
     return Compression(
         sensitivity=found,
         budget=budget,
+        measure=measure,
+        share=share,
+        min_length=make.min_length if make.leaves_short else 0,
         work=work_of(found, sites, chosen),
         projections=_projections(sites),
         scales=chosen,
@@ -132,48 +155,6 @@ def compress(
         latency=timings["compressed"].median / timings["original"].median,
         unseen=validation_data is not None,
     )
-
-
-class _Maker:
-    """Problems of a template for layers, with anchors where the data's queries are."""
-
-    def __init__(self, attention: str, model: nn.Module, queries: Mapping[str, Tensor]) -> None:
-        if not isinstance(attention, str) or attention.count("...") != 1:
-            raise SpecError(
-                f"attention must be a spec with ... for the scales, as sh(...); got {attention!r}"
-            )
-        self.attention = attention
-        self.like = next(model.parameters())
-        self.queries = queries
-
-    def __call__(self, site: AttentionSite, scales: Sequence[int]) -> PrimalProblem:
-        problem = fit(preset(self.attention.replace("...", ",".join(map(str, scales)))), site, site.heads)
-        set_anchors(problem, self.queries[site.path])
-        return problem.to(device=self.like.device, dtype=self.like.dtype).eval()
-
-
-def choose_scales(
-    found: Sensitivity, sites: Sequence[AttentionSite], budget: float
-) -> dict[str, tuple[int, ...]]:
-    """For every layer the scales of its heads: the least total loss at a share of the work.
-
-    Raises:
-        ArgumentError: a budget below the cheapest choice.
-    """
-    options = choose(found.losses.tolist(), (found.works / found.whole).tolist(), budget)
-    chosen: dict[str, tuple[int, ...]] = {site.path: () for site in sites}
-    for (layer, _), option in zip(found.heads, options, strict=True):
-        chosen[sites[layer].path] += (found.scales[option],)
-    return chosen
-
-
-def work_of(found: Sensitivity, sites: Sequence[AttentionSite], scales: Mapping[str, Sequence[int]]) -> float:
-    """Scores computed with these scales, over those with none."""
-    total = sum(
-        float(found.works[row, found.scales.index(scales[sites[layer].path][head])])
-        for row, (layer, head) in enumerate(found.heads)
-    )
-    return total / found.whole
 
 
 def _substitute(problems: Mapping[str, PrimalProblem]) -> Callable[..., Tensor]:

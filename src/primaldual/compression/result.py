@@ -8,6 +8,9 @@ from pathlib import Path
 
 from primaldual.compression.sensitivity import Sensitivity
 
+WORDS = {"operations": "work", "time": "time", "cache": "cache"}
+"""What a budget counts, in the report."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -33,6 +36,9 @@ class Compression:
     Attributes:
         sensitivity: of every head to every scale.
         budget: that was asked for.
+        measure: what the budget counts: "operations", "time" or "cache".
+        share: what the chosen scales take of it, over the original; measured where the measure is time.
+        min_length: sequences of fewer keys are left unpooled, because pooling them was slower; 0 = all are pooled.
         work: scores computed in the compressed layers, over those of the original: exact for the calibration data.
         projections: positions whose keys and values are projected, over those of the original: below 1 only where
             pooling comes before the projections.
@@ -45,6 +51,9 @@ class Compression:
 
     sensitivity: Sensitivity
     budget: float
+    measure: str
+    share: float
+    min_length: int
     work: float
     projections: float
     scales: Mapping[str, tuple[int, ...]]
@@ -62,7 +71,13 @@ class Compression:
         data = "unseen" if self.unseen else "the calibration"
         width = max(map(len, self.scales))
         lines = [
-            f"attention work              {self.work:.3f} of the original's (budget {self.budget:g})",
+            f"attention {WORDS[self.measure]:18}{self.share:.3f} of the original's (budget {self.budget:g})",
+        ]
+        if self.measure != "operations":
+            lines.append(f"attention work              {self.work:.3f}")
+        if self.min_length:
+            lines.append(f"sequences left unpooled     of fewer than {self.min_length} keys")
+        lines += [
             f"keys and values read        {self.pairs:.3f}",
             f"key and value projections   {self.projections:.3f}",
             f"latency of the whole model  {self.latency:.3f} on this machine, first batch",

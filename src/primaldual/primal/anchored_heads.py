@@ -189,6 +189,11 @@ class AnchoredHeads(PooledHeads):
             with torch.no_grad():
                 self.anchor.copy_(slopes)
 
+    def pool_from(self, length: int) -> bool:
+        if self.kept:
+            self.min_length = max(self.min_length, length)
+        return bool(self.kept)
+
     def _scores(self, key: Tensor, heads: HeadSet) -> Tensor:
         """s_j of the keys, (batch, heads, N, 1)."""
         if self.anchor is None:

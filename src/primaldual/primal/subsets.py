@@ -179,6 +179,11 @@ class Subset(Part):
         """
         del slopes
 
+    def pool_from(self, length: int) -> bool:
+        """Leave sequences of fewer keys than ``length`` unpooled, in a subset that can; whether it can."""
+        del length
+        return False
+
     @property
     def shift_equivariant(self) -> bool:
         """Whether pairs depend on positions only through their distances to the query."""
