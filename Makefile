@@ -37,6 +37,7 @@ bench-cuda: $(READY)
 docs: $(READY)
 	$(BIN)/python -m docs.build
 	$(BIN)/python -m docs.make_performance
+	$(BIN)/python -m docs.make_gpu
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
 
 $(READY): pyproject.toml constraints.txt

@@ -20,9 +20,6 @@ Normalization = tuple[float | Tensor, float | None]
 LONG = 8192
 """Queries from which a call of cuDNN for each scale is faster than one launch for all."""
 
-LONG_BACKWARD = 2048
-"""The same for gradients."""
-
 
 def scaled_heads(
     query: Tensor,
@@ -127,7 +124,7 @@ def backward(
     key, value, gradient = unit_stride(key), unit_stride(value), unit_stride(gradient)
     out, logsumexp, query, pooled_key, pooled_value, moments = outcome
     windows, parts = pools(scales, key.shape[2], key.device), None
-    if not is_causal and query.shape[2] >= LONG_BACKWARD and cudnn_serves(query, key, value, False):
+    if not is_causal and query.shape[2] >= LONG and cudnn_serves(query, key, value, False):
         parts_of_runs = [of_heads(out, logsumexp, run.heads) for run in windows.runs]
         grad_query, grad_pooled_key, grad_pooled_value = cudnn_pool_gradients(
             gradient, query, pooled_key, pooled_value, parts_of_runs, windows.runs, scale
