@@ -188,6 +188,14 @@ def test_bad_input_is_refused_and_changes_nothing(model, data):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_only_plain_means_are_pooled_before_their_projection(model, data):
+    anchored = compress(deepcopy(model), data, 0.5, budgets=())
+    assert anchored.projections == 1.0
+    plain = compress(model, data, 0.5, attention="sh(...)", budgets=())
+    shares = [1 / scale for scales in plain.scales.values() for scale in scales]
+    assert plain.projections == pytest.approx(sum(shares) / len(shares))
+
+
 def test_another_budget_without_measuring_again(model, data):
     first = compress(deepcopy(model), data, 0.6, budgets=())
     runs = []

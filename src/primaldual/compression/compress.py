@@ -172,7 +172,9 @@ def _projections(sites: Sequence[AttentionSite]) -> float:
             shares += [1.0] * site.heads
             continue
         for problem, members in site.problem.problems(site.heads):
-            shares += [1 / scale for scale in problem.subset.head_scales(len(members))]
+            scales = problem.subset.head_scales(len(members))
+            # Pairs that depend on the keys themselves need all of them projected.
+            shares += [1 / scale if problem.subset.repeatable else 1.0 for scale in scales]
     return sum(shares) / len(shares)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -42,7 +42,7 @@ class LayerCosts(Costs):
         step: Callable[[int, int], None],
     ) -> None:
         self.sites, self.shapes, self.make, self.lengths = sites, shapes, make, lengths
-        self._tried: dict[tuple[LayerShape, tuple[int, ...]], float] = {}
+        self._tried: dict[Hashable, float] = {}
         rows = []
         for place, site in enumerate(sites):
             step(place, len(sites))
@@ -65,10 +65,16 @@ class LayerCosts(Costs):
 
     def at(self, site: AttentionSite, scales: Sequence[int], length: int | None) -> float:
         """What it costs at one length."""
-        key = self.shapes[site.path].at(length), tuple(sorted(scales))
+        shape = self.shapes[site.path].at(length)
+        key = self.key(shape, site, scales)
         if key not in self._tried:
-            self._tried[key] = self.attempt(key[0], site, scales)
+            self._tried[key] = self.attempt(shape, site, scales)
         return self._tried[key]
+
+    def key(self, shape: LayerShape, site: AttentionSite, scales: Sequence[int]) -> Hashable:
+        """What layers have in common that cost the same."""
+        assert site.problem is not None
+        return shape, site.problem.spec(), tuple(sorted(scales))
 
     @abstractmethod
     def attempt(self, shape: LayerShape, site: AttentionSite, scales: Sequence[int]) -> float:
@@ -89,7 +95,8 @@ class Time(LayerCosts):
             return interleaved_latency(tasks, self.repeats, 2)["original"].median
         tasks["pooled"] = _task(self.make(site, scales), shape)
         found = interleaved_latency(tasks, self.repeats, 2)
-        original = self._tried.setdefault((shape, (1,) * len(scales)), found["original"].median)
+        whole = self.key(shape, site, [1] * len(scales))
+        original = self._tried.setdefault(whole, found["original"].median)
         return original * found["pooled"].median / found["original"].median
 
     def shortest(self, scales: Scales) -> int:
