@@ -22,11 +22,9 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
-from primaldual.primal.subsets import AllKeys, DensePairs, Subset
+from primaldual.primal.subsets import EVERY_KEY, DensePairs, Subset
 from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
 from primaldual.primal.weighted_prefix import WeightedPrefix
-
-_EVERY_KEY = AllKeys()
 
 
 class AnchoredHeads(PooledHeads):
@@ -181,7 +179,7 @@ class AnchoredHeads(PooledHeads):
     def for_length(self, key_length: int) -> Subset:
         """All keys where no query can attend enough of them."""
         if self.min_length and not serves_other_lengths() and key_length < self.min_length:
-            return _EVERY_KEY
+            return EVERY_KEY
         return self
 
     def anchor_at(self, slopes: Tensor) -> None:

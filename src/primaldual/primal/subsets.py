@@ -233,6 +233,10 @@ class AllKeys(Subset):
         return Windows()
 
 
+EVERY_KEY: Subset = AllKeys()
+"""What subsets stand back for that leave short sequences as they are."""
+
+
 def group_heads(scales: Sequence[Scale]) -> list[tuple[Scale, list[int]]]:
     """Heads by scale, in order of first appearance.
 
