@@ -9,12 +9,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from primaldual.kernels.flash import flash_enabled
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.precision import own_precision
+from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.choice import asked, choose
+from primaldual.primal.forms.choice import asked, choose, is_long, run_chosen
 from primaldual.primal.forms.form import Prepared
+from primaldual.primal.sources import TensorSource
 
 MOST = 256
 """So many sizes are remembered for one problem."""
@@ -34,7 +37,7 @@ _known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 def attend_as_before(
     problem: Any, query: Tensor, key: Tensor, value: Tensor, is_causal: bool
 ) -> Tensor | None:
-    """The attention without masks, dropout and inputs, if its form computes it from the tensors alone; else None.
+    """The attention without masks, dropout and inputs, by the forms that were chosen; None = ask anew.
 
     Args:
         problem: a :class:`PrimalProblem`.
@@ -59,6 +62,7 @@ def attend_as_before(
         value.dtype,
         query.device,
         is_causal,
+        flash_enabled(),
     )
     if place in known.calls:
         attend = known.calls[place]
@@ -87,7 +91,18 @@ def _prepared(
         or choices.solver.nested
     ):
         return None
+    attendable = Attendable(is_causal=is_causal and query.shape[2] > 1)
     sets = choices.subset.head_sets(query.shape[1])
-    question = asked(query, key, value, key.shape[2], len(sets), Attendable(is_causal=is_causal), 0.0)
-    chosen = choose(choices, sets, question)
-    return chosen[0].prepared(choices, sets, question) if len(set(chosen)) == 1 else None
+    question = asked(query, key, value, key.shape[2], len(sets), attendable, 0.0)
+    if is_long(question):
+        return None  # what is slow about them is said at every call
+    chosen, heads = choose(choices, sets, question), query.shape[1]
+    found = chosen[0].prepared(choices, sets, question) if len(set(chosen)) == 1 else None
+    if found is not None:
+        return found
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        call = Call(choices, query, TensorSource(key, value, heads), attendable, 0.0, {})
+        return run_chosen(call, sets, chosen)
+
+    return attend

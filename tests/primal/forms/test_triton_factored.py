@@ -74,7 +74,7 @@ def test_what_it_refuses_falls_to_another_form():
     linear = preset("linear")
 
     def reason(problem=linear, shape=(1, 2, 8, 16), keys=None, **options):
-        explained = problem.explain(shape, keys, device=DEVICE, **options)
+        explained = problem.explain(shape, keys, device="cuda", **options)
         assert explained.forms[0] != "factored by Triton"
         return explained.served[0].refusals["factored by Triton"]
 

@@ -109,10 +109,15 @@ def run(
     call = Call(
         choices, query, source, attendable, dropout_p, neutral_where_unattended(needs, given, attendable)
     )
+    if question.mode == EAGER and is_long(question):
+        _warn(choices, sets, chosen, question)
+    return run_chosen(call, sets, chosen)
+
+
+def run_chosen(call: Call, sets: list[HeadSet], chosen: list[Form]) -> Tensor:
+    """The outputs of all heads, (batch, heads, Nq, Dv), each set by its form."""
     outputs: list[Tensor] = []
     order: list[HeadSet] = []
-    if question.mode == EAGER and question.elements > MANY_NUMBERS:
-        _warn(choices, sets, chosen, question)
     for form in dict.fromkeys(chosen):
         served = [alike for alike, other in zip(sets, chosen, strict=True) if other is form]
         outputs += form.run(call, served)
@@ -139,6 +144,11 @@ def asked(
         query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
         portable(),
     )  # fmt: skip
+
+
+def is_long(question: Question) -> bool:
+    """Whether what is slow about a call is worth saying."""
+    return question.elements > MANY_NUMBERS
 
 
 def _warn(choices: Choices, sets: list[HeadSet], chosen: list[Form], question: Question) -> None:
