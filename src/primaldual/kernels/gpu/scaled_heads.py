@@ -38,8 +38,7 @@ def scaled_heads(
         value: (batch, kv heads, Nk, Dv).
         scale: factor on the scores.
         scales: of every key head, the length of the windows that it pools.
-        normalization: beta and eps of :func:`primaldual.kernels.gpu.normalized.normalized`, by the statistics of each
-            head's pools; None = none.
+        normalization: beta and eps of a normalisation by the statistics of each head's pools; None = none.
         is_causal: every query attends the windows before its own and the mean of its own so far; Nq = Nk then, and
             without normalization.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -121,8 +123,9 @@ class NormalizedQueries(OneCall):
             changed, keys = normalized(query, key, found.beta, found.eps)
             if found.gain is not None:
                 changed = changed * found.gain.unsqueeze(1).to(changed.dtype)
-            sharing = bool(query.shape[1] != key.shape[1])  # no symbolic one
-            return scaled_dot_product_attention(changed, keys, value, scale=scale, enable_gqa=sharing)
+            # a condition, since sizes may be symbolic
+            sharing: dict[str, Any] = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
+            return scaled_dot_product_attention(changed, keys, value, scale=scale, **sharing)
 
         return attend
 
