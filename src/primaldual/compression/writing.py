@@ -51,8 +51,9 @@ def write_compression(
     write_text(written[0], json.dumps({**facts, **numbers_of(found)}, indent=2) + "\n")
     if found.curve:
         written.append(found.save_figure(folder / "pareto.svg"))
-    if hasattr(model, "save_pretrained"):
-        model.save_pretrained(folder / "model")
+    save_pretrained = getattr(model, "save_pretrained", None)
+    if save_pretrained is not None:
+        save_pretrained(folder / "model")
         return [*written, folder / "model"]
     save(model, folder / "model.pt")
     return [*written, folder / "model.pt"]
