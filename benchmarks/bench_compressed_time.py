@@ -163,7 +163,7 @@ def measure(encoder: Encoder, given: argparse.Namespace) -> list[dict[str, Any]]
 def machine(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, threads: {torch.get_num_threads()}"
 
 
 def main() -> None:

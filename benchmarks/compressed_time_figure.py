@@ -41,9 +41,10 @@ def draw(folder: Path, target: Path = FIGURE) -> None:
                 axes.set_title(f"{result['machine']}, budget {budget:g}")
                 axes.set_xlabel("tokens")
             line[0].set_ylabel("time over the original's")
-        panels[0][0].legend(loc="lower left", fontsize=8)
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8.5)
 
     target.write_text(
-        svg(fill, 9.0, 3.4 * len(found), "Time of compressed encoders over the original's, by length")
+        svg(fill, 9.0, 3.3 * len(found) + 0.9, "Time of compressed encoders over the original's, by length")
     )
     print(f"Written: {target}")

@@ -56,6 +56,7 @@ BELOW = {
         "training",
         "estimators",
         "analysis",
+        "compression",
         "data",
         "experiments",
         "images",

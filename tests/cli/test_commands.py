@@ -157,6 +157,7 @@ def test_equation_and_presets(capsys):
                 "predict",
                 "evaluate",
                 "inspect",
+                "compress",
                 "certify",
                 "explain",
                 "equation",

@@ -8,6 +8,7 @@ import typer
 
 from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
+from primaldual.cli.compress import compress
 from primaldual.cli.describe import equation, presets
 from primaldual.cli.evaluate import evaluate
 from primaldual.cli.explain import explain
@@ -60,6 +61,7 @@ READING_SPECS = (
     predict,
     evaluate,
     inspect,
+    compress,
     certify,
     explain,
     equation,
