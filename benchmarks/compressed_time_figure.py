@@ -18,18 +18,19 @@ def draw(folder: Path, target: Path = FIGURE) -> None:
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("compressed_time_*.json"))]
 
     def fill(figure: Any) -> None:
-        panels = figure.subplots(len(found), len(BUDGETS), squeeze=False, sharey=True)
+        panels = figure.subplots(len(found), len(BUDGETS), squeeze=False, sharey="row")
+        everyone = list(dict.fromkeys(_name(row) for result in found for row in result["rows"]))
+        seen, handles = looks([str(name) for name in everyone]), {}
         for result, line in zip(found, panels, strict=True):
-            names = list(dict.fromkeys((row["encoder"], row["attention"]) for row in result["rows"]))
-            seen = looks([str(name) for name in names])
+            names = list(dict.fromkeys(_name(row) for row in result["rows"]))
             for budget, axes in zip(BUDGETS, line, strict=True):
                 for name in names:
                     rows = [row for row in result["rows"] if row["budget"] in (budget, 1.0)]
-                    rows = [row for row in rows if (row["encoder"], row["attention"]) == name]
+                    rows = [row for row in rows if _name(row) == name]
                     lengths, times = [row["length"] for row in rows], [row["time"] for row in rows]
                     look = seen[str(name)]
                     label = f"{name[0]}, {name[1]}"
-                    axes.plot(
+                    handles[label], = axes.plot(
                         lengths, [time[0] for time in times], color=look.color, marker=look.marker,
                         ls=look.dashes, ms=5, label=label,
                     )  # fmt: skip
@@ -41,10 +42,13 @@ def draw(folder: Path, target: Path = FIGURE) -> None:
                 axes.set_title(f"{result['machine']}, budget {budget:g}")
                 axes.set_xlabel("tokens")
             line[0].set_ylabel("time over the original's")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8.5)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, fontsize=8.5)
 
     target.write_text(
         svg(fill, 9.0, 3.3 * len(found) + 0.9, "Time of compressed encoders over the original's, by length")
     )
     print(f"Written: {target}")
+
+
+def _name(row: dict[str, Any]) -> tuple[str, str]:
+    return row["encoder"], row["attention"]
