@@ -36,7 +36,7 @@ def refusal_of_kernels(choices: Choices, question: Question) -> str | None:
     if not availability.available(question.device):
         return "runs on NVIDIA GPUs, where Triton is installed"
     if question.dtype not in DTYPES:
-        return "serves bfloat16 and float16; in float32 SDPA is as fast"
+        return "serves bfloat16 and float16"
     if refused := softmax_refusal(choices, question):
         return refused
     if refused := operator_refusal(question):
