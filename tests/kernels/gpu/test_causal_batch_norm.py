@@ -19,12 +19,12 @@ def row_by_row(query, key, value, beta, eps, scale):
 
 
 def series(kind, device):
-    key = torch.randn(1, 2, 150, 8, device=device)
+    key = torch.randn(1, 1, 100, 8, device=device)
     if kind == "far from 0":
         key += 3
     if kind == "stands still":
-        key[:, :, :100] = key[:, :, :1]
-        key[:, :, :130, 3] = 4.0
+        key[:, :, :70] = key[:, :, :1]
+        key[:, :, :90, 3] = 4.0
     if kind == "a huge first key":
         key[:, :, 0] = 60
     if kind == "short":
@@ -32,18 +32,21 @@ def series(kind, device):
     return key
 
 
-@pytest.mark.parametrize("kind", ["plain", "far from 0", "stands still", "a huge first key", "short"])
-@pytest.mark.parametrize(("beta", "eps", "groups"), [(1.0, 1e-5, 1), ("learned", 1e-2, 2), (0.5, None, 1)])
+@pytest.mark.parametrize(
+    ("kind", "beta", "eps", "groups"),
+    [(kind, 1.0, 1e-5, 1) for kind in ("plain", "far from 0", "stands still", "a huge first key", "short")]
+    + [("stands still", "learned", 1e-2, 2), ("plain", 0.5, None, 1)],
+)
 def test_outputs_and_gradients_are_those_of_the_definition(kind, beta, eps, groups, device):
     torch.manual_seed(0)
     key = series(kind, device)
-    query = torch.randn(1, 2 * groups, key.shape[2], 8, device=device)
+    query = torch.randn(1, groups, key.shape[2], 8, device=device)
     value = torch.randn(key.shape, device=device)
     tensors = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
     wide = [tensor.double().requires_grad_() for tensor in (query, key, value)]
     wide_beta = beta
     if beta == "learned":
-        beta = torch.rand(2 * groups, device=device).requires_grad_()
+        beta = torch.rand(groups, device=device).requires_grad_()
         wide_beta = beta.detach().double().requires_grad_()
     out = causal_batch_norm(*tensors, beta, eps, 0.35)
     shaped = wide_beta.view(-1, 1, 1) if isinstance(wide_beta, torch.Tensor) else wide_beta
@@ -60,7 +63,7 @@ def test_outputs_and_gradients_are_those_of_the_definition(kind, beta, eps, grou
 
 def test_a_key_to_come_moves_no_output_before_it(device):
     torch.manual_seed(0)
-    tensors = [torch.randn(1, 2, 100, 8, device=device) for _ in range(3)]
+    tensors = [torch.randn(1, 1, 100, 8, device=device) for _ in range(3)]
     before = causal_batch_norm(*tensors, 1.0, 1e-5, 0.35)
     tensors[1][:, :, 90] = 1e4
     after = causal_batch_norm(*tensors, 1.0, 1e-5, 0.35)

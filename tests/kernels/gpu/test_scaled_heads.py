@@ -61,8 +61,8 @@ def assert_same(out, tensors, wanted, wide_tensors, bound):
 )  # fmt: skip
 def test_scaled_heads_are_those_of_the_definition(normalization, is_causal, groups, device):
     torch.manual_seed(0)
-    query = torch.randn(2, 4 * groups, 70, 8, device=device)
-    key, value = torch.randn(2, 4, 70, 8, device=device) + 3, torch.randn(2, 4, 70, 8, device=device)
+    query = torch.randn(1, 4 * groups, 70, 8, device=device)
+    key, value = torch.randn(1, 4, 70, 8, device=device) + 3, torch.randn(1, 4, 70, 8, device=device)
     tensors = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
     wide_tensors = [tensor.double().requires_grad_() for tensor in (query, key, value)]
     wide_normalization = normalization
@@ -80,9 +80,9 @@ def test_scaled_heads_are_those_of_the_definition(normalization, is_causal, grou
 @pytest.mark.parametrize("kv_heads", [2, 4])
 def test_normalized_queries_and_keys_give_the_scores_of_the_definition(kv_heads, device):
     torch.manual_seed(0)
-    query, key = torch.randn(2, 4, 300, 8, device=device), torch.randn(2, kv_heads, 300, 8, device=device) + 3
+    query, key = torch.randn(1, 4, 300, 8, device=device), torch.randn(1, kv_heads, 300, 8, device=device) + 3
     key[..., 2] = 5  # a feature that stands still
-    value = torch.randn(2, 4, 300, 8, device=device)
+    value = torch.randn(1, 4, 300, 8, device=device)
     tensors, wide_tensors = [query.requires_grad_(), key.requires_grad_()], []
     changed, keys = normalized(query, key, 1.0, 1e-5)
     assert (keys[..., 2] == 0).all()
