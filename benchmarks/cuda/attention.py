@@ -89,7 +89,7 @@ def _outcome(case: Case, begun: Any) -> Callable[[], dict[str, Any]]:
 
     def wait() -> dict[str, Any]:
         try:
-            return begun.get()  # type: ignore[no-any-return]
+            return begun.get()  # type: ignore[no-any-return] # a pool types no results
         except Exception as error:
             return {"case": [str(part) for part in case], "ok": False, "error": str(error)[:300]}
 
@@ -135,7 +135,7 @@ def _attend(spec: str, tensors: list[Tensor], is_causal: bool) -> Call:
 
 
 def _with_backward(call: Call, tensors: list[Tensor], gradient: Tensor) -> Call:
-    return lambda: torch.autograd.grad(call(), tensors, gradient)  # type: ignore[arg-type]
+    return lambda: torch.autograd.grad(call(), tensors, gradient)  # type: ignore[arg-type] # every call here gives a tensor
 
 
 def _captured(calls: dict[str, Call]) -> dict[str, Call]:

@@ -70,7 +70,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
+            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined] # such nodes have one
     return tree
 
 

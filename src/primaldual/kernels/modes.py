@@ -25,7 +25,7 @@ def known_to_compilers(function: Function) -> Function:
 
     This is the mark of ``torch.compiler.assume_constant_result``, whose call imports the compiler.
     """
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined] # a function takes any
     return function
 
 

@@ -59,12 +59,15 @@ class Part(nn.Module):
         """What ``print(model)`` shows."""
         return self.spec()
 
-    changes: int = 0
-    """How often an attribute of the part was set: what was found out about it before holds no longer."""
+    changes: ClassVar[int] = 0
+    """How often an attribute of any part was set: what was found out about parts before holds no longer.
+
+    One count for all, since a part may consist of others.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        self.__dict__["changes"] = self.changes + 1
+        Part.changes += 1
 
     def bind(self, heads: int, head_dim: int) -> Self:
         """Learn the number of query heads and their dimension: create parameters, refuse what does not fit."""

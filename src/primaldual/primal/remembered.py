@@ -17,6 +17,7 @@ from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.choice import asked, choose, is_long, run_chosen
 from primaldual.primal.forms.form import Prepared
+from primaldual.primal.parts import Part
 from primaldual.primal.sources import TensorSource
 
 MOST = 256
@@ -24,10 +25,10 @@ MOST = 256
 
 
 class _Known(NamedTuple):
-    """What holds as long as the parts are these, and have not changed."""
+    """What holds as long as the parts are these, and none has changed."""
 
     parts: tuple[nn.Module, ...]
-    changes: tuple[int, ...]
+    changes: int
     calls: dict[Hashable, Prepared | None]
 
 
@@ -48,8 +49,7 @@ def attend_as_before(
     """
     if in_graph() or in_transform():
         return None
-    parts = tuple(problem._modules.values())
-    changes = tuple([part.changes for part in parts])
+    parts, changes = tuple(problem._modules.values()), Part.changes
     known = _known.get(problem)
     if known is None or known.changes != changes or known.parts != parts:
         known = _known[problem] = _Known(parts, changes, {})

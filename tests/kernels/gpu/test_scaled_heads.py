@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from primaldual.kernels.gpu import cudnn
+from primaldual.kernels.gpu import scaled_heads as module
 from primaldual.kernels.gpu.keys import pools
 from primaldual.kernels.gpu.normalized import normalized
 from primaldual.kernels.gpu.scaled_heads import scaled_heads
@@ -25,12 +27,12 @@ def attended(query, key, value, scale):
     return (query @ key.mT * scale).softmax(-1) @ value
 
 
-def head_by_head(query, key, value, scale, normalization, is_causal):
+def head_by_head(query, key, value, scale, normalization, is_causal, scales=SCALES):
     """The definition of scaled heads; causal, every query pools what it sees."""
     outputs = []
     for head in range(query.shape[1]):
         kv = head * key.shape[1] // query.shape[1]
-        rows, keys, values, window = query[:, head], key[:, kv], value[:, kv], SCALES[kv]
+        rows, keys, values, window = query[:, head], key[:, kv], value[:, kv], scales[kv]
         if is_causal:
             each = [
                 attended(rows[:, i : i + 1], pooled(keys[:, : i + 1], window), pooled(values[:, : i + 1], window), scale)
@@ -100,3 +102,33 @@ def test_neighbouring_heads_that_pool_alike_are_one_run():
         (slice(2, 3), slice(12, 14)),
         (slice(3, 4), slice(14, 20)),
     ]
+
+
+def test_calls_for_each_scale_join_to_the_same(monkeypatch, device):
+    """What is around cuDNN's calls, with the formula in their place."""
+
+    def attend(query, key, value, is_causal, scale):
+        assert not is_causal
+        scores = query @ key.mT * scale
+        return cudnn.Outcome(
+            attended(query, key, value, scale), scores.logsumexp(-1, keepdim=True), None, None
+        )
+
+    def gradients(gradient, query, key, value, outcome, is_causal, scale):
+        tensors = [tensor.detach().requires_grad_() for tensor in (query, key, value)]
+        with torch.enable_grad():
+            out = attended(*tensors, scale)
+        torch.testing.assert_close(outcome.out, out)
+        torch.testing.assert_close(outcome.logsumexp, (query @ key.mT * scale).logsumexp(-1, keepdim=True))
+        return torch.autograd.grad(out, tensors, gradient)
+
+    monkeypatch.setattr(cudnn, "cudnn_attend", attend)
+    monkeypatch.setattr(cudnn, "cudnn_gradients", gradients)
+    monkeypatch.setattr(module, "cudnn_serves", lambda *given: True)
+    monkeypatch.setattr(module, "LONG", 1)
+    torch.manual_seed(0)
+    tensors = [torch.randn(2, 4, 30, 8, device=device, requires_grad=True) for _ in range(3)]
+    wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    out = scaled_heads(*tensors, 0.3, (1, 1, 4, 4), (1.0, 1e-2))
+    wanted = head_by_head(*wide, 0.3, (1.0, 1e-2), False, (1, 1, 4, 4))
+    assert_same(out, tensors, wanted, wide, 3e-6)

@@ -54,12 +54,12 @@ class AttentionMethod(Method):
         check_arguments(self.options, self._defaults(), self.estimator)
 
     @property
-    def label(self) -> str:  # type: ignore[override]
+    def label(self) -> str:  # type: ignore[override] # follows from the spec
         """The spec, and the name of the settings where they have one."""
         return f"{self.attention} [{self.setting}]" if self.setting else self.attention
 
     @property
-    def sentence(self) -> str:  # type: ignore[override]
+    def sentence(self) -> str:  # type: ignore[override] # follows from the spec
         """What the attention is."""
         return f"A trained transformer with {'; '.join(summary(word) for word in self._words())}."
 
@@ -69,7 +69,7 @@ class AttentionMethod(Method):
         return ", ".join([super().code(), *map(module_version, modules)])
 
     @property
-    def equation(self) -> str:  # type: ignore[override]
+    def equation(self) -> str:  # type: ignore[override] # follows from the spec
         """The primal, its scales those of the heads."""
         given = self.parameters()
         return (

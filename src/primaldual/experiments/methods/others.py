@@ -65,12 +65,12 @@ class OtherMethod(Method):
         check_arguments(self.options, self._defaults(), self.label)
 
     @property
-    def estimator(self) -> str:  # type: ignore[override]
+    def estimator(self) -> str:  # type: ignore[override] # follows from the spec
         """Name of the class."""
         return self.description.estimator
 
     @property
-    def sentence(self) -> str:  # type: ignore[override]
+    def sentence(self) -> str:  # type: ignore[override] # follows from the spec
         """What it is."""
         return self.description.sentence
 

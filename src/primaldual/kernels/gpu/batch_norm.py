@@ -6,7 +6,8 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import blocks, launch
-from primaldual.kernels.gpu.softmax import heads_last, padded
+from primaldual.kernels.gpu.softmax import padded
+from primaldual.kernels.gpu.strides import heads_last
 
 
 @triton.jit

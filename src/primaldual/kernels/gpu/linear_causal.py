@@ -25,7 +25,8 @@ from primaldual.kernels.gpu.linear_blocks import (
     row_mask,
     store_rows,
 )
-from primaldual.kernels.gpu.linear_launch import Chunks, Launch, Launches, Setting, heads_last, mask_strides
+from primaldual.kernels.gpu.linear_launch import Chunks, Launch, Launches, Setting, mask_strides
+from primaldual.kernels.gpu.strides import heads_last
 
 OUTPUTS = Launches(
     narrow=Launch(64, 4, 2),

@@ -23,7 +23,8 @@ from primaldual.kernels.gpu.linear_blocks import (
     store_sums,
     through_features,
 )
-from primaldual.kernels.gpu.linear_launch import Chunks, Launch, Launches, Setting, heads_last, mask_strides
+from primaldual.kernels.gpu.linear_launch import Chunks, Launch, Launches, Setting, mask_strides
+from primaldual.kernels.gpu.strides import heads_last
 
 QUERY_GRADIENTS = Launches(
     narrow=Launch(64, 4, 2),

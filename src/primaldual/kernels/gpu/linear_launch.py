@@ -133,9 +133,3 @@ def mask_strides(mask: Tensor | None) -> tuple[int, int]:
     if mask is None:
         return 0, 0
     return mask.stride(0) if mask.shape[0] > 1 else 0, mask.stride(1) if mask.shape[1] > 1 else 0
-
-
-def heads_last(like: Tensor, width: int) -> Tensor:
-    """An empty tensor (batch, heads, N, width) whose heads stand before its columns in memory."""
-    batch, heads, length, _ = like.shape
-    return torch.empty((batch, length, heads, width), dtype=like.dtype, device=like.device).transpose(1, 2)

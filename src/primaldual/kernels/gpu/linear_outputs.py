@@ -17,7 +17,8 @@ from primaldual.kernels.gpu.linear_blocks import (
     row_mask,
     store_rows,
 )
-from primaldual.kernels.gpu.linear_launch import Chunks, Launch, Launches, Setting, heads_last
+from primaldual.kernels.gpu.linear_launch import Chunks, Launch, Launches, Setting
+from primaldual.kernels.gpu.strides import heads_last
 
 OUTPUTS = Launches(
     narrow=Launch(64, 4, 3),

@@ -7,7 +7,8 @@ from torch import Tensor
 from primaldual.kernels.gpu.batch_norm import parameters
 from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.prefix_states import BLOCK, prefix_states, sum_behind, summed_from, summed_up_to
-from primaldual.kernels.gpu.softmax import heads_last, padded
+from primaldual.kernels.gpu.softmax import padded
+from primaldual.kernels.gpu.strides import heads_last
 
 
 @triton.jit

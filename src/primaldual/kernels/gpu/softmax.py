@@ -9,6 +9,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import blocks, launch
+from primaldual.kernels.gpu.strides import heads_last
 
 LOG2E = 1.4426950408889634
 
@@ -236,12 +237,6 @@ def padded(width: int) -> int:
 def precision_of(tensor: Tensor) -> str:
     """How Triton multiplies: float32 as float32, unless PyTorch is told otherwise."""
     return "tf32" if tensor.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
-
-
-def heads_last(like: Tensor, width: int) -> Tensor:
-    """An empty (batch, heads, Nq, width) with heads last in memory."""
-    batch, heads, length, _ = like.shape
-    return like.new_empty(batch, length, heads, width).transpose(1, 2)
 
 
 def attend(

@@ -6,16 +6,8 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.launch import blocks, launch
-from primaldual.kernels.gpu.softmax import (
-    SMALL,
-    Shape,
-    Tile,
-    heads_last,
-    own_window,
-    padded,
-    precision_of,
-    visible,
-)
+from primaldual.kernels.gpu.softmax import SMALL, Shape, Tile, own_window, padded, precision_of, visible
+from primaldual.kernels.gpu.strides import heads_last
 
 
 @triton.jit

@@ -11,3 +11,9 @@ def unit_stride(tensor: Tensor) -> Tensor:
 def heads_before_features(tensor: Tensor) -> Tensor:
     """A tensor (batch, heads, length, width) that lies as (batch, length, heads, width), copied only if it does not."""
     return tensor.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def heads_last(like: Tensor, width: int) -> Tensor:
+    """An empty (batch, heads, Nq, width) with heads last in memory."""
+    batch, heads, length, _ = like.shape
+    return like.new_empty(batch, length, heads, width).transpose(1, 2)

@@ -9,7 +9,7 @@ from primaldual.kernels.gpu import causal_batch_norm as kernels
 from primaldual.kernels.gpu.launch import blocks
 from primaldual.kernels.gpu.operators.schemas import HeadNumbers, divided, joined, like_heads_last
 from primaldual.kernels.gpu.prefix_states import BLOCK
-from primaldual.kernels.gpu.softmax import heads_last
+from primaldual.kernels.gpu.strides import heads_last
 from primaldual.kernels.precision import own_precision
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu import linear_passes as kernels
 from primaldual.kernels.gpu.operators.schemas import like_heads_last
-from primaldual.kernels.gpu.softmax import heads_last
+from primaldual.kernels.gpu.strides import heads_last
 from primaldual.kernels.precision import own_precision
 
 

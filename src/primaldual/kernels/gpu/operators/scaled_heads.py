@@ -8,7 +8,7 @@ from torch import Tensor
 from primaldual.kernels.gpu import scaled_heads as kernels
 from primaldual.kernels.gpu.launch import blocks
 from primaldual.kernels.gpu.operators.schemas import divided, empty_moments, joined, like_heads_last, present
-from primaldual.kernels.gpu.softmax import heads_last
+from primaldual.kernels.gpu.strides import heads_last
 from primaldual.kernels.precision import own_precision
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from primaldual.kernels.gpu.softmax import heads_last
+from primaldual.kernels.gpu.strides import heads_last
 
 HeadNumbers = float | Tensor
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from primaldual.kernels.gpu import attention as kernels
 from primaldual.kernels.gpu.operators.schemas import like_heads_last
-from primaldual.kernels.gpu.softmax import Shape, heads_last
+from primaldual.kernels.gpu.softmax import Shape
+from primaldual.kernels.gpu.strides import heads_last
 from primaldual.kernels.precision import own_precision
 
 
