@@ -6,13 +6,16 @@ READY := $(VENV)/ready
 OLDEST := .venv-oldest
 OLDEST_READY := $(OLDEST)/ready
 
-.PHONY: demo test test-oldest check format bench bench-cuda docs clean
+.PHONY: demo test test-long test-oldest check format bench bench-cuda docs clean
 
 demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2
+
+test-long: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2 -m long
 
 test-oldest: $(OLDEST_READY)
 	$(OLDEST)/bin/python -m pytest --numprocesses 2

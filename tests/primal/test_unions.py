@@ -53,8 +53,10 @@ def by_loops(query, key, value, allowed, subsets, disjoint=False, bn=False):
                 groups = pairs_of_query(row, seen, of_head, disjoint)
                 if not groups:
                     continue
-                keys = torch.stack([key[batch, head, members].mean(0) for members in groups])
-                values = torch.stack([value[batch, head, members].mean(0) for members in groups])
+                shares = torch.zeros(len(groups), LENGTH, dtype=key.dtype)
+                for share, members in zip(shares, groups, strict=True):
+                    share[members] = 1 / len(members)
+                keys, values = shares @ key[batch, head], shares @ value[batch, head]
                 q = query[batch, head, row]
                 if bn:
                     mean, variance = keys.mean(0), keys.var(0, unbiased=False)
