@@ -116,8 +116,9 @@ def test_unknown_words_are_told_what_packages_offer(install):
 
 
 def test_the_doctor_and_the_list_of_words_name_them(install, capsys):
-    from primaldual.environment.plugins import plugins
     from tests.cli.helpers import run
+
+    from primaldual.environment.plugins import plugins
 
     install("tripled = tripling_parts:Tripled")
     install("broken = broken_parts:Any", source="1 / 0", module="broken_parts", name="breaking")
