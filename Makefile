@@ -40,6 +40,7 @@ docs: $(READY)
 	$(BIN)/python -m docs.make_performance
 	$(BIN)/python -m docs.make_gpu
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
+	$(BIN)/python docs/figures/make_overview.py
 
 licences: $(READY)
 	$(BIN)/python -m tools.licences
