@@ -20,8 +20,8 @@ TARGET = Path(__file__).with_name("overview.svg")
 LABEL = (
     "Left, the primal: a function fitted to 40 noisy points within a tube, with its support vectors. An arrow leads to its "
     "dual, an attention over the same points: the function is a sum of values weighted by kernels. Right, the weights of "
-    "40 queries over the 40 keys for softmax, a broad diagonal; bn, weight drawn to the first keys; window(6), the diagonal cut off; "
-    "and sh(4), the diagonal in blocks of four keys. Each changes one choice of the primal."
+    "40 queries over the 40 keys for softmax, a broad diagonal; bn, weight drawn to the first keys; window(6), the "
+    "diagonal cut off; and sh(4), the diagonal in blocks of four keys. Each changes one choice of the primal."
 )
 CHOICES = {
     "softmax": "the textbook choices",
