@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import pytest
@@ -33,3 +34,12 @@ def test_it_works_without_what_the_other_commands_need(capsys, monkeypatch, miss
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert f"need the extra [experiments] ({kind.__name__}: no {missing})" in err
+
+
+def test_it_works_without_torch():
+    code = "import sys; sys.modules['torch'] = None; from primaldual.cli import main; main(['doctor', '--quick', '--json'])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = json.loads(shown.stdout)
+    assert (found["torch"], found["forms"]) == ({}, [])
+    assert set(found["troubles"]) == {"torch", "forms", "plugins"}
+    assert "torch" in found["troubles"]["torch"]

@@ -28,7 +28,8 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield _row(name, value)
     yield "\nPackages, each under the first extra that needs it"
     yield from _packages(found)
-    yield "\nForms, with the attentions that each of them computes on this machine"
+    if found.forms:
+        yield "\nForms, with the attentions that each of them computes on this machine"
     for form in found.forms:
         served = "; ".join(f"on {device} {_some(specs)}" for device, specs in form.serves.items())
         yield _row(form.name, served or f"none: {form.reason}")
