@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 OLDEST := .venv-oldest
 OLDEST_READY := $(OLDEST)/ready
 
-.PHONY: demo test test-long test-oldest check format bench bench-cuda docs clean
+.PHONY: demo test test-long test-oldest check format bench bench-cuda docs licences dist clean
 
 demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
@@ -39,9 +39,18 @@ bench-cuda: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m docs.build
+	$(BIN)/python -m docs.package_sizes
 	$(BIN)/python -m docs.make_performance
 	$(BIN)/python -m docs.make_gpu
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
+	$(BIN)/python docs/figures/make_overview.py
+
+licences: $(READY)
+	$(BIN)/python -m tools.licences
+
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -c "from hatchling.build import build_sdist, build_wheel; build_sdist('dist'); build_wheel('dist')"
 
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): torch, aeon and the tools, once, a few minutes."

@@ -1,6 +1,8 @@
 """The public names, and that each is documented; a change here is a change for users."""
 
+import ast
 import inspect
+from pathlib import Path
 
 import primaldual
 
@@ -16,7 +18,7 @@ NAMES = {
     "TimeSeriesTransformer", "TokenInput", "Transform",
     "TruncatedTaylor", "Union", "Whitening", "Window",
     "derive", "preset", "fold_batch_norm",
-    "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
+    "Conversion", "capture_attention", "compress", "convert", "doctor", "head_report", "integrations",
     "prune_heads", "register", "revert", "uptrain",
     "ImpliedRegression", "LeastSquaresExpansion", "SupportVectorExpansion", "implied_regression",
     "kernel_scale", "solve", "solve_path",
@@ -26,6 +28,25 @@ NAMES = {
 def test_names():
     assert set(primaldual.__all__) == NAMES
     assert set(dir(primaldual)) >= NAMES
+
+
+def test_the_stub_names_what_loads_and_from_where():
+    stub = Path(primaldual.__file__).with_suffix(".pyi")
+    stated = {
+        alias.asname: node.module
+        for node in ast.walk(ast.parse(stub.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(stated) == NAMES
+    loaded = {name: module for name, module in stated.items() if name != "integrations"}
+    assert loaded == primaldual._HOME
+
+
+def test_packages_of_the_library_are_attributes_and_other_names_are_none():
+    assert primaldual.svr.__name__ == "primaldual.svr"
+    assert not hasattr(primaldual, "no_such_name")
+    assert not hasattr(primaldual, "__wrapped__")
 
 
 def test_everything_named_exists_and_is_documented():

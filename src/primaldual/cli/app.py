@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from primaldual import __version__
 from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
 from primaldual.cli.compress import compress
 from primaldual.cli.describe import equation, presets
+from primaldual.cli.doctor import doctor
 from primaldual.cli.evaluate import evaluate
 from primaldual.cli.explain import explain
 from primaldual.cli.grid import grid
@@ -30,9 +32,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"primaldual {version('primaldual')}")
+        print(f"primaldual {__version__}")
         raise typer.Exit
 
 
@@ -72,3 +72,4 @@ READING_SPECS = (
 app.add_typer(train_group, name="train")
 for command in (*READING_SPECS[:2], results, *READING_SPECS[2:]):
     app.command(command.__name__)(importing(command) if command in READING_SPECS else command)
+app.command("doctor")(doctor)

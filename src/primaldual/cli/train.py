@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from primaldual.cli import options, training_options
-from primaldual.cli.training_record import TrainingRecord
-from primaldual.data import Dataset, Reading
 from primaldual.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from primaldual.cli.training_record import TrainingRecord
+    from primaldual.data import Dataset, Reading
 
 
 def train(
@@ -67,6 +69,7 @@ def train(
     from primaldual.cli.progress import GridProgress
     from primaldual.cli.saving import check_model_folder, save_classifier
     from primaldual.cli.screen import Screen
+    from primaldual.cli.training_record import TrainingRecord
     from primaldual.data.loading import check_trainable, load_parts
     from primaldual.experiments.methods import AttentionMethod
     from primaldual.experiments.methods.epochs import EpochReport

@@ -34,10 +34,11 @@ from primaldual.integrations.timm_positions import (
     UnknownLayout,
     unknown,
 )
+from primaldual.integrations.timm_register import register
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
 
-__all__ = ["SquareImage", "TimmSite", "attention_class", "find"]
+__all__ = ["SquareImage", "TimmSite", "attention_class", "find", "register"]
 
 
 def find(model: nn.Module) -> list[AttentionSite]:

@@ -10,6 +10,7 @@ from typing import Any
 from primaldual.errors import ArgumentError, CheckpointError, SpecError
 from primaldual.primal.chain import Chain
 from primaldual.primal.parts import Part
+from primaldual.primal.plugins import load_word, offered
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
@@ -162,9 +163,10 @@ def _read_part(text: str, spec: str) -> Part:
             f"spec {spec!r} has {text.strip()!r}, which is not a part: accepted is name or name(arguments)"
         )
     name, inside = match.group(1).lower(), match.group(2)
-    if name not in PARTS:
+    if not _known(name, spec):
+        accepted = dict.fromkeys([*PARTS, *NAMED, *offered()])
         raise SpecError(
-            f"spec {spec!r} has unknown part {name!r} ({OWN}); accepted are {', '.join([*PARTS, *NAMED])}"
+            f"spec {spec!r} has unknown part {name!r} ({OWN}); accepted are {', '.join(accepted)}"
         )
     positional: list[object] = []
     named: dict[str, object] = {}
@@ -184,6 +186,13 @@ def _read_part(text: str, spec: str) -> Part:
         return build(*positional, **named)
     except (TypeError, ValueError) as error:
         raise SpecError(f"spec {spec!r}: {name}: {error}; accepted is {signature(name)}") from None
+
+
+def _known(name: str, spec: str) -> bool:
+    try:
+        return load_word(name)
+    except SpecError as error:
+        raise SpecError(f"spec {spec!r}: {error}") from error
 
 
 def _read_value(text: str, spec: str) -> object:
