@@ -1,0 +1,31 @@
+"""The gallery: every script of examples/gallery is run and shown with its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parents[2] / "examples" / "gallery"
+
+
+def scripts(folder: Path = SCRIPTS) -> list[Path]:
+    """The scripts in alphabetical order; none without a gallery."""
+    return sorted(folder.glob("plot_*.py"))
+
+
+def settings() -> dict[str, object]:
+    """The configuration of sphinx-gallery: a script that fails, or warns, fails the build."""
+    return {
+        "examples_dirs": [str(SCRIPTS)],
+        "gallery_dirs": ["gallery"],
+        "filename_pattern": r"[\\/]plot_",
+        "abort_on_example_error": True,
+        "download_all_examples": False,
+        "show_signature": False,
+    }
+
+
+def write_empty_page(docs: Path) -> None:
+    """The page of a gallery without scripts, so that links to it hold."""
+    page = docs / "gallery" / "index.rst"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text("Gallery\n=======\n\nexamples/gallery has no scripts.\n", encoding="utf-8")
