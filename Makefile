@@ -3,10 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
+SITE_READY := $(VENV)/site-ready
+
 OLDEST := .venv-oldest
 OLDEST_READY := $(OLDEST)/ready
 
-.PHONY: demo test test-oldest check format bench bench-cuda docs clean
+.PHONY: demo test test-oldest check format bench bench-cuda docs site clean
 
 demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
@@ -40,11 +42,20 @@ docs: $(READY)
 	$(BIN)/python -m docs.make_gpu
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
 
+site: $(SITE_READY)
+	$(BIN)/python -m sphinx --fail-on-warning --builder html --doctree-dir build/doctrees docs build/site
+	$(BIN)/python -m docs.site.check_links build/site
+
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): torch, aeon and the tools, once, a few minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
+
+$(SITE_READY): $(READY)
+	@echo "Adding Sphinx and what it needs to $(VENV), once, half a minute."
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,site]"
+	touch $(SITE_READY)
 
 $(OLDEST_READY): pyproject.toml constraints-oldest.txt
 	@echo "Setting up $(OLDEST): the oldest versions that are declared, once, a few minutes."
@@ -53,4 +64,4 @@ $(OLDEST_READY): pyproject.toml constraints-oldest.txt
 	touch $(OLDEST_READY)
 
 clean:
-	rm -rf $(VENV) $(OLDEST) runs
+	rm -rf $(VENV) $(OLDEST) runs build docs/gallery

@@ -9,8 +9,9 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from docs.site import docstrings, gallery, inventories, mathjax, needs, references  # noqa: E402
+from docs.site import docstrings, gallery, inventories, mathjax, needs, reference, references  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
+from sphinx.domains.python import PyObject  # noqa: E402
 from sphinx.errors import ConfigError  # noqa: E402
 
 if refusal := needs.refusal():
@@ -25,7 +26,6 @@ release = version = primaldual.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
@@ -33,7 +33,7 @@ extensions = [
 exclude_patterns = ["figures/README*", "gallery/*.ipynb"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 default_role = "py:obj"
-smartquotes = False  # quotes are of Python
+smartquotes_action = "D"  # quotes are of Python
 toc_object_entries_show_parents = "hide"
 nitpicky = True
 # Types are of many libraries and of internals, and `code` in a docstring need not name anything.
@@ -61,14 +61,14 @@ autodoc_default_options = {
 }
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autosummary_generate = False
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 napoleon_custom_sections = [("Reference", "returns_style")]
 python_maximum_signature_line_length = 88
 
-intersphinx_mapping = inventories.MAPPING
+intersphinx_mapping = dict(inventories.MAPPING)  # Sphinx changes it
 intersphinx_timeout = 5
 
 mathjax_path = mathjax.SCRIPT
@@ -97,6 +97,8 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", docstrings.process, priority=100)
     app.connect("autodoc-process-signature", docstrings.process_signature)
     app.connect("missing-reference", references.resolve)
+    app.connect("source-read", reference.add_table)
+    next(field for field in PyObject.doc_field_types if field.name == "variable").label = "Attributes"
     app.connect(
         "build-finished", lambda app, error: error or mathjax.copy_script(Path(app.outdir, "_static"))
     )

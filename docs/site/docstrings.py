@@ -15,16 +15,7 @@ _CODE = re.compile(r"(``.*?``|`[^`]*`)")
 
 
 def restructured(lines: list[str]) -> list[str]:
-    r"""The lines of a docstring with formulas as literal blocks, and bars escaped elsewhere.
-
-    Example:
-        >>> print("\n".join(restructured(["The norm |x| of:", "", "    f(x) = sum_j |v_j|"])))
-        The norm \|x\| of:
-        <BLANKLINE>
-        .. code-block:: none
-        <BLANKLINE>
-            f(x) = sum_j |v_j|
-    """
+    """The lines of a docstring with formulas as literal blocks, and bars escaped elsewhere."""
     shown: list[str] = []
     in_formula = in_example = False
     parent = ""  # the last line without indentation

@@ -21,6 +21,7 @@ def settings() -> dict[str, object]:
         "abort_on_example_error": True,
         "download_all_examples": False,
         "show_signature": False,
+        "write_computation_times": False,
     }
 
 

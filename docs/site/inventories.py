@@ -25,7 +25,8 @@ class Unreachable(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         if message.startswith("failed to reach any of the inventories"):
-            name = next((url for url, _ in MAPPING.values() if url in message), "an inventory")
+            named = [name for name, (url, _) in MAPPING.items() if url in message]
             record.levelno, record.levelname = logging.INFO, "INFO"
-            record.msg, record.args = f"{name} cannot be reached: its names are not linked", ()
+            record.nonl = False  # Sphinx ends a line of its log unless told not to, as by its warnings
+            record.msg, record.args = f"{', '.join(named)} cannot be reached: its names are not linked", ()
         return True

@@ -17,9 +17,13 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Tex
     """Link a name that one object of the reference ends with: a listener of `missing-reference`."""
     if node.get("refdomain") != "py":
         return None
-    target = node["reftarget"].lstrip(".~")
-    objects = env.domains.python_domain.objects.items()
-    found = [(name, entry) for name, entry in objects if name.endswith(f".{target}") and not entry.aliased]
+    domain, target = env.domains.python_domain, node["reftarget"].lstrip(".~")
+    kinds = domain.objtypes_for_role(node["reftype"]) or []
+    found = [
+        (name, entry)
+        for name, entry in domain.objects.items()
+        if name.endswith(f".{target}") and entry.objtype in kinds and not entry.aliased
+    ]
     if len(found) != 1:
         return None
     name, entry = found[0]
