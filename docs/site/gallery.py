@@ -5,11 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "gallery"
+FIRST = ("head_as_regression", "duality_gap", "bn_scores", "scaled_heads_on_an_image", "new_attention")
+"""The examples to read first; others follow by name."""
 
 
 def scripts(folder: Path = SCRIPTS) -> list[Path]:
     """The scripts in alphabetical order; none without a gallery."""
     return sorted(folder.glob("plot_*.py"))
+
+
+def order(script: str) -> tuple[int, str]:
+    """Where a script stands in the gallery, by its file name."""
+    name = Path(script).stem.removeprefix("plot_")
+    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
 
 
 def settings() -> dict[str, object]:
@@ -18,6 +26,7 @@ def settings() -> dict[str, object]:
         "examples_dirs": [str(SCRIPTS)],
         "gallery_dirs": ["gallery"],
         "filename_pattern": r"[\\/]plot_",
+        "within_subsection_order": "docs.site.gallery.order",
         "abort_on_example_error": True,
         "download_all_examples": False,
         "show_signature": False,
