@@ -34,7 +34,6 @@ OTHERS: Mapping[str, Description] = {
         {"n_neighbors": 1, "distance": "dtw"},
     ),
 }
-"""Classifiers beside the attentions, by name."""
 """Classifiers that a grid knows by name; attentions are named by their specs."""
 
 BASELINES = ("MultiRocketHydra", "QUANT", "1-NN")
