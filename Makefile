@@ -43,6 +43,7 @@ docs: $(READY)
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
 
 site: $(SITE_READY)
+	$(BIN)/python -m docs.site.needs
 	$(BIN)/python -m sphinx --fail-on-warning --builder html --doctree-dir build/doctrees docs build/site
 	$(BIN)/python -m docs.site.check_links build/site
 

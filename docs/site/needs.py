@@ -1,8 +1,12 @@
-"""What the site is built from: the distributions of the extra `site`, and those that are not installed."""
+"""What the site is built from: the distributions of the extra `site`, and those that are not installed.
+
+python -m docs.site.needs
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,3 +48,7 @@ def refusal(extra: str = "site") -> str | None:
         f"the site documents the whole library, so it needs every extra; not installed: {', '.join(absent)}. "
         f"Run make site, or: pip install -e '.[{extra}]'"
     )
+
+
+if __name__ == "__main__":
+    sys.exit(refusal())
