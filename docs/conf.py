@@ -42,6 +42,7 @@ nitpick_ignore_regex = [
     ("py:exc", "NotFittedError"),
     ("py:.*", r"(torch|sklearn|aeon|timm|transformers)\..*"),
 ]
+gallery.remove_stale(DOCS)
 if gallery.scripts():
     extensions.append("sphinx_gallery.gen_gallery")
     sphinx_gallery_conf = gallery.settings()

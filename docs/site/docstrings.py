@@ -1,7 +1,8 @@
 """Docstrings as the site shows them: formulas as they are typed.
 
 A docstring sets a formula off by an empty line and four spaces, as in Markdown, and writes |x| for a norm. In
-reStructuredText the first is a quotation whose lines are joined, and the second a substitution.
+reStructuredText the first is a quotation whose lines are joined, and the second a substitution. There, too, an argument
+described as "H." starts a list, and a reference whose second line is indented is a definition.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import re
 _SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Reference|Returns|Warns|Yields):.*")
 _ITEM = re.compile(r"([-*]|\d+\.|\.\.) .*")
 _CODE = re.compile(r"(``.*?``|`[^`]*`)")
+_SYMBOL = re.compile(r"^(\s+\w+: )([A-Z]\.)$")
 
 
 def restructured(lines: list[str]) -> list[str]:
-    """The lines of a docstring with formulas as literal blocks, and bars escaped elsewhere."""
+    """The lines of a docstring with formulas as literal blocks, and without accidental markup elsewhere."""
     shown: list[str] = []
     in_formula = in_example = False
     parent = ""  # the last line without indentation
@@ -28,13 +30,16 @@ def restructured(lines: list[str]) -> list[str]:
             shown += [".. code-block:: none", ""]
             in_formula = True
         in_example = bool(line.strip()) and (in_example or line.lstrip().startswith(">>>"))
-        shown.append(line if (in_formula and indented) or in_example else _without_bars(line))
+        if (in_formula and indented) or in_example:
+            shown.append(line)
+        else:
+            shown.append(_prose(line.lstrip() if parent.startswith("Reference: ") else line))
         before = line.strip()
     return shown
 
 
-def _without_bars(line: str) -> str:
-    pieces = _CODE.split(line)
+def _prose(line: str) -> str:
+    pieces = _CODE.split(_SYMBOL.sub(r"\1\\\2", line))
     return "".join(piece if place % 2 else piece.replace("|", r"\|") for place, piece in enumerate(pieces))
 
 

@@ -34,6 +34,13 @@ def settings() -> dict[str, object]:
     }
 
 
+def remove_stale(docs: Path, folder: Path = SCRIPTS) -> None:
+    """Remove the pages of scripts that are gone, which sphinx-gallery leaves where they are."""
+    for page in (docs / "gallery").glob("plot_*.rst"):
+        if not (folder / f"{page.stem}.py").exists():
+            page.unlink()
+
+
 def write_empty_page(docs: Path) -> None:
     """The page of a gallery without scripts, so that links to it hold."""
     page = docs / "gallery" / "index.rst"

@@ -54,6 +54,17 @@ Example:
     assert shown[6] == r"    \|x\| again"
 
 
+def test_a_symbol_is_no_list_and_a_reference_no_definition():
+    text = lines("""
+Args:
+    heads: H.
+
+Reference: Nguyen et al.,
+    ICLR 2023.
+""")
+    assert restructured(text) == ["Args:", r"    heads: \H.", "", "Reference: Nguyen et al.,", "ICLR 2023."]
+
+
 def test_the_first_line_of_an_attribute_is_no_type():
     text = ["One epoch: its numbers."]
     process(None, "data", "", None, None, text)

@@ -1,6 +1,6 @@
 """The gallery shows the scripts that there are, in an order that teaches."""
 
-from docs.site.gallery import FIRST, order, scripts, write_empty_page
+from docs.site.gallery import FIRST, order, remove_stale, scripts, write_empty_page
 
 
 def test_order():
@@ -19,3 +19,14 @@ def test_scripts_of_a_folder(tmp_path):
 def test_a_gallery_without_scripts_has_a_page(tmp_path):
     write_empty_page(tmp_path)
     assert (tmp_path / "gallery" / "index.rst").read_text().startswith("Gallery\n=======")
+
+
+def test_pages_of_scripts_that_are_gone_are_removed(tmp_path):
+    folder = tmp_path / "scripts"
+    for place in (folder, tmp_path / "gallery"):
+        place.mkdir()
+    (folder / "plot_here.py").touch()
+    for name in ("plot_here", "plot_gone", "index"):
+        (tmp_path / "gallery" / f"{name}.rst").touch()
+    remove_stale(tmp_path, folder)
+    assert sorted(page.stem for page in (tmp_path / "gallery").iterdir()) == ["index", "plot_here"]
