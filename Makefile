@@ -3,10 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
+SITE_READY := $(VENV)/site-ready
+
 OLDEST := .venv-oldest
 OLDEST_READY := $(OLDEST)/ready
 
-.PHONY: demo test test-long test-oldest check format bench bench-cuda docs licences dist clean
+.PHONY: demo test test-long test-oldest check format bench bench-cuda docs gallery site licences dist clean
 
 demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
@@ -52,11 +54,21 @@ dist: $(READY)
 	rm -rf dist
 	$(BIN)/python -c "from hatchling.build import build_sdist, build_wheel; build_sdist('dist'); build_wheel('dist')"
 
+site: $(SITE_READY)
+	$(BIN)/python -m docs.site.needs
+	$(BIN)/python -m sphinx --fail-on-warning --builder html --doctree-dir build/doctrees docs build/site
+	$(BIN)/python -m docs.site.check_links build/site
+
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): torch, aeon and the tools, once, a few minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
+
+$(SITE_READY): $(READY)
+	@echo "Adding Sphinx and what it needs to $(VENV), once, half a minute."
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,site]"
+	touch $(SITE_READY)
 
 $(OLDEST_READY): pyproject.toml constraints-oldest.txt
 	@echo "Setting up $(OLDEST): the oldest versions that are declared, once, a few minutes."
@@ -65,4 +77,4 @@ $(OLDEST_READY): pyproject.toml constraints-oldest.txt
 	touch $(OLDEST_READY)
 
 clean:
-	rm -rf $(VENV) $(OLDEST) runs
+	rm -rf $(VENV) $(OLDEST) runs build docs/gallery

@@ -6,7 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
-from docs.preset_pages import page_name, shown_spec
+from docs.preset_pages import cell, page_name, shown_spec
 
 from primaldual import PARTS, Chain, MaskedKeys, PrimalProblem, Union
 from primaldual.primal.parts import Part
@@ -34,7 +34,7 @@ BY_CLASS: dict[type[Part], str] = {
 def attentions() -> str:
     """A row for each word, and one for their combinations."""
     rows = [
-        f"| [`{shown_spec(word)}`](docs/presets/{page_name(word)}) | {_cell(summary(word))} | {_cell(cost(word))} |"
+        f"| [`{shown_spec(word)}`](docs/presets/{page_name(word)}) | {cell(summary(word))} | {cell(cost(word))} |"
         for word in PARTS
     ]
     rows += [
@@ -99,7 +99,7 @@ def family() -> str:
     for layer, spec in LAYERS.items():
         parts = preset(spec).parts()
         chosen = [
-            "·" if type(part) is type(default) and not part.spec() else f"`{_cell(part.spec())}`"
+            "·" if type(part) is type(default) and not part.spec() else f"`{cell(part.spec())}`"
             for part, default in zip(parts, defaults, strict=True)
         ]
         own = [part for part, default in zip(parts, defaults, strict=True) if type(part) is not type(default)]
@@ -110,7 +110,7 @@ def family() -> str:
         places = [f"primal/test_{module}", f"kernels/test_{first}", "primal/test_feature_maps"]
         test = next(path for place in places if (ROOT / (path := f"tests/{place}.py")).exists())
         rows.append(
-            f"| [{layer}](presets/{page}) | `{_cell(spec)}` | {' | '.join(chosen)} | [test](../{test}) |"
+            f"| [{layer}](presets/{page}) | `{cell(spec)}` | {' | '.join(chosen)} | [test](../{test}) |"
         )
     head = ["| layer | spec | " + " | ".join(titles) + " | test |", "|---" * (len(titles) + 3) + "|"]
     return "\n".join([*head, *rows])
@@ -143,8 +143,4 @@ def pages() -> dict[str, str]:
 def _formula(kind: type[Part], part: Part | None) -> str:
     lines = [] if part is None else part.formula("text")
     text = "; ".join(re.sub(r"\s+", " ", line) for line in lines)
-    return _cell(text or (inspect.getdoc(kind) or "").splitlines()[0].rstrip(".").replace("``", "`"))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+    return cell(text or (inspect.getdoc(kind) or "").splitlines()[0].rstrip(".").replace("``", "`"))

@@ -24,8 +24,7 @@ class TrainingSettings:
         schedule: "cosine" or "constant".
         warmup_epochs: epochs over which the learning rate grows linearly from zero.
         gradient_clip: largest norm of the gradient; None leaves it alone.
-        augmentation: "none", or "series" to shift and scale every series and add noise, anew each time, see
-            :func:`primaldual.training.augmentation.of_series`.
+        augmentation: "none", or "series" to shift and scale every series and add noise, anew each time.
         mixed_precision: "no", or "bf16" to run the forward pass under autocast.
         patience: epochs without a better validation metric, or a lower loss at the same metric, before
             training stops; None never stops early.
