@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 OLDEST := .venv-oldest
 OLDEST_READY := $(OLDEST)/ready
 
-.PHONY: demo test test-oldest check format bench bench-cuda docs clean
+.PHONY: demo test test-oldest check format bench bench-cuda docs gallery clean
 
 demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
@@ -39,6 +39,9 @@ docs: $(READY)
 	$(BIN)/python -m docs.make_performance
 	$(BIN)/python -m docs.make_gpu
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
+
+gallery: $(READY)
+	$(BIN)/python -W error examples/draw_gallery.py runs/gallery
 
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): torch, aeon and the tools, once, a few minutes."
