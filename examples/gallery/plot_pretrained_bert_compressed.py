@@ -70,8 +70,8 @@ print(f"mean cosine of embeddings before and after: {(before * after).sum(-1).me
 # %%
 # What to see
 # -----------
-# Above: the scale of every head. In the last layer almost all heads do with pairs of four tokens; in the layers 0 to 2
-# many heads keep every key. On the left below: what other budgets cost. On the right: which texts are alike is what an
+# Above: the scale of every head. In the last layer almost all heads do with pairs of four tokens; in the layers 0 and
+# 1 many heads keep every key. On the left below: what other budgets cost. On the right: which texts are alike is what an
 # embedding is used for, and it hardly changes. The report also says what is not saved: texts of 32 tokens take longer
 # than before, since attention is a small part of the model there, and forming pairs takes time. What the work is worth
 # on long sequences stands in the page on compression.
@@ -97,7 +97,7 @@ left.set(
 left.legend(loc="lower right")
 
 upper = torch.triu_indices(len(before), len(before), offset=1)
-right.plot((-0.1, 0.7), (-0.1, 0.7), color=GREY, lw=1, label="no change")
+right.plot((-0.1, 0.8), (-0.1, 0.8), color=GREY, lw=1, label="no change")
 right.plot((before @ before.T)[*upper], (after @ after.T)[*upper], ".", color=INK, label="two texts")
 right.set(xlabel="cosine before", ylabel="cosine after", title="likeness of every two texts", aspect="equal")
 right.legend(loc="upper left")
