@@ -3,6 +3,8 @@
 import ast
 import importlib
 import inspect
+import itertools
+import re
 
 import pytest
 from examples.draw_gallery import SCRIPTS, draw, main
@@ -29,6 +31,19 @@ def test_has_title_summary_and_text_between_its_code(script):
         assert rule == "# " + "-" * (len(heading) - 2), heading
     assert blocks[-1][0] == "# What to see"
     assert text.endswith("plt.show()\n")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_formulas_stand_in_literals(script):
+    """A bar or an asterisk in the text of a block means something else in reStructuredText."""
+    blocks = script.read_text(encoding="utf-8").split("\n# %%\n")[1:]
+    texts = [
+        line
+        for block in blocks
+        for line in itertools.takewhile(lambda line: line.startswith("#"), block.split("\n"))
+    ]
+    prose = re.sub(r"``.*?``", "", "\n".join(texts), flags=re.DOTALL)
+    assert not re.search(r"[|*`]", prose)
 
 
 def primaldual_names(script):

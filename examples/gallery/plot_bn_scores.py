@@ -25,7 +25,10 @@ generator = torch.Generator().manual_seed(1)
 angles = torch.arange(8, dtype=torch.float64) * (2 * torch.pi / 8)
 centres = 2 * torch.stack([angles.cos(), angles.sin()], -1).repeat_interleave(12, 0)
 scatter = 0.25 * torch.randn(96, 2, generator=generator, dtype=torch.float64)
-spread, offset = torch.tensor([3.0, 0.3], dtype=torch.float64), torch.tensor([2.0, 1.5], dtype=torch.float64)
+spread, offset = (
+    torch.tensor([3.0, 0.3], dtype=torch.float64),
+    torch.tensor([2.0, 1.5], dtype=torch.float64),
+)
 keys = (centres + scatter) * spread + offset
 query = (
     2 * torch.tensor([[0.5, 3**0.5 / 2]], dtype=torch.float64)
@@ -45,7 +48,8 @@ weights = {
     "bn": bn.weights(query[None, None], four)[0, 0, 0],
 }
 same = softmax.weights(changed[None, None], four)[0, 0, 0]
-print(f"bn against softmax of the changed query: {(weights['bn'] - same).abs().max():.1e} at most")
+difference = (weights["bn"] - same).abs().max()
+print(f"bn against softmax of the changed query: {difference:.1e} at most")
 
 # %%
 # What to see
@@ -54,17 +58,33 @@ print(f"bn against softmax of the changed query: {(weights['bn'] - same).abs().m
 # almost all of the weight goes to the few keys farthest to the right, whatever their second feature says. Under ``bn``
 # the lines follow the shape of the cloud, and the weight goes to the clusters around the query. The titles say what
 # share the 12 heaviest keys hold, and the entropy of the weights over that of 96 equal ones.
-across, up = torch.meshgrid(torch.linspace(-7, 11.5, 80), torch.linspace(0.4, 2.6, 80), indexing="xy")
+across, up = torch.meshgrid(
+    torch.linspace(-7, 11.5, 80), torch.linspace(0.4, 2.6, 80), indexing="xy"
+)
 plane = torch.stack([across, up], -1).double()
 figure, panels = plt.subplots(1, 2, figsize=(8.6, 4.2), sharey=True)
-for axes, (name, direction) in zip(panels, {"softmax": query[0], "bn": changed[0]}.items(), strict=True):
+for axes, (name, direction) in zip(
+    panels, {"softmax": query[0], "bn": changed[0]}.items(), strict=True
+):
     weight = weights[name]
     scores = (plane @ direction) / 2**0.5
-    axes.contourf(across.numpy(), up.numpy(), scores.numpy(), levels=12, cmap=shades("#a9b0bb"))
+    axes.contourf(
+        across.numpy(),
+        up.numpy(),
+        scores.numpy(),
+        levels=12,
+        cmap=shades("#a9b0bb"),
+    )
     shown = axes.scatter(
-        *keys.T.numpy(), c=weight, s=14 + 140 * weight / weight.max(), cmap=shades(BLUE), edgecolors=INK, linewidths=0.6,
-        vmin=0, zorder=3,
-    )  # fmt: skip
+        *keys.T.numpy(),
+        c=weight,
+        s=14 + 140 * weight / weight.max(),
+        cmap=shades(BLUE),
+        edgecolors=INK,
+        linewidths=0.6,
+        vmin=0,
+        zorder=3,
+    )
     axes.plot(*query[0], "*", color=ORANGE, ms=16, mec=INK, zorder=4, label="query")
     axes.plot(*mean, "P", color=INK, ms=8, zorder=4, label="mean of the keys")
     axes.set(xlim=(-7, 11.5), ylim=(0.4, 2.6), xlabel="feature 1")
@@ -72,7 +92,9 @@ for axes, (name, direction) in zip(panels, {"softmax": query[0], "bn": changed[0
     share = float(weight.sort(descending=True).values[:12].sum())
     entropy = float(torch.special.entr(weight).sum()) / math.log(96)
     axes.set_title(f"{name}: 12 keys hold {share:.0%}, entropy {entropy:.2f}")
-    figure.colorbar(shown, ax=axes, label="attention weight", location="bottom", aspect=30)
+    figure.colorbar(
+        shown, ax=axes, label="attention weight", location="bottom", aspect=30
+    )
 panels[0].set_ylabel("feature 2")
 panels[0].legend(loc="lower left")
 plt.show()

@@ -27,9 +27,13 @@ def draw_cases(count, seed):
     patterns = torch.eye(CHANNELS)[:4]
     labels = torch.randint(4, (count,), generator=generator)
     starts = torch.randint(LENGTH - RUN + 1, (count, 1), generator=generator)
-    inside = (torch.arange(LENGTH) >= starts) & (torch.arange(LENGTH) < starts + RUN)
+    inside = (torch.arange(LENGTH) >= starts) & (
+        torch.arange(LENGTH) < starts + RUN
+    )
     noise = torch.randn(count, LENGTH, CHANNELS, generator=generator)
-    return noise + 1.3 * inside.unsqueeze(-1) * patterns[labels].unsqueeze(1), labels
+    return noise + 1.3 * inside.unsqueeze(-1) * patterns[labels].unsqueeze(
+        1
+    ), labels
 
 
 # %%
@@ -40,7 +44,7 @@ def draw_cases(count, seed):
 
 
 def train(attention, steps=120):
-    """The likeness of the heads before and after, (heads, heads) each, and the accuracy on new cases."""
+    """Likeness before and after, (heads, heads) each, and accuracy on new cases."""
     torch.manual_seed(0)
     model = pdl.TimeSeriesTransformer(
         CHANNELS,
@@ -65,15 +69,15 @@ def train(attention, steps=120):
     tokens, labels = draw_cases(500, seed=2)
     with torch.no_grad():
         accuracy = float((model.eval()(tokens).argmax(-1) == labels).float().mean())
-    return before, pdl.head_report(model, seen, ablate=False).layers[0].likeness, accuracy
+    after = pdl.head_report(model, seen, ablate=False).layers[0].likeness
+    return before, after, accuracy
 
 
 others = ~torch.eye(4, dtype=torch.bool)
 results = {spec: train(spec) for spec in ("softmax", "sh(1,4,8,16)")}
 for spec, (before, after, accuracy) in results.items():
-    print(
-        f"{spec:13} likeness {before[others].mean():.2f} before, {after[others].mean():.2f} after, accuracy {accuracy:.0%}"
-    )
+    means = f"{before[others].mean():.2f} before, {after[others].mean():.2f} after"
+    print(f"{spec:13} likeness {means}, accuracy {accuracy:.0%}")
 
 # %%
 # What to see
@@ -84,7 +88,9 @@ for spec, (before, after, accuracy) in results.items():
 # patterns are as long as the windows of the heads. On other tasks scaled heads may lose.
 figure, panels = plt.subplots(2, 2, figsize=(6.6, 6.6))
 for row, (spec, (before, after, _)) in zip(panels, results.items(), strict=True):
-    for axes, (when, likeness) in zip(row, {"before": before, "after": after}.items(), strict=True):
+    for axes, (when, likeness) in zip(
+        row, {"before": before, "after": after}.items(), strict=True
+    ):
         image = axes.imshow(likeness.numpy(), cmap=shades(BLUE), vmin=0, vmax=1)
         for first in range(4):
             for second in range(4):
@@ -97,10 +103,20 @@ for row, (spec, (before, after, _)) in zip(panels, results.items(), strict=True)
                     va="center",
                     color="white" if number > 0.6 else INK,
                 )
-        axes.set(xticks=range(4), yticks=range(4), title=f"{spec} {when}: mean {likeness[others].mean():.2f}")
+        axes.set(
+            xticks=range(4),
+            yticks=range(4),
+            title=f"{spec} {when}: mean {likeness[others].mean():.2f}",
+        )
         axes.grid(visible=False)
     row[0].set_ylabel("head")
 for axes in panels[1]:
     axes.set_xlabel("head")
-figure.colorbar(image, ax=panels, label="likeness of two heads (linear CKA)", location="bottom", aspect=40)
+figure.colorbar(
+    image,
+    ax=panels,
+    label="likeness of two heads (linear CKA)",
+    location="bottom",
+    aspect=40,
+)
 plt.show()

@@ -28,12 +28,16 @@ def gaussian(query, key):
 
 
 constant = pdl.derive(gaussian)
-linear = pdl.PrimalProblem(feature_map=constant.feature_map, order=pdl.LocalLinear(ridge=0.0))
+linear = pdl.PrimalProblem(
+    feature_map=constant.feature_map, order=pdl.LocalLinear(ridge=0.0)
+)
 
 
 def attend(problem, queries, keys, values):
     """One head of one sequence: (queries, D), (keys, D), (keys,) -> (queries,)."""
-    return problem.attend(queries[None, None], keys[None, None], values[None, None, :, None])[0, 0, :, 0]
+    return problem.attend(
+        queries[None, None], keys[None, None], values[None, None, :, None]
+    )[0, 0, :, 0]
 
 
 # %%
@@ -49,7 +53,9 @@ def truth(x):
     return 3 * (2 * x - 1) ** 3 + 0.5 * x
 
 
-values = truth(keys[:, 0]) + 0.25 * torch.randn(80, generator=generator, dtype=torch.float64)
+values = truth(keys[:, 0]) + 0.25 * torch.randn(
+    80, generator=generator, dtype=torch.float64
+)
 fine = torch.linspace(0, 1, 201, dtype=torch.float64).unsqueeze(-1)
 curves = {
     "local constant": attend(constant, fine, keys, values),
@@ -57,7 +63,9 @@ curves = {
 }
 for name, curve in curves.items():
     ends = (curve - truth(fine[:, 0]))[[0, -1]].tolist()
-    print(f"{name}: off the truth by {ends[0]:+.2f} at the left end and {ends[1]:+.2f} at the right end")
+    print(
+        f"{name}: output less truth {ends[0]:+.2f} at the left, {ends[1]:+.2f} at the right"
+    )
 
 # %%
 # A plane without noise
@@ -68,11 +76,15 @@ slope = torch.tensor([1.0, 2.0], dtype=torch.float64)
 axis = torch.linspace(0, 1, 81, dtype=torch.float64)
 grid = torch.cartesian_prod(axis, axis)
 errors = {
-    name: (attend(problem, grid, places, places @ slope) - grid @ slope).reshape(81, 81).T
+    name: (attend(problem, grid, places, places @ slope) - grid @ slope)
+    .reshape(81, 81)
+    .T
     for name, problem in {"local constant": constant, "local plane": linear}.items()
 }
 for name, error in errors.items():
-    print(f"{name}: largest error {error.abs().max():.1e}, mean {error.abs().mean():.1e}")
+    print(
+        f"{name}: largest error {error.abs().max():.1e}, mean {error.abs().mean():.1e}"
+    )
 
 # %%
 # What to see
@@ -86,7 +98,9 @@ figure = plt.figure(figsize=(8.6, 3.5))
 left, middle, right = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
 left.plot(keys, values, "o", mfc="none", mec=GREY, ms=4, label="values")
 left.plot(fine, truth(fine), color=INK, lw=1.4, label="truth")
-left.plot(fine, curves["local constant"], "--", color=ORANGE, lw=2, label="local constant")
+left.plot(
+    fine, curves["local constant"], "--", color=ORANGE, lw=2, label="local constant"
+)
 left.plot(fine, curves["local line"], color=BLUE, lw=2, label="local line")
 left.set(xlabel="key, query", ylabel="value, output", title="a curve with noise")
 left.legend(loc="lower right")
@@ -94,13 +108,36 @@ left.legend(loc="lower right")
 limit = float(errors["local constant"].abs().max())
 for axes, (name, error) in zip((middle, right), errors.items(), strict=True):
     shown = axes.imshow(
-        error.numpy(), origin="lower", extent=(0, 1, 0, 1), cmap="PuOr", vmin=-limit, vmax=limit
+        error.numpy(),
+        origin="lower",
+        extent=(0, 1, 0, 1),
+        cmap="PuOr",
+        vmin=-limit,
+        vmax=limit,
     )
     if error.abs().max() > 0.1:
-        axes.contour(axis, axis, error.numpy(), levels=(-0.1, 0.1), colors=INK, linewidths=1.1)
+        axes.contour(
+            axis,
+            axis,
+            error.numpy(),
+            levels=(-0.1, 0.1),
+            colors=INK,
+            linewidths=1.1,
+        )
     axes.plot(*places.T, ".", color=INK, ms=1)
     axes.grid(visible=False)
-    axes.set(title=f"{name} on a plane", xlabel="feature 1", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.set(
+        title=f"{name} on a plane",
+        xlabel="feature 1",
+        xticks=(0, 0.5, 1),
+        yticks=(0, 0.5, 1),
+    )
 middle.set_ylabel("feature 2")
-figure.colorbar(shown, ax=[middle, right], label="output less truth", location="bottom", aspect=40)
+figure.colorbar(
+    shown,
+    ax=[middle, right],
+    label="output less truth",
+    location="bottom",
+    aspect=40,
+)
 plt.show()

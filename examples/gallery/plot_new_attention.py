@@ -57,7 +57,10 @@ keys = torch.rand(12, 2, generator=generator) * 1.6 - 0.8
 axis = torch.linspace(-1, 1, 220)
 queries = torch.cartesian_prod(axis, axis)
 winners, strengths = {}, {}
-for name, problem in {"softmax": pdl.preset("softmax(scale=30)"), "student": student}.items():
+for name, problem in {
+    "softmax": pdl.preset("softmax(scale=30)"),
+    "student": student,
+}.items():
     weights = problem.weights(queries[None, None], keys[None, None])[0, 0]
     strengths[name], winners[name] = weights.max(-1)
     print(f"{name}: {len(winners[name].unique())} of 12 keys win somewhere")
@@ -70,16 +73,52 @@ for name, problem in {"softmax": pdl.preset("softmax(scale=30)"), "student": stu
 # Regions of the new kernel are the cells of the nearest key, and every key has one.
 figure, panels = plt.subplots(1, 2, figsize=(8.6, 4.6), sharey=True)
 for axes, (name, winner) in zip(panels, winners.items(), strict=True):
-    image, strength = (tensor.reshape(220, 220).T for tensor in (winner, strengths[name]))
-    shown = axes.pcolormesh(axis.numpy(), axis.numpy(), strength.numpy(), cmap=shades(BLUE), vmin=0, vmax=1)
+    image, strength = (
+        tensor.reshape(220, 220).T for tensor in (winner, strengths[name])
+    )
+    shown = axes.pcolormesh(
+        axis.numpy(),
+        axis.numpy(),
+        strength.numpy(),
+        cmap=shades(BLUE),
+        vmin=0,
+        vmax=1,
+    )
     for key in winner.unique():
-        axes.contour(axis, axis, (image == key).float().numpy(), levels=[0.5], colors=INK, linewidths=1)
+        axes.contour(
+            axis,
+            axis,
+            (image == key).float().numpy(),
+            levels=[0.5],
+            colors=INK,
+            linewidths=1,
+        )
     wins = torch.isin(torch.arange(12), winner)
-    axes.plot(*keys[wins].T, "o", color=ORANGE, mec="white", ms=9, label="key that wins somewhere")
-    axes.plot(*keys[~wins].T, "X", color=INK, mec="white", ms=10, label="key that wins nowhere")
-    axes.set(xlabel="feature 1", title=f"{name}: {int(wins.sum())} of 12 keys win", aspect="equal")
+    axes.plot(
+        *keys[wins].T,
+        "o",
+        color=ORANGE,
+        mec="white",
+        ms=9,
+        label="key that wins somewhere",
+    )
+    axes.plot(
+        *keys[~wins].T,
+        "X",
+        color=INK,
+        mec="white",
+        ms=10,
+        label="key that wins nowhere",
+    )
+    axes.set(
+        xlabel="feature 1",
+        title=f"{name}: {int(wins.sum())} of 12 keys win",
+        aspect="equal",
+    )
     axes.grid(visible=False)
 panels[0].set_ylabel("feature 2")
-figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+figure.legend(
+    *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2
+)
 figure.colorbar(shown, ax=panels, label="largest weight of the query", shrink=0.8)
 plt.show()

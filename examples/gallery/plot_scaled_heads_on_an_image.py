@@ -24,16 +24,22 @@ from primaldual.reporting.palette import BLUE, INK
 
 plt.rcParams.update(STYLE)
 side = 48
-photograph = Image.fromarray(load_sample_image("flower.jpg")).crop((120, 0, 547, 427)).resize((side, side))
+photograph = (
+    Image.fromarray(load_sample_image("flower.jpg"))
+    .crop((120, 0, 547, 427))
+    .resize((side, side))
+)
 colours = torch.from_numpy(np.asarray(photograph) / 255.0).reshape(side * side, 3)
-rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+rows, columns = torch.meshgrid(
+    torch.arange(side), torch.arange(side), indexing="ij"
+)
 places = torch.stack([rows, columns], -1).reshape(-1, 2) / side
 
 # %%
 # A kernel of distances
 # ---------------------
-# exp(q . k) with q = (2 a x, -a 1) and k = (x, |x|^2) is exp(-a |x - y|^2) up to a factor of the query, which the
-# normaliser cancels. So softmax attention on these six features weighs pixels by their distance.
+# The inner product of ``(2 a x, -a)`` and ``(y, |y|^2)`` is ``-a |x - y|^2``, up to a number that depends on ``x`` alone and
+# cancels in the softmax. So softmax attention on these six features weighs pixels by their distance.
 features = torch.cat([2.0 * colours, 3.0 * places], -1)
 sharpness = 8 * 6**0.5  # the square root undoes the usual scale of softmax
 query = sharpness * torch.cat([2 * features, -torch.ones(side * side, 1)], -1)
@@ -54,7 +60,9 @@ problem = pdl.preset(f"sh(1,2,4,8,grid={side}x{side})")
 outputs = problem.attend(four_heads(query), four_heads(key), four_heads(colours))[0]
 pixel = 22 * side + 12
 chosen = four_heads(query)[:, :, [pixel]]
-maps = problem.attention_map(chosen, four_heads(key))[0, :, 0]  # on pixels; a patch spreads its weight evenly
+maps = problem.attention_map(chosen, four_heads(key))[
+    0, :, 0
+]  # on pixels; a patch spreads its weight evenly
 pairs = [weights.shape[-1] for weights in problem.weights(chosen, four_heads(key))]
 print("training pairs of the heads:", pairs)
 
@@ -69,9 +77,13 @@ panels[0, 0].imshow(photograph)
 panels[0, 0].plot(pixel % side, pixel // side, "*", mfc="white", mec=INK, ms=14)
 panels[0, 0].set_title("image and query (star)")
 for head, (scale, count) in enumerate(zip((1, 2, 4, 8), pairs, strict=True)):
-    panels[0, head + 1].imshow(maps[head].reshape(side, side).numpy(), cmap=shades(BLUE))
+    panels[0, head + 1].imshow(
+        maps[head].reshape(side, side).numpy(), cmap=shades(BLUE)
+    )
     panels[0, head + 1].set_title(f"scale {scale}: {count} pairs")
-    panels[1, head + 1].imshow(outputs[head].reshape(side, side, 3).clamp(0, 1).numpy())
+    panels[1, head + 1].imshow(
+        outputs[head].reshape(side, side, 3).clamp(0, 1).numpy()
+    )
 panels[0, 1].set_ylabel("weights of the query")
 panels[1, 1].set_ylabel("output of all queries")
 for axes in panels.flat:

@@ -28,13 +28,20 @@ def draw_items(seed):
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randn(CASES, ITEMS, WIDTH, generator=generator)
     stored = torch.randint(VALUES, (CASES, ITEMS), generator=generator)
-    return keys, stored, torch.randint(ITEMS, (CASES,), generator=generator), generator
+    return (
+        keys,
+        stored,
+        torch.randint(ITEMS, (CASES,), generator=generator),
+        generator,
+    )
 
 
 def accuracy(spec, query, keys, stored, answer):
     """Share of the cases (cases, width), (cases, tokens, width), (cases, tokens) in which the head is right."""
     values = one_hot(stored, VALUES).float()
-    found = pdl.preset(spec).attend(query[:, None, None], keys[:, None], values[:, None])
+    found = pdl.preset(spec).attend(
+        query[:, None, None], keys[:, None], values[:, None]
+    )
     return float((found[:, 0, 0].argmax(-1) == answer).float().mean())
 
 
@@ -83,25 +90,48 @@ def single(noise, seed=0):
     """Every token is an item, and only the query has noise."""
     keys, stored, asked, generator = draw_items(seed)
     rows = torch.arange(CASES)
-    query = keys[rows, asked] + noise * torch.randn(CASES, WIDTH, generator=generator)
+    query = keys[rows, asked] + noise * torch.randn(
+        CASES, WIDTH, generator=generator
+    )
     return query, keys, stored, stored[rows, asked]
 
 
 PREDICTIONS = {
-    "1. bn helps": (offsets, ("softmax", "bn"), (0, 0.5, 1, 1.5, 2, 3, 4), "size of the offsets"),
+    "1. bn helps": (
+        offsets,
+        ("softmax", "bn"),
+        (0, 0.5, 1, 1.5, 2, 3, 4),
+        "size of the offsets",
+    ),
     "2. bn hurts": (
         small_noise,
         ("softmax", "bn"),
         (0, 8, 16, 32, 64, 96, 128),
         "small features that hold noise",
     ),
-    "3. sh helps": (spread, ("softmax", "sh(2)", "sh(8)"), (0, 1, 2, 3, 4, 5, 6), "noise on the keys"),
-    "4. sh hurts": (single, ("softmax", "sh(2)", "sh(8)"), (0, 0.5, 1, 1.5, 2), "noise on the query"),
+    "3. sh helps": (
+        spread,
+        ("softmax", "sh(2)", "sh(8)"),
+        (0, 1, 2, 3, 4, 5, 6),
+        "noise on the keys",
+    ),
+    "4. sh hurts": (
+        single,
+        ("softmax", "sh(2)", "sh(8)"),
+        (0, 0.5, 1, 1.5, 2),
+        "noise on the query",
+    ),
 }
 found = {}
 for title, (task, specs, sizes, _) in PREDICTIONS.items():
-    found[title] = {spec: [accuracy(spec, *task(size)) for size in sizes] for spec in specs}
-    print(title, {spec: f"{shares[-1]:.0%}" for spec, shares in found[title].items()}, "at the right end")
+    found[title] = {
+        spec: [accuracy(spec, *task(size)) for size in sizes] for spec in specs
+    }
+    print(
+        title,
+        {spec: f"{shares[-1]:.0%}" for spec, shares in found[title].items()},
+        "at the right end",
+    )
 
 # %%
 # What to see
@@ -112,11 +142,18 @@ for title, (task, specs, sizes, _) in PREDICTIONS.items():
 # attention is chosen by what one knows of the data; the dotted line is chance.
 look = looks(["softmax", "bn", "sh(2)", "sh(8)"])
 figure, panels = plt.subplots(2, 2, figsize=(8.4, 6.2), sharey=True)
-for axes, (title, (_, specs, sizes, label)) in zip(panels.flat, PREDICTIONS.items(), strict=True):
+for axes, (title, (_, specs, sizes, label)) in zip(
+    panels.flat, PREDICTIONS.items(), strict=True
+):
     for spec in specs:
         shares = [100 * share for share in found[title][spec]]
         axes.plot(
-            sizes, shares, color=look[spec].color, marker=look[spec].marker, ls=look[spec].dashes, label=spec
+            sizes,
+            shares,
+            color=look[spec].color,
+            marker=look[spec].marker,
+            ls=look[spec].dashes,
+            label=spec,
         )
     axes.axhline(100 / VALUES, color=GREY, lw=1, ls=":")
     axes.set(title=title, xlabel=label, ylim=(0, 104))
