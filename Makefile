@@ -41,7 +41,7 @@ docs: $(READY)
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
 
 gallery: $(READY)
-	$(BIN)/python -W error examples/draw_gallery.py runs/gallery
+	$(BIN)/python examples/draw_gallery.py runs/gallery
 
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): torch, aeon and the tools, once, a few minutes."

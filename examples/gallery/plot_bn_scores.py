@@ -56,7 +56,7 @@ print(f"bn against softmax of the changed query: {difference:.1e} at most")
 # -----------
 # The background darkens as scores grow, line by line. Under softmax they grow along the feature with the large numbers:
 # almost all of the weight goes to the few keys farthest to the right, whatever their second feature says. Under ``bn``
-# the lines follow the shape of the cloud, and the weight goes to the clusters around the query. The titles say what
+# each feature counts in units of its own spread, and the weight goes to the clusters around the query. The titles say what
 # share the 12 heaviest keys hold, and the entropy of the weights over that of 96 equal ones.
 across, up = torch.meshgrid(
     torch.linspace(-7, 11.5, 80), torch.linspace(0.4, 2.6, 80), indexing="xy"

@@ -97,8 +97,8 @@ for day, row in zip(days[::5], early[::5], strict=True):
 # -----------
 # On the left: a fever that can hardly be seen in single days, with gaps where a temperature is missing. The grey line is
 # the fifth day. On the right: one line for each test patient. Before the fever shows, the classifier takes almost all of
-# them for colds, since it was trained on whole series, where only colds have no fever. Of the 30
-# patients with the flu 27 cross one half when 9 to 12 days are seen, and at the end almost all are recognised.
+# them for colds, since it was trained on whole series, where only colds have no fever. Nearly all patients with
+# the flu cross one half when 9 to 12 days are seen, and at the end almost all cases are told apart.
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.8))
 for name, color, dashes in (("cold", BLUE, "-"), ("flu", ORANGE, "--")):
     cases = [

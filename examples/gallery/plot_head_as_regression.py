@@ -64,7 +64,7 @@ print(f"largest difference to the regression: {difference:.1e}")
 # %%
 # What to see
 # -----------
-# Above: the fit. A point inside the tube has value 0 and could be left out; the support vectors carry the curve.
+# Above: the fit. A point inside the tube has value 0 and adds nothing to the sum; the support vectors carry the curve.
 # In the middle: the attention map, one column for each query. Its band is narrow, so a query listens to its neighbours.
 # Below: weights times values. Keys with positive values lift the curve, keys with negative ones lower it.
 weights = pdl.preset("softmax").weights(queries[None, None], keys[None, None])[

@@ -69,7 +69,8 @@ for name, problem in {
 # What to see
 # -----------
 # Darker places give a larger weight to their key. Softmax scores are inner products, so the regions of softmax are
-# sectors around 0: the keys marked with a cross, which lie inwards of others, win nowhere, not even at their own place.
+# sectors around 0: the keys marked with a cross lie within the hull of the others and win nowhere, not even at their own
+# place.
 # Regions of the new kernel are the cells of the nearest key, and every key has one.
 figure, panels = plt.subplots(1, 2, figsize=(8.6, 4.6), sharey=True)
 for axes, (name, winner) in zip(panels, winners.items(), strict=True):

@@ -69,9 +69,10 @@ print("training pairs of the heads:", pairs)
 # %%
 # What to see
 # -----------
-# Above: where the query in the marked place attends. The head of scale 1 picks single petals, that of scale 8 chooses
-# among 36 patches. Below: the output of all queries as an image. Queries are never pooled, so the outline of the
-# flower stays sharp in every head; what gets coarser is the palette, since each output mixes averages of patches.
+# Above: where the query in the marked place attends. The head of scale 1 picks single pixels of the petals, that of
+# scale 8 chooses among 36 patches. Below: the output of all queries as an image. Queries are never pooled, so the
+# outline of the flower stays sharp in every head; what gets coarser is the palette, since each output mixes averages of
+# patches.
 figure, panels = plt.subplots(2, 5, figsize=(9.4, 4.2))
 panels[0, 0].imshow(photograph)
 panels[0, 0].plot(pixel % side, pixel // side, "*", mfc="white", mec=INK, ms=14)

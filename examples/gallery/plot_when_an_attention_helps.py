@@ -136,7 +136,7 @@ for title, (task, specs, sizes, _) in PREDICTIONS.items():
 # %%
 # What to see
 # -----------
-# All four predictions hold here. With offsets softmax falls from 98 % to 41 %, and ``bn`` does not notice them. With
+# All four predictions hold here. With offsets softmax falls from 98 % to about 40 %, and ``bn`` does not notice them. With
 # small features of noise ``bn`` falls faster and further. Under noise on spread items the head that pools eight tokens
 # stays ahead, and where tokens are items of their own it is wrong more often than right even without any noise. So an
 # attention is chosen by what one knows of the data; the dotted line is chance.
