@@ -59,6 +59,9 @@ site: $(SITE_READY)
 	$(BIN)/python -m sphinx --fail-on-warning --builder html --doctree-dir build/doctrees docs build/site
 	$(BIN)/python -m docs.site.check_links build/site
 
+gallery: $(READY)
+	$(BIN)/python examples/draw_gallery.py runs/gallery
+
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): torch, aeon and the tools, once, a few minutes."
 	$(PYTHON) -m venv $(VENV)

@@ -35,7 +35,7 @@ def test_chunks_change_nothing(solution, monkeypatch):
 
 
 def test_queries_that_do_not_fit(solution):
-    with pytest.raises(ShapeError, match="queries must be"):
+    with pytest.raises(ShapeError, match=r"queries must be \(M, 3\); got \(4, 2\)"):
         solution.predict(torch.zeros(4, 2))
     with pytest.raises(ShapeError, match="queries must be"):
         solution.predict(torch.zeros(2, 4, 3))

@@ -102,9 +102,8 @@ class SupportVectorExpansion:
         if queries.dim() != self.keys.dim() or (
             (*queries.shape[:-2], queries.shape[-1]) != (*self.keys.shape[:-2], self.keys.shape[-1])
         ):
-            raise ShapeError(
-                f"queries must be {(*self.keys.shape[:-2], 'M', self.keys.shape[-1])}; got {tuple(queries.shape)}"
-            )
+            accepted = ", ".join(map(str, (*self.keys.shape[:-2], "M", self.keys.shape[-1])))
+            raise ShapeError(f"queries must be ({accepted}); got {tuple(queries.shape)}")
         key, value, query = (self._batched(tensor) for tensor in (self.keys, self.values, queries))
         mask = None if self.mask is None else self._batched(self.mask.unsqueeze(-1)).mT
         rows = max(1, SCORES // (key.shape[0] * key.shape[1] * key.shape[2]))
