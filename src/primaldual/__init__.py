@@ -45,7 +45,7 @@ from primaldual.svr import (
 )
 
 if TYPE_CHECKING:
-    from primaldual import integrations
+    from primaldual import integrations, parallel
     from primaldual.analysis import capture_attention, head_report
     from primaldual.compression.compress import compress
     from primaldual.compression.pruning import prune_heads
@@ -144,6 +144,7 @@ __all__ = [
     "implied_regression",
     "integrations",
     "kernel_scale",
+    "parallel",
     "preset",
     "prune_heads",
     "register",
@@ -158,8 +159,8 @@ def __getattr__(name: str) -> object:
     """Load what serves whole models, and may need scikit-learn or aeon, only when it is asked for."""
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
-    if name == "integrations":
-        return import_module("primaldual.integrations")
+    if name in ("integrations", "parallel"):
+        return import_module(f"primaldual.{name}")
     raise AttributeError(f"module 'primaldual' has no attribute {name!r}")
 
 

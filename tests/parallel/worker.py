@@ -1,0 +1,178 @@
+"""What every process of the tests' group does: `python -m tests.parallel.worker RANK RENDEZVOUS FINDINGS`."""
+
+import json
+import os
+import sys
+from datetime import timedelta
+from unittest.mock import patch
+
+import torch
+from torch import distributed as dist
+
+import primaldual as pdl
+from primaldual.errors import PrimalDualError
+from primaldual.nn.encoder import Encoder
+from primaldual.parallel import attend, sharded, traffic
+from primaldual.primal.head_groups import HeadGroups
+from tests.parallel.cases import CUTS, SPECS, TRAFFIC
+
+HEADS, KV_HEADS, WIDTH = 4, 2, 5
+
+
+def made(spec):
+    """A problem with parameters off their first values, the same on every process."""
+    torch.manual_seed(0)
+    if spec == "groups":
+        return HeadGroups([(pdl.preset("bn+sh(3)"), [0, 3]), (pdl.preset("softmax"), [1, 2])])
+    problem = pdl.preset(spec).bind(HEADS, WIDTH).double()
+    with torch.no_grad():
+        for parameter in problem.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return problem
+
+
+def definition(problem, query, key, value, mask, is_causal, inputs):
+    """The outputs by the definition, of every group of heads."""
+    if not isinstance(problem, HeadGroups):
+        return problem.dense(query, key, value, mask, is_causal, inputs=inputs)
+    out, sharing = torch.empty_like(query), HEADS // KV_HEADS
+    for part, members in problem.problems():
+        shared = [head // sharing for head in members]
+        out[:, members] = part.dense(query[:, members], key[:, shared], value[:, shared], mask, is_causal)
+    return out
+
+
+def drawn(problem, length, masked):
+    """Tensors of the whole sequence: query, key, value, what the outputs are weighted by, mask, inputs."""
+    tensors = [torch.randn(2, heads, length, WIDTH).double() for heads in (HEADS, KV_HEADS, KV_HEADS, HEADS)]
+    mask = torch.rand(2, 1, 1, length) > 0.3 if masked else None
+    inputs = {
+        name: (neutral - torch.rand(neutral.shape)).requires_grad_()
+        for name, neutral in problem.neutral_inputs(*tensors[:3]).items()
+    }
+    return [tensor.requires_grad_() for tensor in tensors[:3]], tensors[3], mask, inputs
+
+
+def largest_error(found, wanted):
+    return max((a - b).abs().max().item() for a, b in zip(found, wanted, strict=True))
+
+
+def difference(spec, is_causal, masked, cuts, group):
+    """By how much the outputs and all gradients differ from those of one process, at most."""
+    problem, rank = made(spec), dist.get_rank(group)
+    start, stop = sum(cuts[:rank]), sum(cuts[: rank + 1])
+    (query, key, value), weight, mask, inputs = drawn(problem, sum(cuts), masked)
+    leaves, parameters = (query, key, value, *inputs.values()), tuple(problem.parameters())
+    whole = definition(problem, query, key, value, mask, is_causal, inputs)
+    gradients = torch.autograd.grad(whole, leaves + parameters, weight, materialize_grads=True)
+
+    def mine(tensor):
+        return tensor.detach()[:, :, start:stop]
+
+    own = [mine(leaf).clone().requires_grad_() for leaf in leaves]
+    own_mask = None if mask is None else mask[..., start:stop]
+    given = dict(zip(inputs, own[3:], strict=True))
+    out = attend(problem, *own[:3], own_mask, is_causal, inputs=given, group=group)
+    found = torch.autograd.grad(out, (*own, *parameters), mine(weight), materialize_grads=True)
+    shares = [share.clone() for share in found[len(own) :]]
+    for share in shares:
+        dist.all_reduce(share, group=group)
+    wanted = [mine(whole), *map(mine, gradients[: len(own)]), *gradients[len(own) :]]
+    return largest_error([out, *found[: len(own)], *shares], wanted)
+
+
+def bytes_received(spec, cuts, group):
+    """Bytes of floating tensors that this process receives in the forward and in the backward."""
+    problem, rank = made(spec), dist.get_rank(group)
+    key, value = torch.randn(2, 2, KV_HEADS, cuts[rank], WIDTH).double().requires_grad_().unbind(0)
+    query = torch.randn(2, HEADS, cuts[rank], WIDTH).double()
+    received = {"forward": 0, "backward": 0}
+
+    def counted(direction, collective):
+        def call(first, second, group=None):
+            moved = second if isinstance(second, torch.Tensor) else second[0]
+            if moved.is_floating_point():
+                received[direction] += moved.nbytes * (dist.get_world_size(group) - 1)
+            return collective(first, second, group=group)
+
+        return call
+
+    with (
+        patch.object(dist, "all_gather", counted("forward", dist.all_gather)),
+        patch.object(dist, "reduce_scatter", counted("backward", dist.reduce_scatter)),
+    ):
+        attend(problem, query, key, value, is_causal=True, group=group).sum().backward()
+    said = traffic(problem, cuts, HEADS, WIDTH, kv_heads=KV_HEADS, batch=2, dtype=torch.float64, rank=rank)
+    return [received["forward"], received["backward"], said.forward, said.total - said.forward]
+
+
+def encoder_difference(cuts, group):
+    """The same for the parameters and outputs of an encoder."""
+    torch.manual_seed(1)
+    rank, model = dist.get_rank(group), Encoder(2, 12, 3, 8, attention="bn+sh(1,2,4)").double()
+    tokens, padding = torch.randn(2, sum(cuts), 12).double(), torch.rand(2, sum(cuts)) > 0.8
+    weight, mine = torch.randn_like(tokens), slice(sum(cuts[:rank]), sum(cuts[: rank + 1]))
+    whole = model(tokens, padding)
+    gradients = torch.autograd.grad(whole, tuple(model.parameters()), weight)
+    with sharded(model, group):
+        out = model(tokens[:, mine], padding[:, mine])
+    shares = torch.autograd.grad(out, tuple(model.parameters()), weight[:, mine])
+    for share in shares:
+        dist.all_reduce(share, group=group)
+    return largest_error([out, *shares], [whole[:, mine], *gradients])
+
+
+def refused(call):
+    try:
+        call()
+    except PrimalDualError as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def refusals(rank):
+    """What every process says to calls that cannot be: none may wait for one that has left."""
+    tokens = torch.randn(3, 1, 2, 4, 8)
+    layer, embedded = pdl.MultiheadAttention(8, 2, batch_first=True), torch.randn(1, 4, 8)
+
+    def with_weights():
+        with sharded(layer):
+            layer(embedded, embedded, embedded)
+
+    return {
+        "mixing": refused(lambda: attend("conv(3,queries=true)", *tokens)),
+        "mask by query": refused(lambda: attend("softmax", *tokens, torch.ones(4, 4).bool())),
+        "empty": refused(lambda: attend("softmax", *tokens[:, :, :, : 4 * (rank != 1)])),
+        "lengths": refused(lambda: attend("bn", tokens[0, :, :, :3], *tokens[1:], is_causal=True)),
+        "specs": refused(lambda: attend("bn" if rank else "softmax", *tokens)),
+        "one": refused(lambda: attend("softmax", *(tokens if rank else tokens[..., 0, :]))),
+        "gradients": refused(lambda: attend("softmax", *tokens.clone().requires_grad_(rank == 2))),
+        "weights": refused(with_weights),
+    }
+
+
+def main(rank, rendezvous, findings):
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=3, timeout=timedelta(seconds=60)
+    )
+    pair = dist.new_group([0, 1])
+    found = {"refusals": refusals(rank)}
+    for processes, group in ((2, pair), (3, None)):
+        if rank >= processes:
+            continue
+        cuts = CUTS[processes]
+        for spec, is_causal, masked in SPECS:
+            found[f"{processes} {spec} {is_causal} {masked}"] = difference(
+                spec, is_causal, masked, cuts, group
+            )
+        found[f"{processes} encoder"] = encoder_difference(cuts, group)
+        found[f"{processes} traffic"] = [bytes_received(spec, cuts, group) for spec in TRAFFIC]
+    with open(f"{findings}-{rank}.json", "w") as file:
+        json.dump(found, file)
+    dist.barrier()
+    os._exit(0)  # PyTorch's gloo threads now and then abort while the interpreter is taken down
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])
