@@ -26,4 +26,11 @@ SPECS = [
 ]
 SPECS += SOME
 
-TRAFFIC = ["softmax", "bn+sh(1,1,4,4)", "sh(8,prefix=2)"]
+TRAFFIC = [
+    ("softmax", True),
+    ("bn+sh(1,1,4,4)", True),
+    ("sh(8,prefix=2)", False),
+    ("bn", False),
+    ("linear+bn", False),
+    ("linear+bn(learnable=true)", False),
+]

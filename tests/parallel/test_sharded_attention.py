@@ -40,11 +40,11 @@ def test_an_encoder_gives_what_it_gives_on_one_process(findings, processes):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize("number", range(len(TRAFFIC)), ids=TRAFFIC)
+@pytest.mark.parametrize("number", range(len(TRAFFIC)), ids=str)
 def test_bytes_are_those_that_traffic_tells(findings, processes, number):
     for found in findings[:processes]:
-        forward, backward, told, told_backward = found[f"{processes} traffic"][number]
-        assert (forward, backward) == (told, told_backward)
+        counted, told = found[f"{processes} traffic"][number]
+        assert counted == told
 
 
 REFUSALS = {

@@ -81,29 +81,33 @@ def difference(spec, is_causal, masked, cuts, group):
     return largest_error([out, *found[: len(own)], *shares], wanted)
 
 
-def bytes_received(spec, cuts, group):
-    """Bytes of floating tensors that this process receives in the forward and in the backward."""
-    problem, rank = made(spec), dist.get_rank(group)
+def bytes_received(spec, is_causal, cuts, group):
+    """Bytes of floating tensors that this process receives in the forward and in the backward, counted and told."""
+    problem, rank, processes = made(spec), dist.get_rank(group), len(cuts)
     key, value = torch.randn(2, 2, KV_HEADS, cuts[rank], WIDTH).double().requires_grad_().unbind(0)
     query = torch.randn(2, HEADS, cuts[rank], WIDTH).double()
-    received = {"forward": 0, "backward": 0}
+    received = [0]
 
-    def counted(direction, collective):
-        def call(first, second, group=None):
-            moved = second if isinstance(second, torch.Tensor) else second[0]
+    def counted(name):
+        collective = getattr(dist, name)
+
+        def call(*tensors, group=None):
+            moved = tensors[-1] if isinstance(tensors[-1], torch.Tensor) else tensors[-1][0]
             if moved.is_floating_point():
-                received[direction] += moved.nbytes * (dist.get_world_size(group) - 1)
-            return collective(first, second, group=group)
+                share = 2 / processes if name == "all_reduce" else 1
+                received[0] += int(share * (processes - 1) * moved.nbytes)
+            return collective(*tensors, group=group)
 
-        return call
+        return patch.object(dist, name, call)
 
-    with (
-        patch.object(dist, "all_gather", counted("forward", dist.all_gather)),
-        patch.object(dist, "reduce_scatter", counted("backward", dist.reduce_scatter)),
-    ):
-        attend(problem, query, key, value, is_causal=True, group=group).sum().backward()
-    said = traffic(problem, cuts, HEADS, WIDTH, kv_heads=KV_HEADS, batch=2, dtype=torch.float64, rank=rank)
-    return [received["forward"], received["backward"], said.forward, said.total - said.forward]
+    with counted("all_gather"), counted("reduce_scatter"), counted("all_reduce"):
+        out = attend(problem, query, key, value, is_causal=is_causal, group=group)
+        forward = received[0]
+        out.sum().backward()
+    said = traffic(
+        problem, cuts, HEADS, WIDTH, is_causal, kv_heads=KV_HEADS, batch=2, dtype=torch.float64, rank=rank
+    )
+    return [[forward, received[0] - forward], [said.forward, said.total - said.forward]]
 
 
 def encoder_difference(cuts, group):
@@ -167,7 +171,7 @@ def main(rank, rendezvous, findings):
                 spec, is_causal, masked, cuts, group
             )
         found[f"{processes} encoder"] = encoder_difference(cuts, group)
-        found[f"{processes} traffic"] = [bytes_received(spec, cuts, group) for spec in TRAFFIC]
+        found[f"{processes} traffic"] = [bytes_received(*case, cuts, group) for case in TRAFFIC]
     with open(f"{findings}-{rank}.json", "w") as file:
         json.dump(found, file)
     dist.barrier()

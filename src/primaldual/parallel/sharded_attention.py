@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 
 from primaldual.errors import UnsupportedError
 from primaldual.kernels.masks import Attendable
+from primaldual.parallel.gathered import local_call, normalized
 from primaldual.parallel.refusals import check_shardable
-from primaldual.parallel.sequences import Sent, joined, what_is_sent, whole_mask
+from primaldual.parallel.sequences import whole_mask
+from primaldual.parallel.sharded_call import ShardedCall
 from primaldual.parallel.shards import agree, check_group, telling_others
+from primaldual.parallel.summed import summed
 from primaldual.primal.attention import Attention
 from primaldual.primal.reading import read
-from primaldual.primal.sources import KeyValueSource, TensorSource, pick
-from primaldual.primal.token_inputs import KEYS, Inputs, TokenInput, check_inputs
+from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.token_inputs import Inputs, TokenInput, check_inputs
 
 
 class ShardedAttention(Attention):
@@ -70,7 +72,9 @@ class ShardedAttention(Attention):
         dropout_p: float = 0.0,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        return self.attention.compute_source(*self._shared(query, source, attendable, dropout_p, inputs))
+        call = self._agreed(query, source, attendable, dropout_p, inputs)
+        found = _by_moments(call)
+        return self.attention.compute_source(*local_call(call)) if found is None else found
 
     def forward(
         self,
@@ -80,42 +84,29 @@ class ShardedAttention(Attention):
         dropout_p: float = 0.0,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        outputs: Tensor = self.attention(*self._shared(query, source, attendable, dropout_p, inputs))
+        call = self._agreed(query, source, attendable, dropout_p, inputs)
+        outputs = _by_moments(call)
+        if outputs is None:
+            outputs = self.attention(*local_call(call))
         return outputs
 
-    def _shared(
+    def _agreed(
         self,
         query: Tensor,
         source: KeyValueSource,
         attendable: Attendable,
         dropout_p: float,
         inputs: Inputs | None,
-    ) -> tuple[Tensor, TensorSource, Attendable, float, Inputs]:
-        """The call that gives this process its outputs, on the keys and values that it needs of all processes."""
+    ) -> ShardedCall:
+        """The call, which every process makes alike."""
         check_group(self.group)
-        heads = query.shape[1]
         with telling_others(query.device, self.group):
             check_shardable(self.attention, query, attendable)
-            key, value = source.tensors or source.take(list(range(heads)))
+            key, value = source.tensors or source.take(list(range(query.shape[1])))
             given = check_inputs(self, self.token_inputs, inputs, query, source.length, value.shape[3])
         shards = agree(self.attention, query, key, value, attendable, dropout_p, given, self.group)
-        start, stop = shards.spans[shards.rank]
-        mask = whole_mask(attendable, shards, key.device)
-        sent = what_is_sent(self.attention, heads, key.shape[1], shards.total)
-        pairs = [(each, pick(rows, each.kv_heads)) for each in sent for rows in (key, value)]
-        of_keys = [need.name for need in self.token_inputs if need.tokens == KEYS]
-        every = Sent(None, [], [])
-        own_mask = None if mask is None else mask[..., start:stop]
-        whole = joined(
-            [*pairs, *((every, given[name]) for name in of_keys)], own_mask, shards, attendable.is_causal
-        )
-        order = _order(sent, heads, key.shape[1])
-        keys, values = (pick(torch.cat(whole[first : len(pairs) : 2], 1), order) for first in (0, 1))
-        if mask is not None and attendable.is_causal:
-            mask = mask[..., :stop]
-        given |= dict(zip(of_keys, whole[len(pairs) :], strict=True))
-        reached = Attendable(mask, is_causal=attendable.is_causal)
-        return query, TensorSource(keys, values, heads), reached, dropout_p, given
+        mask, is_causal = whole_mask(attendable, shards, key.device), attendable.is_causal
+        return ShardedCall(self.attention, query, key, value, mask, is_causal, dropout_p, given, shards)
 
     def attention_map(self, *tensors: object, **options: object) -> NoReturn:
         """Unsupported: its columns are the keys of all processes.
@@ -130,12 +121,7 @@ class ShardedAttention(Attention):
         )
 
 
-def _order(sent: list[Sent], heads: int, kv_heads: int) -> list[int]:
-    """Where the key heads are among those that travel: one for each, or for each query head if these pool otherwise."""
-    travelling = [(each, kv_head) for each in range(len(sent)) for kv_head in sent[each].kv_heads]
-    place = {pair: number for number, pair in enumerate(travelling)}
-    if len(place) == kv_heads:
-        return [number for _, number in sorted((kv, number) for (_, kv), number in place.items())]
-    groups = heads // kv_heads
-    of_head = {head: each for each in range(len(sent)) for head in sent[each].heads}
-    return [place[of_head[head], head // groups] for head in range(heads)]
+def _by_moments(call: ShardedCall) -> Tensor | None:
+    """The outputs by sums, or by keys that are normalised before they travel; None where neither applies."""
+    outputs = summed(call)
+    return normalized(call) if outputs is None else outputs

@@ -110,13 +110,16 @@ def agree(
         ShapeError: a process without keys or queries; under a causal mask, as many queries as do not match its keys.
     """
     mask = attendable.keys
-    has_gradient = torch.is_grad_enabled() and any(
-        tensor.requires_grad for tensor in (key, value, *inputs.values())
+    differentiated = (key, value, *(inputs[name] for name in sorted(inputs)))
+    gradients = sum(
+        2**number
+        for number, tensor in enumerate(differentiated)
+        if tensor.requires_grad and torch.is_grad_enabled()
     )
     alike = (
         crc32(attention.spec().encode()), *query.shape[:2], key.shape[1], key.shape[3], value.shape[3],
         DTYPES.index(key.dtype), int(attendable.is_causal), round(dropout_p * 1e9),
-        crc32(" ".join(sorted(inputs)).encode()), int(has_gradient),
+        crc32(" ".join(sorted(inputs)).encode()), gradients,
     )  # fmt: skip
     masked = (0, 0) if mask is None else mask.shape[:2]
     rows = gather_numbers([0, query.shape[2], key.shape[2], *masked, *alike], key.device, group)

@@ -6,22 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.parallel.gathered import normalizable
 from primaldual.parallel.sequences import what_is_sent
 from primaldual.parallel.shards import Shards
+from primaldual.parallel.summed import standardization, summable
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 
 
 @dataclass(frozen=True)
 class HeadTraffic:
-    """Bytes of keys and values that one process receives in the forward, for heads that pool alike.
+    """Bytes that one process receives in the forward for heads that pool alike.
 
     Attributes:
         heads: the query heads.
-        scale: window length of the pairs that travel; 1 = every key.
-        received: bytes as they are pooled.
+        scale: window length of the pairs that travel; 1 = every key, 0 = none, but sums over the keys of each process.
+        received: bytes of what travels.
         unpooled: bytes of all keys and values of the same key heads.
     """
 
@@ -41,19 +45,21 @@ class Traffic:
     Attributes:
         groups: the heads by how they pool.
         padding: bytes by which the shorter messages are filled up.
+        moments: bytes of means and squared deviations, where keys are normalised before they travel.
         gathered: bytes of gathering all keys and values, forward.
         whole: bytes of the keys and values of the whole sequence.
     """
 
     groups: tuple[HeadTraffic, ...]
     padding: int
+    moments: int
     gathered: int
     whole: int
 
     @property
     def forward(self) -> int:
         """Bytes received in the forward."""
-        return sum(group.received for group in self.groups) + self.padding
+        return sum(group.received for group in self.groups) + self.padding + self.moments
 
     @property
     def total(self) -> int:
@@ -76,6 +82,7 @@ def traffic(
     lengths: Sequence[int],
     heads: int,
     head_dim: int,
+    is_causal: bool = False,
     *,
     kv_heads: int | None = None,
     value_dim: int | None = None,
@@ -86,13 +93,15 @@ def traffic(
     """What one process receives in sharded attention, as a function of the problem; nothing is sent for it.
 
     A head of scale r receives (N - n) (D + Dv) / r numbers for each sequence, and up to one pair more from each process
-    whose shard does not start and end with a window.
+    whose shard does not start and end with a window. Factored attentions that are not causal receive sums of F (Dv + 1)
+    numbers, twice and less one share, as a ring adds up; other small messages (sizes, masks, inputs per token) are left out.
 
     Args:
         problem: a problem or its spec.
         lengths: keys of each process.
         heads: query heads.
         head_dim: D.
+        is_causal: whether queries attend no later key.
         kv_heads: key heads; default ``heads``.
         value_dim: Dv; default ``head_dim``.
         batch: sequences.
@@ -114,22 +123,30 @@ def traffic(
         raise ArgumentError(f"rank must be one of the {len(lengths)} processes that lengths has; got {rank}")
     if kv_heads < 1 or heads % kv_heads:
         raise ArgumentError(f"kv_heads must divide heads; got {kv_heads} and {heads}")
-    attention = preset(problem) if isinstance(problem, str) else problem
-    shards = Shards(None, rank, tuple(lengths))
-    pair = batch * (head_dim + (value_dim or head_dim)) * dtype.itemsize
-    others = [span for number, span in enumerate(shards.spans) if number != rank]
-    elsewhere = shards.total - lengths[rank]
+    value_dim = head_dim if value_dim is None else value_dim
+    attention = preset(problem).bind(heads, head_dim) if isinstance(problem, str) else problem
+    shards, others = Shards(None, rank, tuple(lengths)), len(lengths) - 1
+    pair, wide = batch * (head_dim + value_dim) * dtype.itemsize, accumulation_dtype(dtype).itemsize
+    moments = 2 * others * batch * kv_heads * head_dim * wide
+    gathered, whole = (kv_heads * pair * count for count in (shards.total - lengths[rank], shards.total))
+    if choices := summable(attention, heads, head_dim, is_causal):
+        by = standardization(choices, heads)
+        sums = heads if by is not None and isinstance(by.beta, Tensor) else kv_heads
+        sums *= batch * (choices.feature_map.feature_count(head_dim) or 0) * (value_dim + 1) * wide
+        group = HeadTraffic(list(range(heads)), 0, 2 * others * sums // len(lengths), gathered)
+        return Traffic((group,), 0, moments if by else 0, gathered, whole)
     sent = what_is_sent(attention, heads, kv_heads, shards.total)
+    rows = [[len(each.kv_heads) * each.rows(span) for span in shards.spans] for each in sent]
     groups = tuple(
         HeadTraffic(
             each.heads,
             1 if each.windows is None else each.windows.size,
-            len(each.kv_heads) * pair * sum(map(each.rows, others)),
-            len(each.kv_heads) * pair * elsewhere,
+            pair * (sum(counts) - counts[rank]),
+            len(each.kv_heads) * gathered // kv_heads,
         )
-        for each in sent
+        for each, counts in zip(sent, rows, strict=True)
     )
-    messages = [pair * sum(len(each.kv_heads) * each.rows(span) for each in sent) for span in shards.spans]
-    padded = max(messages) * len(others)
-    received = sum(group.received for group in groups)
-    return Traffic(groups, padded - received, kv_heads * pair * elsewhere, kv_heads * pair * shards.total)
+    padded = pair * others * max(map(sum, zip(*rows, strict=True)))
+    padding = padded - sum(group.received for group in groups)
+    by_moments = normalizable(attention, heads, head_dim, is_causal) is not None
+    return Traffic(groups, padding, moments if by_moments else 0, gathered, whole)
