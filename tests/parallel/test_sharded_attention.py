@@ -39,6 +39,10 @@ def test_an_encoder_gives_what_it_gives_on_one_process(findings, processes):
         assert found[f"{processes} encoder"] < 1e-10
 
 
+def test_the_example_finds_no_difference(findings):
+    assert max(max(found["example"]) for found in findings) < 1e-10
+
+
 @pytest.mark.parametrize("processes", [2, 3])
 @pytest.mark.parametrize("number", range(len(TRAFFIC)), ids=str)
 def test_bytes_are_those_that_traffic_tells(findings, processes, number):

@@ -7,6 +7,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import torch
+from examples.sequence_parallel import compare
 from torch import distributed as dist
 
 import primaldual as pdl
@@ -161,7 +162,7 @@ def main(rank, rendezvous, findings):
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=3, timeout=timedelta(seconds=60)
     )
     pair = dist.new_group([0, 1])
-    found = {"refusals": refusals(rank)}
+    found = {"refusals": refusals(rank), "example": compare("bn+sh(1,1,2,4)", 22)}
     for processes, group in ((2, pair), (3, None)):
         if rank >= processes:
             continue
