@@ -12,8 +12,9 @@ from primaldual.errors import ArgumentError
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.parallel.gathered import normalizable
 from primaldual.parallel.sequences import what_is_sent
+from primaldual.parallel.sharded_call import standardization
 from primaldual.parallel.shards import Shards
-from primaldual.parallel.summed import standardization, summable
+from primaldual.parallel.summed import summable
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 
