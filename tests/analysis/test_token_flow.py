@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from examples import token_flow as example
 from torch.testing import assert_close
 
 from primaldual.analysis.token_flow import TokenFlow, energy, token_flow, velocity
@@ -105,3 +106,11 @@ def test_clusters_are_joined_by_chains():
 def test_bad_input_is_named(tokens, matrix, options, error, words):
     with pytest.raises(error, match=words):
         token_flow(tokens, matrix, **options)
+
+
+def test_the_example_draws_its_flows(tmp_path, capsys):
+    example.main(["--tokens", "5", "--time", "1", "--out", str(tmp_path / "flow.svg")])
+    assert capsys.readouterr().out.count("clusters") == 3
+    assert (tmp_path / "flow.svg").read_text().startswith("<svg")
+    with pytest.raises(SystemExit):
+        example.main(["--tokens", "0"])
