@@ -57,8 +57,8 @@ def token_flow(
         dE/dt = s sum_i |P_i grad_i E|^2 / h(x_i),
 
     which is never negative for s > 0: tokens flow uphill, and a positive definite D gathers them at the two unit
-    eigenvectors of its largest eigenvalue, those that start on one side at one of them. For s < 0 they disperse. Steps are those of Runge and Kutta, of order 4, each followed by division
-    by the length.
+    eigenvectors of its largest eigenvalue, those that start on one side at one of them. For s < 0 they disperse.
+    Steps are those of Runge and Kutta, of order 4, each followed by division by the length.
 
     Args:
         tokens: (tokens, features), not 0; they start at their directions.
