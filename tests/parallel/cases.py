@@ -34,3 +34,5 @@ TRAFFIC = [
     ("linear+bn", False),
     ("linear+bn(learnable=true)", False),
 ]
+
+HALVES = [("bn+sh(1,2,3,4)", True), ("bn", False), ("linear+bn", False), ("sh(3)", False)]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.parallel.cases import SPECS, TRAFFIC
+from tests.parallel.cases import HALVES, SPECS, TRAFFIC
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,11 @@ def test_an_encoder_gives_what_it_gives_on_one_process(findings, processes):
         assert found[f"{processes} encoder"] < 1e-10
 
 
+@pytest.mark.parametrize("number", range(len(HALVES)), ids=lambda number: str(HALVES[number]))
+def test_half_precision_loses_about_what_it_loses_on_one_process(findings, number):
+    assert sum(found["half"][number] for found in findings) < 6
+
+
 def test_the_example_finds_no_difference(findings):
     assert max(max(found["example"]) for found in findings) < 1e-10
 
@@ -58,6 +63,7 @@ REFUSALS = {
     "lengths": "ShapeError: under a causal mask every process needs a query for each of its keys",
     "specs": "ArgumentError: all processes must agree on attention",
     "gradients": "ArgumentError: all processes must agree on gradients",
+    "second derivatives": "UnsupportedError: attend is differentiated once here",
     "weights": "UnsupportedError: sharded attention has no attention map",
 }
 

@@ -15,7 +15,7 @@ from primaldual.errors import PrimalDualError
 from primaldual.nn.encoder import Encoder
 from primaldual.parallel import attend, sharded, traffic
 from primaldual.primal.head_groups import HeadGroups
-from tests.parallel.cases import CUTS, SPECS, TRAFFIC
+from tests.parallel.cases import CUTS, HALVES, SPECS, TRAFFIC
 
 HEADS, KV_HEADS, WIDTH = 4, 2, 5
 
@@ -82,6 +82,18 @@ def difference(spec, is_causal, masked, cuts, group):
     return largest_error([out, *found[: len(own)], *shares], wanted)
 
 
+def half_precision_difference(spec, is_causal, cuts):
+    """By how much bfloat16 outputs differ from the definition in float64, over the same on one process."""
+    problem, rank = made(spec), dist.get_rank()
+    (query, key, value), _, mask, _ = drawn(problem, sum(cuts), True)
+    whole = problem.dense(query, key, value, mask, is_causal)
+    halves = [tensor.detach().bfloat16() for tensor in (query, key, value)]
+    mine = slice(sum(cuts[:rank]), sum(cuts[: rank + 1]))
+    alone = problem.attend(*halves, mask, is_causal)
+    out = attend(problem, *(half[:, :, mine] for half in halves), mask[..., mine], is_causal)
+    return ((out - whole[:, :, mine]).norm() / (alone - whole).norm()).item()
+
+
 def bytes_received(spec, is_causal, cuts, group):
     """Bytes of floating tensors that this process receives in the forward and in the backward, counted and told."""
     problem, rank, processes = made(spec), dist.get_rank(group), len(cuts)
@@ -144,6 +156,10 @@ def refusals(rank):
         with sharded(layer):
             layer(embedded, embedded, embedded)
 
+    def twice():
+        leaves = tokens.clone().requires_grad_()
+        torch.autograd.grad(attend("linear+bn", *leaves).sum(), leaves, create_graph=True)
+
     return {
         "mixing": refused(lambda: attend("conv(3,queries=true)", *tokens)),
         "mask by query": refused(lambda: attend("softmax", *tokens, torch.ones(4, 4).bool())),
@@ -153,6 +169,7 @@ def refusals(rank):
         "one": refused(lambda: attend("softmax", *(tokens if rank else tokens[..., 0, :]))),
         "gradients": refused(lambda: attend("softmax", *tokens.clone().requires_grad_(rank == 2))),
         "weights": refused(with_weights),
+        "second derivatives": refused(twice),
     }
 
 
@@ -163,6 +180,7 @@ def main(rank, rendezvous, findings):
     )
     pair = dist.new_group([0, 1])
     found = {"refusals": refusals(rank), "example": compare("bn+sh(1,1,2,4)", 22)}
+    found["half"] = [half_precision_difference(*case, CUTS[3]) for case in HALVES]
     for processes, group in ((2, pair), (3, None)):
         if rank >= processes:
             continue

@@ -13,6 +13,7 @@ from primaldual.parallel.sequences import Sent, joined, what_is_sent
 from primaldual.parallel.sharded_call import ShardedCall, shared_pairs, standardization
 from primaldual.primal.attention import Attention
 from primaldual.primal.choices import Choices
+from primaldual.primal.forms.form import differentiable
 from primaldual.primal.sources import TensorSource, pick
 from primaldual.primal.token_inputs import KEYS, Inputs
 
@@ -79,4 +80,5 @@ def normalized(call: ShardedCall) -> Tensor | None:
         pairs = [(EVERY_KEY, key.to(call.key.dtype)), (EVERY_KEY, call.value)]
         keys, values = joined(pairs, None, call.shards, is_causal=False)
         query = query.to(call.query.dtype)
-        return softmax_attention(query, keys, values, Attendable(call.mask), scale, call.dropout_p)
+        out = softmax_attention(query, keys, values, Attendable(call.mask), scale, call.dropout_p)
+        return differentiable(out, choices)

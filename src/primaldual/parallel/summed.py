@@ -15,6 +15,7 @@ from primaldual.parallel.moments import standardized, whole_statistics
 from primaldual.parallel.sharded_call import ShardedCall, shared_pairs, standardization
 from primaldual.primal.attention import Attention
 from primaldual.primal.choices import Choices
+from primaldual.primal.forms.form import differentiable
 
 
 def summable(attention: Attention, heads: int, head_dim: int, is_causal: bool) -> Choices | None:
@@ -49,4 +50,4 @@ def summed(call: ShardedCall) -> Tensor | None:
         out, total = (queries @ for_query_heads(sums, heads)).tensor_split([value.shape[3]], -1)
         if choices.normalizer.factored:
             out = out / torch.where(total != 0, total, torch.inf)
-        return out.to(call.query.dtype)
+        return differentiable(out.to(call.query.dtype), choices)
