@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import primaldual as pdl
-from primaldual.errors import UnsupportedError
-from primaldual.parallel import attend
+from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.parallel import attend, sharded
 from primaldual.parallel.refusals import refusal
 
 REFUSED = [
@@ -32,6 +32,21 @@ def test_what_can_be_split_is_not(spec, is_causal):
 def test_a_mask_of_one_length_is_refused():
     subset = pdl.MaskedKeys(torch.ones(4, 4, dtype=torch.bool))
     assert "of one length" in refusal(pdl.PrimalProblem(subset=subset).parts(), is_causal=True)
+
+
+def test_decoding_is_refused_inside_the_context():
+    layer = pdl.MultiheadAttention(8, 2, batch_first=True)
+    state = layer.init_state(1)
+    with sharded(layer):
+        for call in (lambda: layer.init_state(1), lambda: layer.step(state, torch.zeros(1, 1, 8))):
+            with pytest.raises(UnsupportedError, match="does not decode"):
+                call()
+    assert layer.step(state, torch.zeros(1, 1, 8)).shape == (1, 1, 8)
+
+
+def test_a_model_without_attention_is_refused():
+    with pytest.raises(ArgumentError, match="layers of this library"), sharded(torch.nn.Linear(2, 2)):
+        pass
 
 
 def test_a_process_without_a_group_is_told_so():

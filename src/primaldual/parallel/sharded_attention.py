@@ -120,6 +120,19 @@ class ShardedAttention(Attention):
             "need_weights=False"
         )
 
+    def init_state(self, *sizes: object, **options: object) -> NoReturn:
+        """Unsupported: a sequence that is decoded token by token lies on one process.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        del sizes, options
+        raise UnsupportedError(
+            "sharded attention does not decode; call init_state and step outside of the context"
+        )
+
+    step = init_state
+
 
 def _by_moments(call: ShardedCall) -> Tensor | None:
     """The outputs by sums, or by keys that are normalised before they travel; None where neither applies."""
