@@ -19,6 +19,7 @@ BELOW = {
     "testing": {"errors", "kernels", "primal"},
     "svr": {"errors", "kernels", "primal", "reporting"},
     "nn": {"errors", "kernels", "primal"},
+    "parallel": {"errors", "kernels", "primal"},
     "models": {"errors", "kernels", "primal", "nn"},
     "training": {"errors", "models", "reporting"},
     "data": {"errors", "reporting"},
@@ -78,6 +79,7 @@ OUTSIDE = {
     "svr": {"torch", "safetensors"},
     "nn": {"torch"},
     "models": {"torch"},
+    "parallel": {"torch"},
 }
 """What the core may import from outside the standard library."""
 
