@@ -11,6 +11,7 @@ NAMES = {
     "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Forget",
     "Identity", "LocalLinear", "Order", "Parallax",
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "Polynomial",
+    "KernelEigenPairAttention", "PrimalAttention",
     "PooledHeads", "PrimalProblem", "RandomFeatures",
     "Cosine", "Delta", "DeltaFormer", "Dot", "Ridge", "Scaled", "Sink", "Solver", "Subset", "SumOfKernels",
     "TimeSeriesTransformer", "TokenInput", "Transform",

@@ -4,7 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from primaldual.nn.folding import fold_batch_norm
+from primaldual.nn.kernel_eigen_pair_attention import KernelEigenPairAttention
 from primaldual.nn.multihead import MultiheadAttention
+from primaldual.nn.primal_attention import PrimalAttention
 from primaldual.primal.anchored_heads import AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization
 from primaldual.primal.boosting import Boost, Scaled
@@ -109,6 +111,7 @@ __all__ = [
     "Forget",
     "Identity",
     "ImpliedRegression",
+    "KernelEigenPairAttention",
     "LeastSquaresExpansion",
     "LocalLinear",
     "MaskedKeys",
@@ -119,6 +122,7 @@ __all__ = [
     "Parallax",
     "Polynomial",
     "PooledHeads",
+    "PrimalAttention",
     "PrimalProblem",
     "RandomFeatures",
     "Ridge",
