@@ -37,6 +37,7 @@ from primaldual.primal.unions import Union
 from primaldual.primal.whitening import Whitening
 from primaldual.primal.words import PARTS, register
 from primaldual.svr import (
+    HingeExpansion,
     ImpliedRegression,
     LeastSquaresExpansion,
     SupportVectorExpansion,
@@ -109,6 +110,7 @@ __all__ = [
     "Exponential",
     "FeatureMap",
     "Forget",
+    "HingeExpansion",
     "Identity",
     "ImpliedRegression",
     "KernelEigenPairAttention",
