@@ -19,7 +19,7 @@ BELOW = {
     "testing": {"errors", "kernels", "primal"},
     "svr": {"errors", "kernels", "primal", "reporting"},
     "nn": {"errors", "kernels", "primal"},
-    "models": {"errors", "kernels", "primal", "nn"},
+    "models": {"errors", "kernels", "primal", "svr", "nn"},
     "training": {"errors", "models", "reporting"},
     "data": {"errors", "reporting"},
     "estimators": {"errors", "primal", "svr", "nn", "models", "training", "data", "reporting"},

@@ -19,6 +19,7 @@ NAMES = {
     "derive", "preset", "fold_batch_norm",
     "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
     "prune_heads", "register", "revert", "uptrain",
+    "BalancingWeights", "CausalAttention", "balancing_weights",
     "HingeExpansion", "ImpliedRegression", "LeastSquaresExpansion", "SupportVectorExpansion", "implied_regression",
     "kernel_scale", "solve", "solve_path",
 }  # fmt: skip

@@ -37,10 +37,12 @@ from primaldual.primal.unions import Union
 from primaldual.primal.whitening import Whitening
 from primaldual.primal.words import PARTS, register
 from primaldual.svr import (
+    BalancingWeights,
     HingeExpansion,
     ImpliedRegression,
     LeastSquaresExpansion,
     SupportVectorExpansion,
+    balancing_weights,
     implied_regression,
     kernel_scale,
     solve,
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
         AttentionSVR,
     )
     from primaldual.integrations.conversion import Conversion, convert, revert
-    from primaldual.models import TimeSeriesTransformer
+    from primaldual.models import CausalAttention, TimeSeriesTransformer
 
 __version__ = "0.1.0"
 
@@ -71,6 +73,7 @@ _LAZY = {
     "AttentionRidgeClassifier": "primaldual.estimators",
     "AttentionRidgeRegressor": "primaldual.estimators",
     "AttentionSVR": "primaldual.estimators",
+    "CausalAttention": "primaldual.models",
     "Conversion": "primaldual.integrations.conversion",
     "TimeSeriesTransformer": "primaldual.models",
     "capture_attention": "primaldual.analysis",
@@ -92,9 +95,11 @@ __all__ = [
     "AttentionRidgeClassifier",
     "AttentionRidgeRegressor",
     "AttentionSVR",
+    "BalancingWeights",
     "BatchNormalization",
     "Boost",
     "CapturedStep",
+    "CausalAttention",
     "Chain",
     "Clip",
     "Constant",
@@ -141,6 +146,7 @@ __all__ = [
     "Union",
     "Whitening",
     "Window",
+    "balancing_weights",
     "capture_attention",
     "compress",
     "convert",

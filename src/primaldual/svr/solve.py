@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -124,7 +124,7 @@ def _solver(
     mask: Tensor | None,
     dtype: torch.dtype,
     loss: str,
-    others: dict[str, object],
+    others: Mapping[str, object],
 ) -> SupportVectorExpansion:
     """The expansion of a problem whose solver states the coefficients."""
     given = [name for name, value in others.items() if value is not None]
@@ -256,11 +256,12 @@ def _usual_penalty(parts: Iterable[TrainingKernel], data: TrainingData) -> Tenso
 def _scales(parts: Iterable[TrainingKernel], data: TrainingData) -> Tensor:
     scales = data.keys.new_empty(*data.keys.shape[:2], 1)
     for part in parts:
-        scales[:, part.heads.members, 0] = _deviation(part)
+        scales[:, part.heads.members, 0] = kernel_deviation(part)
     return scales
 
 
-def _deviation(part: TrainingKernel) -> Tensor:
+def kernel_deviation(part: TrainingKernel) -> Tensor:
+    """What :func:`kernel_scale` returns, (batch, heads)."""
     mean, deviation = part.mean_diagonal(), part.centred().mean_diagonal()
     empty = ~part.valid.any(-1)
     if not bool(((mean > 0) | empty).all()):
