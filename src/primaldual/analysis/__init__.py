@@ -13,6 +13,7 @@ from primaldual.analysis.max_margin import (
 )
 from primaldual.analysis.memory import peak_memory
 from primaldual.analysis.rollout import attention_rollout
+from primaldual.analysis.uncertainty import UncertaintyScores, auroc, uncertainty_scores
 
 __all__ = [
     "AttentionFlops",
@@ -22,7 +23,9 @@ __all__ = [
     "MaxMargin",
     "ModelFlops",
     "Timing",
+    "UncertaintyScores",
     "attention_rollout",
+    "auroc",
     "capture_attention",
     "head_distances",
     "head_matrix",
@@ -35,4 +38,5 @@ __all__ = [
     "mixing_flops",
     "model_flops",
     "peak_memory",
+    "uncertainty_scores",
 ]

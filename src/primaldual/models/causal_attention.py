@@ -18,7 +18,7 @@ MEMORY = 2**32
 class CausalAttention(nn.Module):
     r"""Give the balancing weights of a set of units: an encoder in the place of the solver of each set.
 
-        a = sigmoid(encoder([x, w])), the larger arm scaled down to sum_j w_j a_j = 0,   beta_j = C a_j w_j / s
+        a = sigmoid(encoder([x, w, K w])), the larger arm scaled down to sum_j w_j a_j = 0,   beta_j = C a_j w_j / s
 
     beta are the coefficients of the regression whose attention predicts the treatment,
     f(x) = sum_j kappa(x, k_j) / h(x) beta_j / h(k_j) + b, and train the encoder by its penalised hinge,
@@ -27,7 +27,8 @@ class CausalAttention(nn.Module):
 
     with the best b: ``found.objective.mean()`` over many sets. Whatever the encoder says, the weights satisfy the
     constraints of the exact program, so ``found.gap`` bounds how far their objective is from the best one. Outcomes
-    are not read. The order of the units does not matter. Covariates are standardised in every set.
+    are not read. The order of the units does not matter. What the encoder reads is standardised in
+    every set.
 
     Here kernels are those of the covariates, with nothing to learn, so that weights can be compared with the exact ones
     of :func:`balancing_weights`; the paper learns keys too.
@@ -77,7 +78,7 @@ class CausalAttention(nn.Module):
         self.features = features
         self.penalty = C
         self.problem = own_copy(problem, torch.float64)
-        self.embedding = nn.Linear(features + 2, embed_dim)
+        self.embedding = nn.Linear(features + 3, embed_dim)
         self.encoder = Encoder(num_layers, embed_dim, num_heads, feedforward_dim, attention=attention)
         self.score = nn.Linear(embed_dim, 1)
 
@@ -103,7 +104,7 @@ class CausalAttention(nn.Module):
         if not bool(covariates.isfinite().all()):
             raise ArgumentError("covariates must be finite; got NaN or infinite values")
         kernel = self._kernel(covariates, units)
-        weights = self._weights(covariates, treatment, units)
+        weights = self._weights(covariates, treatment, units, kernel)
         signs = torch.where(treatment, 1.0, -1.0).to(weights)
         signed = weights * signs
         fitted = self.penalty * (kernel @ signed.unsqueeze(-1)).squeeze(-1)
@@ -116,13 +117,11 @@ class CausalAttention(nn.Module):
             weights, treatment, objective, objective - (weights.sum(-1) - norm / 2) / count
         )
 
-    def _weights(self, covariates: Tensor, treatment: Tensor, units: Tensor) -> Tensor:
+    def _weights(self, covariates: Tensor, treatment: Tensor, units: Tensor, kernel: Tensor) -> Tensor:
         """a, within [0, 1] and balanced."""
-        share = (units / units.sum(-1, keepdim=True)).unsqueeze(-1).to(covariates)
-        centred = covariates - (share * covariates).sum(1, keepdim=True)
-        deviation = (share * centred.square()).sum(1, keepdim=True).sqrt()
-        standard = centred / torch.where(deviation > 0, deviation, 1.0)
-        tokens = self.embedding(torch.cat([standard, one_hot(treatment.long(), 2).to(standard)], -1))
+        signs = torch.where(units, torch.where(treatment, 1.0, -1.0), 0.0).to(covariates)
+        known = standardised(torch.cat([covariates, kernel @ signs.unsqueeze(-1)], -1), units)
+        tokens = self.embedding(torch.cat([known, one_hot(treatment.long(), 2).to(known)], -1))
         scores = self.score(self.encoder(tokens, ~units)).squeeze(-1)
         weights = torch.where(units, scores.sigmoid(), 0.0)
         totals = [torch.where(arm, weights, 0.0).sum(-1, keepdim=True) for arm in (treatment, ~treatment)]
@@ -141,6 +140,19 @@ class CausalAttention(nn.Module):
         # Signed weights sum to 0, so a mean that is taken off the features changes nothing but b.
         matrix = part.centred().kernel.dense().matrix
         return (matrix / kernel_deviation(part)[..., None, None]).squeeze(1).to(covariates.dtype)
+
+
+def standardised(columns: Tensor, units: Tensor) -> Tensor:
+    """Every column of every set with mean 0 and variance 1 over its units; (sets, N, columns).
+
+    Example:
+        >>> standardised(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]]))[0, :2, 0]
+        tensor([-1.,  1.])
+    """
+    share = (units / units.sum(-1, keepdim=True)).unsqueeze(-1).to(columns)
+    centred = columns - (share * columns).sum(1, keepdim=True)
+    deviation = (share * centred.square()).sum(1, keepdim=True).sqrt()
+    return centred / torch.where(deviation > 0, deviation, 1.0)
 
 
 @torch.no_grad()
