@@ -128,6 +128,12 @@ def test_running_mean_leaves_padding_out():
     assert found.flatten().tolist() == [1, 1, 2]
 
 
+def test_running_mean_adds_up_in_single_precision():
+    inputs = torch.full((1, 1, 3000, 1), 1.0, dtype=torch.bfloat16)
+    assert running_mean(inputs, None)[0, 0, -1].item() == 1
+    assert running_mean(inputs, torch.ones(1, 3000, dtype=torch.bool))[0, 0, -1].item() == 1
+
+
 def test_sizes_that_do_not_fit():
     with pytest.raises(ArgumentError, match="num_heads must divide embed_dim; got embed_dim 9"):
         SingularProjections(9, 2, 2)

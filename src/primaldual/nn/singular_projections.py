@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, ShapeError
+from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.nn.projection import split_heads
 
 SAMPLED_PER_RANK = 10
@@ -164,11 +165,15 @@ def unit_length(inputs: Tensor) -> Tensor:
 
 def running_mean(inputs: Tensor, valid: Tensor | None) -> Tensor:
     """Mean of the tokens up to each one; (batch, heads, N, D) with ``valid`` (batch, N)."""
+    wide = accumulation_dtype(inputs.dtype)
     if valid is None:
+        sums = inputs.cumsum(2, dtype=wide)
         count = torch.arange(1, inputs.shape[2] + 1, device=inputs.device).unsqueeze(-1)
-        return inputs.cumsum(2) / count
-    mask = valid[:, None, :, None]
-    return torch.where(mask, inputs, 0.0).cumsum(2) / mask.cumsum(2).clamp(min=1)
+    else:
+        mask = valid[:, None, :, None]
+        sums = torch.where(mask, inputs, 0.0).cumsum(2, dtype=wide)
+        count = mask.cumsum(2).clamp(min=1)
+    return (sums / count).to(inputs.dtype)
 
 
 def _project(features: Tensor, sample: Tensor, weights: Tensor, visible: Tensor | None) -> Tensor:
