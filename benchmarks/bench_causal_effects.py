@@ -154,6 +154,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--sets", type=int, default=100)
     parser.add_argument("--C", type=float, default=10.0)
@@ -162,7 +163,7 @@ def main() -> None:
     torch.set_num_threads(1)
     runs = []
     for seed in range(options.seeds):
-        models = {name: trained(options.C, name, options.steps, seed) for name in LOSSES}
+        models = {name: trained(options.C, name, options.steps, seed) for name in options.losses}
         run = {}
         for number, (name, (size, strength)) in enumerate(SETTINGS.items()):
             generator = torch.Generator().manual_seed(100 * seed + number)

@@ -27,7 +27,14 @@ from primaldual.analysis.uncertainty import auroc, entropy, uncertainty_scores
 from primaldual.nn.kernel_eigen_pair_attention import mean_probabilities
 from primaldual.nn.singular_attention import collect_losses
 
-WIDTH, HEADS, RANK, ETA, DRAWS = 32, 2, 8, 0.1, 10
+WIDTH, HEADS, RANK, DRAWS = 32, 2, 8, 10
+LAST_LAYERS = {
+    "softmax": (None, 0.0),
+    "primal": (pdl.PrimalAttention, 0.1),
+    "primal, eta = 0": (pdl.PrimalAttention, 0.0),
+    "kernel-eigen pair": (pdl.KernelEigenPairAttention, 0.1),
+}
+"""Each model's last attention, None = that of all others, and the weight eta of its squared objective."""
 TRAINING = 1000
 
 
@@ -57,15 +64,15 @@ def network(name: str) -> nn.Module:
     model = pdl.TimeSeriesTransformer(
         4, 16, 10, embed_dim=WIDTH, num_heads=HEADS, num_layers=2, feedforward_dim=2 * WIDTH, dropout=0.1
     )
-    kinds = {"primal": pdl.PrimalAttention, "kernel-eigen pair": pdl.KernelEigenPairAttention}
-    if name in kinds:
-        model.encoder.layers[-1].attention = kinds[name](WIDTH, HEADS, RANK)
+    kind = LAST_LAYERS[name][0]
+    if kind is not None:
+        model.encoder.layers[-1].attention = kind(WIDTH, HEADS, RANK)
     return model
 
 
 def trained(name: str, inputs: Tensor, labels: Tensor, epochs: int, seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    model = network(name)
+    model, eta = network(name), LAST_LAYERS[name][1]
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01)
     steps = epochs * -(-len(inputs) // 64)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
@@ -73,7 +80,7 @@ def trained(name: str, inputs: Tensor, labels: Tensor, epochs: int, seed: int) -
         for batch in torch.randperm(len(inputs)).split(64):
             with collect_losses(model) as losses:
                 loss = cross_entropy(model(inputs[batch]), labels[batch])
-            loss = loss + sum(layer.penalty(ETA, cases=len(inputs)) for layer in losses)
+            loss = loss + sum(layer.penalty(eta, cases=len(inputs)) for layer in losses)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -91,7 +98,7 @@ def scores(
     }
 
 
-def one_seed(seed: int, epochs: int, folder: Path | None) -> dict[str, dict[str, float]]:
+def one_seed(seed: int, epochs: int, folder: Path | None, names: list[str]) -> dict[str, dict[str, float]]:
     digits = load_digits()
     order = np.random.default_rng(seed).permutation(len(digits.target))
     images = torch.tensor(digits.images[order] / 16).float()
@@ -99,7 +106,7 @@ def one_seed(seed: int, epochs: int, folder: Path | None) -> dict[str, dict[str,
     training, tests = patches(images[:TRAINING]), patches(images[TRAINING:])
     others = other_data(images[TRAINING:], folder)
     found = {}
-    for name in ("softmax", "primal", "kernel-eigen pair"):
+    for name in names:
         model = trained(name, training, labels[:TRAINING], epochs, seed)
         torch.manual_seed(seed)
         draws = DRAWS if name == "kernel-eigen pair" else 1
@@ -125,18 +132,19 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--models", nargs="+", choices=LAST_LAYERS, default=list(LAST_LAYERS))
     parser.add_argument("--fashion", type=Path, help="folder with t10k-images-idx3-ubyte.gz")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     runs = []
     for seed in range(options.seeds):
-        runs.append(one_seed(seed, options.epochs, options.fashion))
+        runs.append(one_seed(seed, options.epochs, options.fashion, options.models))
         print(f"seed {seed}", json.dumps(runs[-1]), flush=True)
         if options.out is not None:
             made = {"torch": torch.__version__, "python": platform.python_version(), "epochs": options.epochs}
             options.out.write_text(json.dumps({**made, "runs": runs}, indent=1) + "\n", encoding="utf-8")
-    print("| model | " + " | ".join(runs[0]["softmax"]) + " |")
+    print("| model | " + " | ".join(next(iter(runs[0].values()))) + " |")
     for name in runs[0]:
         numbers = np.array([list(run[name].values()) for run in runs])
         means, deviations = numbers.mean(0), numbers.std(0, ddof=min(1, len(runs) - 1))
