@@ -112,7 +112,10 @@ def test_mean_probabilities():
         mean_probabilities(Model(), draws=0)
 
 
-def test_a_deviation_that_is_none():
-    for deviation in (0.0, float("nan")):
-        with pytest.raises(ArgumentError, match="deviation must be above 0"):
+def test_deviations():
+    for deviation in (1e-6, 800.0):
+        layer = pdl.KernelEigenPairAttention(6, 2, rank=2, deviation=deviation)
+        assert_close(layer.factor[0, 0, 0, 0], torch.tensor(deviation), rtol=1e-4, atol=0)
+    for deviation in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ArgumentError, match="deviation must be above 0 and finite"):
             pdl.KernelEigenPairAttention(6, 2, rank=2, deviation=deviation)

@@ -30,12 +30,12 @@ class KernelEigenPairAttention(SingularAttention):
         num_heads: heads; must divide embed_dim.
         rank: s, singular vectors of each head; at most embed_dim / num_heads.
         bias: whether linear maps have a bias.
-        deviation: diagonal of all L at first, above 0.
+        deviation: diagonal of all L at first, above 0 and finite.
         device: of the parameters.
         dtype: of the parameters.
 
     Raises:
-        ArgumentError: sizes that do not divide, a rank that the kernel cannot have, or a deviation of 0 or less.
+        ArgumentError: sizes that do not divide, a rank that the kernel cannot have, or a deviation out of range.
 
     Reference: Chen, Tao, Tonin, Suykens, "Self-Attention through Kernel-Eigen Pair Sparse Variational Gaussian
         Processes", ICML 2024, arXiv 2402.01476.
@@ -60,15 +60,15 @@ class KernelEigenPairAttention(SingularAttention):
     ) -> None:
         projections = SingularProjections(embed_dim, num_heads, rank, bias, device, dtype)
         super().__init__(projections, embed_dim, num_heads)
-        if not deviation > 0:
-            raise ArgumentError(f"deviation must be above 0; got {deviation}")
+        if not 0 < deviation < math.inf:
+            raise ArgumentError(f"deviation must be above 0 and finite; got {deviation}")
         size = (num_heads, projections.head_dim, rank)
         self.mean = nn.Parameter(torch.empty(size, device=device, dtype=dtype))
         self.raw_factor = nn.Parameter(torch.zeros(*size, rank, device=device, dtype=dtype))
         self.out_proj = nn.Linear(embed_dim, embed_dim, bias, device, dtype)
         with torch.no_grad():
             self.mean.normal_(std=rank**-0.5)
-            self.raw_factor.diagonal(dim1=-2, dim2=-1).fill_(math.log(math.expm1(deviation)))
+            self.raw_factor.diagonal(dim1=-2, dim2=-1).fill_(deviation + math.log(-math.expm1(-deviation)))
 
     @property
     def factor(self) -> Tensor:

@@ -1,6 +1,6 @@
 """What attentions by kernel singular value decomposition share: the place of an attention, and losses to add."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -46,7 +46,7 @@ class SingularLoss(NamedTuple):
         return eta * self.objective.square().mean() + self.divergence / (1 if cases is None else cases)
 
 
-class SingularAttention(nn.Module):
+class SingularAttention(nn.Module, ABC):
     """Self-attention without values: tokens are mixed by the projections of :class:`SingularProjections`.
 
     It stands where an ``nn.MultiheadAttention(batch_first=True)`` stands, in an encoder block of this library or of
