@@ -20,7 +20,7 @@ BELOW = {
     "svr": {"errors", "kernels", "primal", "reporting"},
     "nn": {"errors", "kernels", "primal"},
     "parallel": {"errors", "kernels", "primal"},
-    "models": {"errors", "kernels", "primal", "nn"},
+    "models": {"errors", "kernels", "primal", "svr", "nn"},
     "training": {"errors", "models", "reporting"},
     "data": {"errors", "reporting"},
     "environment": {"__init__", "errors", "primal"},

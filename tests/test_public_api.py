@@ -13,6 +13,7 @@ NAMES = {
     "Constant", "Convolution", "Convolution2d", "DecodingState", "EluPlusOne", "Exponential", "FeatureMap", "Forget",
     "Identity", "LocalLinear", "Order", "Parallax",
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "Polynomial",
+    "KernelEigenPairAttention", "PrimalAttention",
     "PooledHeads", "PrimalProblem", "RandomFeatures",
     "Cosine", "Delta", "DeltaFormer", "Dot", "Ridge", "Scaled", "Sink", "Solver", "Subset", "SumOfKernels",
     "TimeSeriesTransformer", "TokenInput", "Transform",
@@ -20,7 +21,8 @@ NAMES = {
     "derive", "preset", "fold_batch_norm",
     "Conversion", "capture_attention", "compress", "convert", "doctor", "head_report", "integrations",
     "prune_heads", "register", "revert", "uptrain",
-    "ImpliedRegression", "LeastSquaresExpansion", "SupportVectorExpansion", "implied_regression",
+    "BalancingWeights", "CausalAttention", "balancing_weights",
+    "HingeExpansion", "ImpliedRegression", "LeastSquaresExpansion", "SupportVectorExpansion", "implied_regression",
     "kernel_scale", "solve", "solve_path",
 }  # fmt: skip
 

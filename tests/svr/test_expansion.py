@@ -95,12 +95,10 @@ def test_deeply_nested_descriptions_are_refused(solution, tmp_path, depth):
 def test_numbers_that_are_not_finite_are_refused(solution, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    from primaldual.svr.saving import FORMAT
-
     solution.save(tmp_path / "whole")
     tensors = load_file(tmp_path / "whole")
     tensors["values"][0, 0] = torch.nan
-    described = f'{{"format": "{FORMAT}", "attention": "bn"}}'
+    described = f'{{"format": "{pdl.SupportVectorExpansion.file_format}", "attention": "bn"}}'
     save_file(tensors, tmp_path / "damaged", {"primaldual": described})
     with pytest.raises(CheckpointError, match="values holds numbers that are not finite"):
         pdl.SupportVectorExpansion.load(tmp_path / "damaged")

@@ -19,6 +19,7 @@ from primaldual.analysis.max_margin import (
 from primaldual.analysis.memory import peak_memory
 from primaldual.analysis.rollout import attention_rollout
 from primaldual.analysis.token_flow import TokenFlow, token_flow
+from primaldual.analysis.uncertainty import UncertaintyScores, auroc, uncertainty_scores
 
 __all__ = [
     "AttentionFlops",
@@ -30,7 +31,9 @@ __all__ = [
     "ModelFlops",
     "Timing",
     "TokenFlow",
+    "UncertaintyScores",
     "attention_rollout",
+    "auroc",
     "capture_attention",
     "eigenvector_alignment",
     "head_distances",
@@ -46,4 +49,5 @@ __all__ = [
     "peak_memory",
     "token_flow",
     "value_alignment",
+    "uncertainty_scores",
 ]

@@ -1,6 +1,7 @@
 """Whole networks around the library's attention."""
 
 from primaldual.models.case_attention import CaseAttention
+from primaldual.models.causal_attention import CausalAttention
 from primaldual.models.embeddings import EMBEDDINGS, ConvolutionalEmbedding, LinearEmbedding
 from primaldual.models.heads import HEADS, FlattenHead, Head, MeanHead
 from primaldual.models.random_convolutions import RandomConvolutions
@@ -11,6 +12,7 @@ __all__ = [
     "EMBEDDINGS",
     "HEADS",
     "CaseAttention",
+    "CausalAttention",
     "ConvolutionalEmbedding",
     "FlattenHead",
     "Head",
