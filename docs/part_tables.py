@@ -72,6 +72,7 @@ LAYERS = {
     "random features (Performer)": "random(64)",
     "Attention-BN": "bn",
     "whitened attention": "whiten",
+    "Elliptical attention": "elliptical",
     "Attention-SH": "sh(1,1,2,4)",
     "sliding window": "window(8)",
     "pooled past beside a window (NSA's compression)": "window(8)|sh(4)",

@@ -483,6 +483,39 @@ PRESETS = (
         "That λ counts against ω; with other parts the keys are the transformed ones, and the pairs those of the subset.",
     ),
     Facts(
+        "elliptical",
+        "The layer of softmax in a diagonal metric m: how much each feature of the values changed since the previous "
+        "layer, on average over the query's keys, over the largest of these numbers. m is a constant of the regression.",
+        "Softmax attention with the queries m ⊙ q.",
+        (
+            Cost("as softmax, and O(N D)", "as softmax", f"one metric for all queries, and {SDPA}"),
+            Cost("half of that", "the same", f"running sums, a metric for every query, and {SDPA}"),
+            Cost("as softmax, and O(N² D)", "the mask", f"a product of the mask and the changes, and {SDPA}"),
+        ),
+        (
+            (
+                "`softmax` where no value changed, and where there is no previous layer.",
+                'same = attend("elliptical", True, {"previous_value": value})\n'
+                'torch.testing.assert_close(same, attend("softmax", True))\n'
+                'first = {"previous_value": torch.full_like(value, torch.nan)}\n'
+                'torch.testing.assert_close(attend("elliptical", True, first), attend("softmax", True))',
+            ),
+            (
+                "A metric of one feature, where only its values changed.",
+                "one = torch.zeros_like(value)\n"
+                "one[..., 0] = 1\n"
+                'found = attend("elliptical", False, {"previous_value": value - one})\n'
+                'wanted = pdl.preset("softmax").attend(query * one, key, value)\n'
+                "torch.testing.assert_close(found, wanted)",
+            ),
+        ),
+        "Nielsen, Abdullaev, Teo, Nguyen, Elliptical Attention, NeurIPS 2024, "
+        "[arXiv 2406.13770](https://arxiv.org/abs/2406.13770)",
+        "The mean is over the keys that a query may attend. The released code takes it over all positions, padding and "
+        "later ones included, and divides 0 by 0 where no value changed.",
+        'inputs = {"previous_value": torch.randn(value.shape, generator=generator, dtype=torch.float64)}',
+    ),
+    Facts(
         "parallax",
         "The layer of softmax for each query, whose local model is b + W (k − q) with a slope along a probe r, an input.",
         "v̄ − Cov(v, k) r = Σ_j w_j (1 − (k_j − k̄)·r) v_j: softmax less its directional derivative along r, by 1/√D.",

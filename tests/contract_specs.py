@@ -45,6 +45,8 @@ COMBINATIONS = (
     "linear+window(2)|sh(2)",
     "sink(0.3)+bn(beta=0.7)+sh(1,1,2,4)",
     "linear+sink(0.3)",
+    "bn+elliptical",
+    "linear+elliptical+window(3)",
     "alibi+bn",
     "alibi+sink(0.3)+window(2)|sh(3)",
     "forget+bn",

@@ -15,6 +15,7 @@ from primaldual.primal.decoding.captured import CapturedStep
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.delta import Delta, DeltaFormer
 from primaldual.primal.derive import derive
+from primaldual.primal.elliptical import Elliptical
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.forget import Forget
 from primaldual.primal.inner_products import Cosine, Dot, Polynomial
@@ -103,6 +104,7 @@ __all__ = [
     "Delta",
     "DeltaFormer",
     "Dot",
+    "Elliptical",
     "EluPlusOne",
     "Exponential",
     "FeatureMap",

@@ -11,7 +11,7 @@ from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.solvers import Solver
 from primaldual.primal.subsets import Subset
-from primaldual.primal.token_inputs import TokenInput, joined_needs
+from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
 from primaldual.primal.transforms import Transform
 
 
@@ -44,6 +44,11 @@ class Choices(NamedTuple):
         """Choices with the same outputs for calls with so many keys."""
         subset = self.subset.for_length(key_length)
         return self if subset is self.subset else self._replace(subset=subset)
+
+    def with_inputs(self, inputs: Inputs) -> Choices:
+        """The choices of one call, whose inputs per token are known."""
+        transform = self.transform.with_inputs(inputs) if inputs else self.transform
+        return self if transform is self.transform else self._replace(transform=transform)
 
     def amortized(self) -> Choices:
         """The same choices with the values for coefficients."""

@@ -73,11 +73,16 @@ class Subset(Part):
             is_causal: queries attend no later key.
         """
         del heads
-        if type(self).membership is not Subset.membership or type(self).dense_pairs is not Subset.dense_pairs:
+        if not self.of_positions:
             return f"{self.spec()} defines its pairs by their dense form alone"
         if pairs or self.patterned:
             return Kind(OWN)
         return Kind(PREFIX if is_causal else ALL)
+
+    @property
+    def of_positions(self) -> bool:
+        """Whether every pair is a position."""
+        return type(self).membership is Subset.membership and type(self).dense_pairs is Subset.dense_pairs
 
     def lay_out(self, layout: Layout) -> None:
         """Say how positions lie."""

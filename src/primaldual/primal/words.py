@@ -15,6 +15,7 @@ from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.clipping import Clip
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.delta import Delta, DeltaFormer
+from primaldual.primal.elliptical import Elliptical
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
 from primaldual.primal.inner_products import Cosine, Dot, Polynomial
@@ -44,6 +45,7 @@ PARTS: dict[str, type[Part]] = {
     "parallax": Parallax,
     "bn": BatchNormalization,
     "whiten": Whitening,
+    "elliptical": Elliptical,
     "clip": Clip,
     "conv": Convolution,
     "conv2d": Convolution2d,

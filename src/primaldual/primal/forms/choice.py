@@ -33,7 +33,7 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource
 from primaldual.primal.subsets import restrict
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
+from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
 
 FORMS: tuple[Form, ...] = (
     NormalizedQueries(),
@@ -103,12 +103,15 @@ def run(
         attendable = Attendable(attendable.keys, attendable.pairs)
     key, value = source.tensors or (query, query)
     needs = choices.token_inputs
+    if any(need.of_value for need in needs):
+        value = source.take(list(range(query.shape[1])))[1]
+        inputs = with_values(needs, inputs, query.shape[1], value)
     given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
+    given = neutral_where_unattended(needs, given, attendable)
+    choices = choices.with_inputs(given)
     question = asked(query, key, value, source.length, len(sets), attendable, dropout_p)
     chosen = choose(choices, sets, question)
-    call = Call(
-        choices, query, source, attendable, dropout_p, neutral_where_unattended(needs, given, attendable)
-    )
+    call = Call(choices, query, source, attendable, dropout_p, given)
     if question.mode == EAGER and is_long(question):
         _warn(choices, sets, chosen, question)
     return run_chosen(call, sets, chosen)
