@@ -75,6 +75,7 @@ LAYERS = {
     "Elliptical attention": "elliptical",
     "Attention-SH": "sh(1,1,2,4)",
     "sliding window": "window(8)",
+    "mixture of block attention (MoBA)": "top(4,8,last=true)",
     "pooled past beside a window (NSA's compression)": "window(8)|sh(4)",
     "attention sink (gpt-oss)": "sink(0.5)",
     "ALiBi": "alibi",

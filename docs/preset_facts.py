@@ -365,6 +365,32 @@ PRESETS = (
         "for its n members: log n is added to its logit.",
     ),
     Facts(
+        "top(2,3)",
+        "The layer of softmax for each query, whose training pairs are those of the 2 blocks of 3 keys with the largest "
+        "q · mean(k).",
+        "Softmax attention under a mask that follows from the scores of whole blocks.",
+        (
+            Cost("as softmax", "the mask", f"means of blocks, a mask of them, and {SDPA}"),
+            Cost("as softmax", "the mask", "the same with a running mean of the current block"),
+            Cost(
+                "as softmax, and O(N² D)",
+                "the mask",
+                "the same, with the scores of the single keys in float64",
+            ),
+        ),
+        (
+            ("`softmax` when all blocks are taken.", same("top(6,3)", "softmax")),
+            (
+                "`window(0)` for one block of one key, where the own key has the largest score.",
+                "unit = query / query.norm(dim=-1, keepdim=True)\n"
+                'found = pdl.preset("top(1,1)").attend(query, unit, value)\n'
+                'torch.testing.assert_close(found, pdl.preset("window(0)").attend(query, unit, value))',
+            ),
+        ),
+        "MoBA, [arXiv 2502.13189](https://arxiv.org/abs/2502.13189), with `last=true`",
+        "Without `last` the current block is taken if its score says so. Blocks count by what a query may attend of them.",
+    ),
+    Facts(
         "window(8)|sh(4)",
         "A layer for each query, fitted on single keys at most 8 positions from it and on means of all windows of 4.",
         "Softmax over both kinds of pairs at once: near keys exactly, all keys pooled.",

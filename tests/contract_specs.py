@@ -47,6 +47,7 @@ COMBINATIONS = (
     "linear+sink(0.3)",
     "bn+elliptical",
     "linear+elliptical+window(3)",
+    "bn+window(2)|top(1,4)",
     "alibi+bn",
     "alibi+sink(0.3)+window(2)|sh(3)",
     "forget+bn",

@@ -13,7 +13,7 @@ NAMES = {
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "Polynomial",
     "PooledHeads", "PrimalProblem", "RandomFeatures",
     "Cosine", "Delta", "DeltaFormer", "Dot", "Ridge", "Scaled", "Sink", "Solver", "Subset", "SumOfKernels",
-    "TimeSeriesTransformer", "TokenInput", "Transform",
+    "TimeSeriesTransformer", "TokenInput", "TopBlocks", "Transform",
     "TruncatedTaylor", "Union", "Whitening", "Window",
     "derive", "preset", "fold_batch_norm",
     "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",

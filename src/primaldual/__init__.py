@@ -31,6 +31,7 @@ from primaldual.primal.ridge import Ridge
 from primaldual.primal.solvers import Solver
 from primaldual.primal.subsets import AllKeys, Subset
 from primaldual.primal.token_inputs import TokenInput
+from primaldual.primal.top_blocks import TopBlocks
 from primaldual.primal.transforms import Identity, Transform
 from primaldual.primal.unions import Union
 from primaldual.primal.whitening import Whitening
@@ -132,6 +133,7 @@ __all__ = [
     "SupportVectorExpansion",
     "TimeSeriesTransformer",
     "TokenInput",
+    "TopBlocks",
     "Transform",
     "TruncatedTaylor",
     "Union",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from torch import Tensor
+
 from primaldual.kernels.layout import SEQUENCE, Layout
+from primaldual.kernels.masks import Attendable
 from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
 from primaldual.primal.orders import Order
@@ -49,6 +52,10 @@ class Choices(NamedTuple):
         """The choices of one call, whose inputs per token are known."""
         transform = self.transform.with_inputs(inputs) if inputs else self.transform
         return self if transform is self.transform else self._replace(transform=transform)
+
+    def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Choices:
+        """The choices of one call, whose queries and keys are known."""
+        return self._replace(subset=self.subset.of_call(query, key, attendable))
 
     def amortized(self) -> Choices:
         """The same choices with the values for coefficients."""

@@ -207,6 +207,8 @@ def _groups(
     found = check_inputs(choices, needs, inputs, query, key.shape[2], value.shape[3])
     found = neutral_where_unattended(needs, found, attendable)
     choices = choices.with_inputs(found)
+    if choices.subset.by_scores:
+        choices = choices.of_call(query, key, attendable)
     pattern = choices.subset.allowed(query_length, key.shape[2], key.device)
     if pattern is not None:
         attendable = restrict(attendable, pattern)

@@ -27,6 +27,7 @@ from primaldual.primal.patterns import Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.ridge import Ridge
+from primaldual.primal.top_blocks import TopBlocks
 from primaldual.primal.whitening import Whitening
 
 PARTS: dict[str, type[Part]] = {
@@ -50,6 +51,7 @@ PARTS: dict[str, type[Part]] = {
     "conv": Convolution,
     "conv2d": Convolution2d,
     "window": Window,
+    "top": TopBlocks,
     "sh": PooledHeads,
     "anchored": AnchoredHeads,
     "boost": Boost,

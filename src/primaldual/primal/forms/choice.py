@@ -31,7 +31,7 @@ from primaldual.primal.forms.triton import AllScales, NormalizedQueries, Windowe
 from primaldual.primal.forms.triton_factored import TritonFactored
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
-from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import restrict
 from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
 
@@ -95,6 +95,9 @@ def run(
     """
     length = query.shape[2]
     choices = choices.for_length(source.length)
+    if choices.subset.by_scores:
+        source = RememberedSource(source)
+        choices = choices.of_call(query, source.take(list(range(query.shape[1])))[0], attendable)
     sets = choices.subset.head_sets(query.shape[1])
     if choices.transform.mixes_queries:
         with own_precision(query.device):
