@@ -99,8 +99,10 @@ class AttentionSite(ABC):
 
         Raises:
             UnsupportedError: one that needs queries among the keys, in cross-attention; one that needs inputs per token
-                where the layer does not show the tokens; one whose tokens have an order, in a layer that attends later keys.
+                that no layer projects, or where the layer does not show the tokens; one whose tokens have an order, in a
+                layer that attends later keys.
         """
+        check_given(problem)
         if self.token_widths is None:
             check_projected(problem)
         if self.is_causal is False:
@@ -131,6 +133,22 @@ class AttentionSite(ABC):
         Raises:
             UnsupportedError: heads that share keys with heads that stay.
         """
+
+
+def check_given(problem: Attention) -> None:
+    """Refuse an attention that needs numbers of every token which do not follow from the tokens of its layer.
+
+    Raises:
+        UnsupportedError: it needs such inputs.
+    """
+    needed = ", ".join(
+        need.name for need in problem.token_inputs if not (need.learned or need.of_value or need.optional)
+    )
+    if needed:
+        raise UnsupportedError(
+            f"{problem.spec()} needs {needed} of every token, which a converted layer cannot make of its tokens; accepted "
+            "are calls that give it: problem.attend, or primaldual.MultiheadAttention, with inputs="
+        )
 
 
 def check_projected(problem: Attention) -> None:

@@ -73,11 +73,32 @@ class Subset(Part):
             is_causal: queries attend no later key.
         """
         del heads
-        if type(self).membership is not Subset.membership or type(self).dense_pairs is not Subset.dense_pairs:
+        if not self.of_positions:
             return f"{self.spec()} defines its pairs by their dense form alone"
         if pairs or self.patterned:
             return Kind(OWN)
         return Kind(PREFIX if is_causal else ALL)
+
+    @property
+    def of_positions(self) -> bool:
+        """Whether every pair is a position."""
+        return type(self).membership is Subset.membership and type(self).dense_pairs is Subset.dense_pairs
+
+    @property
+    def by_scores(self) -> bool:
+        """Whether pairs are chosen by queries and keys, call by call."""
+        return False
+
+    def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Subset:
+        """The subset of one call, where it is chosen by scores; otherwise this one.
+
+        Args:
+            query: (batch, heads, Nq, D).
+            key: (batch, kv heads, Nk, D).
+            attendable: the masks.
+        """
+        del query, key, attendable
+        return self
 
     def lay_out(self, layout: Layout) -> None:
         """Say how positions lie."""
@@ -130,7 +151,10 @@ class Subset(Part):
         allowed = self.allowed(query_length, source.length, key.device)
         if allowed is not None:
             attendable = restrict(attendable, allowed)
-        return MaskedPairs(key, value, query_length, attendable.select(selection(heads.members)))
+        attendable = attendable.select(selection(heads.members))
+        pairs = MaskedPairs(key, value, query_length, attendable)
+        by_head = attendable.pairs is not None and attendable.pairs.shape[1] > 1
+        return pairs.for_query_heads(len(heads.members)) if by_head else pairs
 
     def row_pairs(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int

@@ -109,6 +109,17 @@ class Union(Subset):
             part.bind(heads, head_dim)
         return self
 
+    @property
+    def by_scores(self) -> bool:
+        return any(part.by_scores for part in self.parts())
+
+    def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Subset:
+        bound = Union(
+            *(part.of_call(query, key, attendable) for part in self.parts()), disjoint=self.disjoint
+        )
+        bound.lay_out(self.layout)
+        return bound
+
     def keep_heads(self, members: list[int], heads: int) -> None:
         for part in self.parts():
             part.keep_heads(members, heads)
@@ -203,7 +214,7 @@ class Union(Subset):
         self, heads: HeadSet, masks: Attendable, query_length: int, key_length: int, device: torch.device
     ) -> Tensor:
         """How many keys each query has in some pair, broadcastable to (batch, heads, Nq, 1)."""
-        if masks.pairs is not None:
+        if masks.pairs is not None or any(_irregular(part) for part in self.parts()):
             allowed = masks.matrix(query_length, key_length, device)
             held = self._held(heads.members, allowed, query_length)
             return reduce(torch.logical_or, held).sum(-1, keepdim=True)

@@ -15,6 +15,7 @@ from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.clipping import Clip
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.delta import Delta, DeltaFormer
+from primaldual.primal.elliptical import Elliptical
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
 from primaldual.primal.inner_products import Cosine, Dot, Polynomial
@@ -26,6 +27,7 @@ from primaldual.primal.patterns import Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.ridge import Ridge
+from primaldual.primal.top_blocks import TopBlocks
 from primaldual.primal.whitening import Whitening
 
 PARTS: dict[str, type[Part]] = {
@@ -44,10 +46,12 @@ PARTS: dict[str, type[Part]] = {
     "parallax": Parallax,
     "bn": BatchNormalization,
     "whiten": Whitening,
+    "elliptical": Elliptical,
     "clip": Clip,
     "conv": Convolution,
     "conv2d": Convolution2d,
     "window": Window,
+    "top": TopBlocks,
     "sh": PooledHeads,
     "anchored": AnchoredHeads,
     "boost": Boost,

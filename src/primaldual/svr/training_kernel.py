@@ -126,6 +126,12 @@ def training_kernels(
             f"{problem.solver.spec()} states its own coefficients, so no support vector regression gives them; accepted are "
             "problems without a solver"
         )
+    if problem.transform.token_inputs:
+        needed = ", ".join(need.name for need in problem.transform.token_inputs)
+        raise UnsupportedError(
+            f"{problem.transform.spec()} takes {needed} of every token, and a regression has keys and targets alone; "
+            "accepted are transforms of the keys"
+        )
     if problem.pair_weights.uneven:
         raise UnsupportedError(
             f"{problem.pair_weights.spec()} weighs pairs by the query, so there is no single regression to solve; accepted "
