@@ -48,6 +48,16 @@ BELOW = {
         "experiments",
         "reporting",
     },
+    "sequences": {
+        "errors",
+        "primal",
+        "models",
+        "training",
+        "data",
+        "experiments",
+        "images",
+        "reporting",
+    },
     "__main__": {"cli"},
     "cli": {
         "errors",
@@ -60,6 +70,7 @@ BELOW = {
         "data",
         "experiments",
         "images",
+        "sequences",
         "reporting",
     },
 }
