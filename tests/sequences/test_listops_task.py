@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -23,7 +21,7 @@ def test_trees_are_distinct_and_written_once(tmp_path, monkeypatch):
         for case in range(len(part))
     ]
     assert len(set(every)) == 70
-    monkeypatch.setattr(listops_task, "_drawn", None)
+    monkeypatch.setattr(listops_task, "generated", lambda *given: None)
     again = listops_parts(tmp_path, SMALL, 0, COUNTS)
     assert isinstance(again.training.tokens, np.memmap)
     assert again.training.digest == parts.training.digest
@@ -32,17 +30,6 @@ def test_trees_are_distinct_and_written_once(tmp_path, monkeypatch):
 def test_another_seed_gives_other_trees():
     first, second = (generated(SMALL, seed, COUNTS) for seed in (0, 1))
     assert not np.array_equal(first.tokens[:100], second.tokens[:100])
-
-
-def test_the_order_of_batches_is_that_of_one_process(monkeypatch):
-    """Threads stand for the processes, which take seconds to start."""
-    monkeypatch.setattr(
-        listops_task, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count)
-    )
-    monkeypatch.setattr(listops_task, "_DRAWN", 8)
-    one, two = (generated(SMALL, 0, COUNTS, processes) for processes in (1, 2))
-    assert np.array_equal(one.tokens, two.tokens)
-    assert np.array_equal(one.labels, two.labels)
 
 
 def test_too_few_trees_are_one_clear_error(monkeypatch):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from primaldual.errors import DataError
 from primaldual.sequences.listops import WORDS, ListOps, Trees
+from primaldual.sequences.numbered_batches import numbered_batches
 from primaldual.sequences.stored_sets import stored_parts
 from primaldual.sequences.token_sets import Corpus, SequenceParts, bounds_of
 
@@ -29,7 +26,7 @@ _FRUITLESS = 50
 
 
 def listops_parts(
-    folder: Path, rules: ListOps, seed: int, counts: dict[str, int] | None = None, processes: int = 1
+    folder: Path, rules: ListOps, seed: int, counts: Mapping[str, int] = COUNTS, processes: int = 1
 ) -> SequenceParts:
     """The parts of ListOps, generated where they are not in the folder yet.
 
@@ -37,19 +34,18 @@ def listops_parts(
         folder: where data sets are kept.
         rules: of the trees.
         seed: another seed gives other trees.
-        counts: trees of each part; None = `COUNTS`.
+        counts: trees of each part.
         processes: that generate; the trees do not depend on it.
 
     Raises:
         DataError: there are too few distinct trees of these lengths.
         ArgumentError: the folder cannot be written.
     """
-    wanted = counts or COUNTS
-    key = {**asdict(rules), "seed": seed, **wanted}
-    return stored_parts(folder, "listops", key, partial(generated, rules, seed, wanted, processes))
+    key = {**asdict(rules), "seed": seed, **counts}
+    return stored_parts(folder, "listops", key, partial(generated, rules, seed, counts, processes))
 
 
-def generated(rules: ListOps, seed: int, counts: dict[str, int], processes: int = 1) -> Corpus:
+def generated(rules: ListOps, seed: int, counts: Mapping[str, int], processes: int = 1) -> Corpus:
     """Distinct trees; see :func:`listops_parts`.
 
     Example:
@@ -59,7 +55,7 @@ def generated(rules: ListOps, seed: int, counts: dict[str, int], processes: int 
     """
     wanted, seen = sum(counts.values()), set[bytes]()
     tokens, lengths, values, fruitless = [], [], [], 0
-    for drawn in _drawn(rules, seed, processes):
+    for drawn in numbered_batches(partial(_batch, rules, seed), processes):
         before = len(seen)
         for (start, end), value in zip(bounds_of(drawn.lengths)[:, 0].tolist(), drawn.values, strict=True):
             tree = drawn.tokens[start:end]
@@ -81,22 +77,6 @@ def generated(rules: ListOps, seed: int, counts: dict[str, int], processes: int 
     return Corpus(
         classes, len(WORDS), np.concatenate(tokens), np.array(lengths)[:, None], np.array(values), counts
     )
-
-
-def _drawn(rules: ListOps, seed: int, processes: int) -> Iterator[Trees]:
-    """Batches of trees by number, drawn ahead by other processes where there are several."""
-    if processes == 1:
-        yield from (_batch(rules, seed, number) for number in count())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context)
-    pending: deque[Future[Trees]] = deque()
-    try:
-        for number in count():
-            pending.append(pool.submit(_batch, rules, seed, number))
-            if len(pending) > 2 * processes:
-                yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _batch(rules: ListOps, seed: int, number: int) -> Trees:
