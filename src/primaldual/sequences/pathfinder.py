@@ -150,7 +150,8 @@ def _direction(angle: Real) -> Real:
 
 
 def _inside(dashes: Real) -> npt.NDArray[np.bool_]:
-    return ((dashes >= MARKER) & (dashes <= SIDE - MARKER)).all((-1, -2))
+    inside = (dashes >= MARKER) & (dashes <= SIDE - MARKER)
+    return inside.reshape(*inside.shape[:-2], -1).all(-1)
 
 
 def _clear(tried: Real, others: Real) -> npt.NDArray[np.bool_]:
