@@ -151,7 +151,8 @@ def _direction(angle: Real) -> Real:
 
 def _inside(dashes: Real) -> npt.NDArray[np.bool_]:
     inside = (dashes >= MARKER) & (dashes <= SIDE - MARKER)
-    return inside.reshape(*inside.shape[:-2], -1).all(-1)
+    fits: npt.NDArray[np.bool_] = np.logical_and.reduce(inside, axis=(-1, -2))
+    return fits
 
 
 def _clear(tried: Real, others: Real) -> npt.NDArray[np.bool_]:

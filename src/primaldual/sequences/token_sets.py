@@ -68,6 +68,12 @@ class TokenSet:
         digest = hashlib.sha256(self.digest.encode() + numbers.astype(np.int64).tobytes()).hexdigest()[:16]
         return replace(self, bounds=self.bounds[numbers], labels=self.labels[numbers], digest=digest)
 
+    def cut(self, length: int) -> TokenSet:
+        """The same cases, of longer sequences the beginnings."""
+        starts, ends = self.bounds[..., 0], self.bounds[..., 1]
+        bounds = np.stack([starts, np.minimum(ends, starts + length)], -1)
+        return replace(self, bounds=bounds, digest=f"{self.digest}:{length}")
+
     def check_trainable(self) -> None:
         """Refuse a set that no classifier can be trained on.
 
