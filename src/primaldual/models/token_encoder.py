@@ -65,7 +65,8 @@ class TokenEncoder(nn.Module):
             num_layers, embed_dim, num_heads, feedforward_dim, dropout, attention, norm_first=True
         )
         self.norm = nn.LayerNorm(embed_dim)
-        nn.init.normal_(self.positions, std=0.02)
+        for embeddings in (self.embedding.weight, self.positions):  # alike, so that neither drowns the other
+            nn.init.normal_(embeddings, std=0.02)
 
     def forward(self, tokens: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """One vector for each sequence.
