@@ -110,6 +110,10 @@ Steps = Annotated[
         show_default="as in the configuration",
     ),
 ]
+MixedPrecision = Annotated[
+    str | None,
+    typer.Option(help="no or bf16.", rich_help_panel=_CONFIG, show_default="no"),
+]
 Validation = Annotated[
     float,
     typer.Option(

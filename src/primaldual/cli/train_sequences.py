@@ -28,7 +28,7 @@ def lra(
     batch_size: choices.BatchSize = None,
     steps: choices.Steps = None,
     validation: choices.Validation = 0.1,
-    mixed_precision: image_options.MixedPrecision = None,
+    mixed_precision: choices.MixedPrecision = None,
     seed: choices.Seed = 0,
     device: image_options.Device = None,
     accumulation: image_options.Accumulation = 1,
