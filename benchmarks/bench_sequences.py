@@ -135,16 +135,15 @@ def main() -> None:
         "steps": lambda: steps(given.batch, Budget(given.seconds, least=5, most=given.most)),
         "loading": lambda: loading(given.batch, count=10),
     }
-    for name in [given.only] if given.only else parts:
-        found[name] = parts[name]()
-    found["setting"] = {
-        "length": LENGTH,
+    setting = {
         "batch": given.batch,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "device": "cpu",
     }
+    for name in [given.only] if given.only else parts:
+        found[name] = {"setting": setting, "found": parts[name]()}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -22,7 +22,9 @@ ConfigName = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder of the run.", show_default="runs/lra/<task>-<config>-<attention>-seed<seed>"),
+    typer.Option(
+        help="Folder of the run.", show_default="runs/lra/<task or data>-<config>-<attention>-seed<seed>"
+    ),
 ]
 Data = Annotated[
     Path | None,
