@@ -50,6 +50,16 @@ BELOW = {
         "experiments",
         "reporting",
     },
+    "sequences": {
+        "errors",
+        "primal",
+        "models",
+        "training",
+        "data",
+        "experiments",
+        "images",
+        "reporting",
+    },
     "__main__": {"cli"},
     "cli": {
         "__init__",
@@ -64,6 +74,7 @@ BELOW = {
         "environment",
         "experiments",
         "images",
+        "sequences",
         "reporting",
     },
 }

@@ -13,6 +13,7 @@ from primaldual.training import TrainingSettings
         ("epochs", True, "epochs must be an integer of at least 1; got True"),
         ("epochs", None, "epochs must be an integer of at least 1; got None"),
         ("batch_size", 2.5, "batch_size must be an integer of at least 1; got 2.5"),
+        ("warmup_steps", -1, "warmup_steps must be an integer of at least 0; got -1"),
         ("warmup_epochs", -1, "warmup_epochs must be an integer of at least 0; got -1"),
         ("patience", 0, "patience must be an integer of at least 1; got 0"),
         ("learning_rate", 0.0, "learning_rate must be a positive number; got 0.0"),
@@ -21,7 +22,7 @@ from primaldual.training import TrainingSettings
         ("gradient_clip", -1.0, "gradient_clip must be a positive number; got -1.0"),
         ("weight_decay", -0.1, "weight_decay must be a number of at least 0; got -0.1"),
         ("optimizer", "sgd", "optimizer must be one of radam, adamw, adamw_matrices; got 'sgd'"),
-        ("schedule", "step", "schedule must be one of cosine, constant; got 'step'"),
+        ("schedule", "step", "schedule must be one of cosine, constant, linear; got 'step'"),
         ("mixed_precision", "fp16", "mixed_precision must be one of no, bf16; got 'fp16'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +21,7 @@ _NAMED = 20
 """Left out files that are named on the screen; the file of results names all."""
 
 
-class Notes(Callback):
+class StepNotes(Callback):
     """A bar over the steps and a line for every epoch, on standard error.
 
     Args:
@@ -45,31 +45,21 @@ class Notes(Callback):
         """Say what is under way."""
         self._screen.print(words, soft_wrap=True)
 
-    def begin(self, run: PreparedRun) -> None:
-        """Say what will be trained on what."""
-        parts, config = run.parts, run.config
-        held_out = 0 if parts.validation is None else len(parts.validation)
-        self.tell(
-            f"{config['data']}: {len(parts.training)} images of {len(config['classes'])} classes to train on, "
-            f"{held_out} to choose the epoch by, {len(parts.test)} to test"
-        )
-        for note in parts.notes:
-            self.tell(f"Note: {note}.")
-        if run.left_out:
-            self.tell(f"{len(run.left_out)} files cannot be read and are left out:")
-            for name in run.left_out[:_NAMED]:
+    def tell_left_out(self, names: Sequence[str]) -> None:
+        """Name files that cannot be read, of many the first ones."""
+        if names:
+            self.tell(f"{len(names)} files cannot be read and are left out:")
+            for name in names[:_NAMED]:
                 self.tell(f"  {name}")
-            if len(run.left_out) > _NAMED:
-                self.tell(f"  and {len(run.left_out) - _NAMED} more")
-        self.tell(
-            f"{config['model']} with {config['attention']}, recipe {config['recipe']}, in {run.folder.path}"
-        )
+            if len(names) > _NAMED:
+                self.tell(f"  and {len(names) - _NAMED} more")
 
     def on_train_begin(self, state: TrainingState) -> None:
         """Say where a resumed run goes on."""
-        if state.total_steps:
-            self.tell(f"Going on after step {state.total_steps} of {state.last_step}")
-        self._bar(state.total_steps, state.last_step)
+        done = min(state.total_steps, state.last_step)  # the last epoch counts as a whole one
+        if done:
+            self.tell(f"Going on after step {done} of {state.last_step}")
+        self._bar(done, state.last_step)
 
     def on_step_end(self, state: TrainingState) -> None:
         """Move on."""
@@ -83,6 +73,25 @@ class Notes(Callback):
         self.tell(
             f"epoch {record['epoch']}/{state.settings.epochs}: loss {record['train_loss']:.3f}{accuracy}, "
             f"{seconds_text(record['seconds'] or 0)}"
+        )
+
+
+class Notes(StepNotes):
+    """What is trained on what, a bar over the steps and a line for every epoch, on standard error."""
+
+    def begin(self, run: PreparedRun) -> None:
+        """Say what will be trained on what."""
+        parts, config = run.parts, run.config
+        held_out = 0 if parts.validation is None else len(parts.validation)
+        self.tell(
+            f"{config['data']}: {len(parts.training)} images of {len(config['classes'])} classes to train on, "
+            f"{held_out} to choose the epoch by, {len(parts.test)} to test"
+        )
+        for note in parts.notes:
+            self.tell(f"Note: {note}.")
+        self.tell_left_out(run.left_out)
+        self.tell(
+            f"{config['model']} with {config['attention']}, recipe {config['recipe']}, in {run.folder.path}"
         )
 
 

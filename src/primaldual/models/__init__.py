@@ -7,6 +7,8 @@ from primaldual.models.heads import HEADS, FlattenHead, Head, MeanHead
 from primaldual.models.random_convolutions import RandomConvolutions
 from primaldual.models.series_features import SeriesFeatures
 from primaldual.models.time_series import TimeSeriesTransformer
+from primaldual.models.token_classifier import TokenClassifier, TokenPairClassifier
+from primaldual.models.token_encoder import TokenEncoder
 
 __all__ = [
     "EMBEDDINGS",
@@ -21,4 +23,7 @@ __all__ = [
     "RandomConvolutions",
     "SeriesFeatures",
     "TimeSeriesTransformer",
+    "TokenClassifier",
+    "TokenEncoder",
+    "TokenPairClassifier",
 ]
