@@ -1,0 +1,205 @@
+"""A causal decoder: tokens in, logits of the next tokens out, at once or step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
+from primaldual.nn.multihead import MultiheadAttention
+from primaldual.primal.decoding.state import DecodingState
+from primaldual.primal.problem import PrimalProblem
+
+_DEVIATION = 0.02
+"""Deviation of the first embeddings."""
+
+
+class DecoderBlock(nn.Module):
+    """Causal attention, then a feed-forward network, each on a normalised input and added to it.
+
+        h = x + Attention(LayerNorm(x)),  out = h + W2 GELU(W1 LayerNorm(h))
+
+    Args:
+        embed_dim: width of the sequence.
+        num_heads: query heads.
+        feedforward_dim: width inside the feed-forward network.
+        dropout: share of branch outputs set to zero while training.
+        attention: a spec, or a problem.
+        kv_heads: key and value heads, dividing ``num_heads``; None = ``num_heads``.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float = 0.0,
+        attention: str | PrimalProblem = "softmax",
+        kv_heads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(embed_dim)
+        self.attention = MultiheadAttention(
+            embed_dim, num_heads, batch_first=True, attention=attention, kv_heads=kv_heads
+        )
+        self.feedforward_norm = nn.LayerNorm(embed_dim)
+        self.feedforward = nn.Sequential(
+            nn.Linear(embed_dim, feedforward_dim), nn.GELU(), nn.Linear(feedforward_dim, embed_dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Mix the sequence; (batch, length, embed_dim) in and out."""
+        normed = self.attention_norm(inputs)
+        mixed, _ = self.attention(normed, normed, normed, need_weights=False, is_causal=True)
+        return self._feed(inputs + self.dropout(mixed))
+
+    def step(self, state: DecodingState, inputs: Tensor) -> Tensor:
+        """The same for the next tokens, (batch, n, embed_dim), of the sequences in the state."""
+        return self._feed(inputs + self.attention.step(state, self.attention_norm(inputs)))
+
+    def _feed(self, hidden: Tensor) -> Tensor:
+        outputs: Tensor = hidden + self.dropout(self.feedforward(self.feedforward_norm(hidden)))
+        return outputs
+
+
+@dataclass
+class DecoderState:
+    """What a `Decoder` keeps of a batch of sequences of one length.
+
+    Attributes:
+        layers: the decoding state of every layer.
+        length: tokens so far.
+    """
+
+    layers: list[DecodingState]
+    length: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all layers hold for the tokens so far."""
+        return sum(state.nbytes for state in self.layers)
+
+
+class Decoder(nn.Module):
+    """A pre-norm transformer decoder with learned positions and any attention that decodes step by step.
+
+        x_i = E[token_i] + P[i],   x <- block_l(x),   logits_i = U LayerNorm(x_i)
+
+    Args:
+        vocabulary: number of tokens.
+        context: most tokens of a sequence.
+        embed_dim: width of the sequence.
+        num_heads: query heads of every layer.
+        num_layers: number of blocks, 1 or more.
+        feedforward_dim: width inside the feed-forward networks; None = four times ``embed_dim``.
+        dropout: see `DecoderBlock`.
+        attention: a spec such as "sh(1,2,4,4)", or a problem; each block has its own copy.
+        kv_heads: key and value heads, which groups of query heads share; None = ``num_heads``.
+
+    Raises:
+        ArgumentError: a size below 1, or sizes that do not divide.
+        UnsupportedError: an attention that does not decode step by step, such as one on a grid.
+
+    Example:
+        >>> decoder = Decoder(vocabulary=256, context=16, embed_dim=8, num_heads=2, num_layers=1, attention="bn").eval()
+        >>> tokens = torch.randint(256, (1, 5))
+        >>> state = decoder.init_state(batch=1)
+        >>> rows = [decoder.step(state, token) for token in tokens.split(1, 1)]
+        >>> torch.allclose(torch.cat(rows, 1), decoder(tokens), atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        context: int,
+        embed_dim: int = 128,
+        num_heads: int = 4,
+        num_layers: int = 3,
+        feedforward_dim: int | None = None,
+        dropout: float = 0.0,
+        attention: str | PrimalProblem = "softmax",
+        kv_heads: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in {"vocabulary": vocabulary, "context": context, "num_layers": num_layers}.items():
+            if size < 1:
+                raise ArgumentError(f"{name} must be 1 or more; got {size}")
+        self.context = context
+        hidden = 4 * embed_dim if feedforward_dim is None else feedforward_dim
+        self.layers = nn.ModuleList(
+            DecoderBlock(embed_dim, num_heads, hidden, dropout, attention, kv_heads)
+            for _ in range(num_layers)
+        )
+        self.tokens = nn.Embedding(vocabulary, embed_dim)
+        self.positions = nn.Parameter(torch.empty(context, embed_dim))
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.head = nn.Linear(embed_dim, vocabulary, bias=False)
+        for weight in (self.tokens.weight, self.positions):
+            nn.init.normal_(weight, std=_DEVIATION)
+        try:
+            self.init_state(batch=1)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"attention must decode step by step: {error}") from error
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of the token after every token.
+
+        Args:
+            tokens: int (batch, length).
+
+        Returns:
+            (batch, length, vocabulary).
+
+        Raises:
+            ShapeError: another shape, or more tokens than ``context``.
+        """
+        hidden = self.dropout(self._embedded(tokens, 0))
+        for layer in self.layers:
+            hidden = layer(hidden)
+        logits: Tensor = self.head(self.norm(hidden))
+        return logits
+
+    def init_state(self, batch: int, capacity: int = 64) -> DecoderState:
+        """What `step` needs of sequences that have no token yet.
+
+        Args:
+            batch: sequences.
+            capacity: tokens that there is room for at first; twice as many when they are more.
+        """
+        blocks = [layer for layer in self.layers if isinstance(layer, DecoderBlock)]
+        return DecoderState([block.attention.init_state(batch, capacity=capacity) for block in blocks])
+
+    @torch.no_grad()
+    def step(self, state: DecoderState, tokens: Tensor) -> Tensor:
+        """Logits after each of the next tokens, as `forward` gives them for the whole sequences.
+
+        Args:
+            state: from `init_state`; changed in place.
+            tokens: int (batch, n).
+
+        Returns:
+            (batch, n, vocabulary), without gradients.
+
+        Raises:
+            ShapeError: another shape, or more tokens in all than ``context``.
+        """
+        hidden = self._embedded(tokens, state.length)
+        for layer, one in zip(self.layers, state.layers, strict=True):
+            assert isinstance(layer, DecoderBlock)
+            hidden = layer.step(one, hidden)
+        state.length += tokens.shape[1]
+        logits: Tensor = self.head(self.norm(hidden))
+        return logits
+
+    def _embedded(self, tokens: Tensor, start: int) -> Tensor:
+        if tokens.dim() != 2:
+            raise ShapeError(f"tokens must be (batch, length); got shape {tuple(tokens.shape)}")
+        end = start + tokens.shape[1]
+        if end > self.context:
+            raise ShapeError(f"tokens must be at most context = {self.context} in a sequence; got {end}")
+        return self.tokens(tokens) + self.positions[start:end]
