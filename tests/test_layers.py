@@ -48,6 +48,7 @@ BELOW = {
         "experiments",
         "reporting",
     },
+    "language": {"errors", "models", "training", "images", "reporting"},
     "__main__": {"cli"},
     "cli": {
         "errors",
@@ -60,6 +61,7 @@ BELOW = {
         "data",
         "experiments",
         "images",
+        "language",
         "reporting",
     },
 }

@@ -16,7 +16,7 @@ NAMES = {
     "TimeSeriesTransformer", "TokenInput", "Transform",
     "TruncatedTaylor", "Union", "Whitening", "Window",
     "derive", "preset", "fold_batch_norm",
-    "Conversion", "capture_attention", "compress", "convert", "head_report", "integrations",
+    "Conversion", "LanguageModel", "capture_attention", "compress", "convert", "head_report", "integrations",
     "prune_heads", "register", "revert", "uptrain",
     "ImpliedRegression", "LeastSquaresExpansion", "SupportVectorExpansion", "implied_regression",
     "kernel_scale", "solve", "solve_path",

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         AttentionSVR,
     )
     from primaldual.integrations.conversion import Conversion, convert, revert
+    from primaldual.language import LanguageModel
     from primaldual.models import TimeSeriesTransformer
 
 __version__ = "0.1.0"
@@ -69,6 +70,7 @@ _LAZY = {
     "AttentionRidgeRegressor": "primaldual.estimators",
     "AttentionSVR": "primaldual.estimators",
     "Conversion": "primaldual.integrations.conversion",
+    "LanguageModel": "primaldual.language",
     "TimeSeriesTransformer": "primaldual.models",
     "capture_attention": "primaldual.analysis",
     "compress": "primaldual.compression.compress",
@@ -109,6 +111,7 @@ __all__ = [
     "Forget",
     "Identity",
     "ImpliedRegression",
+    "LanguageModel",
     "LeastSquaresExpansion",
     "LocalLinear",
     "MaskedKeys",
