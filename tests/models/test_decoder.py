@@ -40,9 +40,8 @@ def written_out(model, tokens, heads, kv_heads):
                 mixed.append(scores.softmax(0) @ value[: place + 1, head * kv_heads // heads])
             rows.append(torch.cat(mixed))
         hidden = hidden + torch.stack(rows) @ layer.out_proj.weight.T + layer.out_proj.bias
-        first, _, second = block.feedforward
-        inner = gelu(norm(block.feedforward_norm, hidden) @ first.weight.T + first.bias)
-        hidden = hidden + inner @ second.weight.T + second.bias
+        inner = gelu(norm(block.feedforward_norm, hidden) @ block.first.weight.T + block.first.bias)
+        hidden = hidden + inner @ block.second.weight.T + block.second.bias
     return norm(model.norm, hidden) @ model.head.weight.T
 
 

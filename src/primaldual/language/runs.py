@@ -28,6 +28,7 @@ class TextRun:
 
     Attributes:
         model: with the weights that were kept.
+        corpus: the text.
         state: of training.
         scores: by the name of the part, "validation" and "test", as far as the text has them.
         numbers: everything that was found, as JSON takes it.
@@ -35,6 +36,7 @@ class TextRun:
     """
 
     model: LanguageModel
+    corpus: Corpus
     state: TrainingState
     scores: dict[str, TextScores]
     numbers: dict[str, Any]
@@ -108,7 +110,7 @@ class PreparedTextRun:
         }
         numbers = self._numbers(state, scores)
         self.folder.save(self.model.decoder, numbers)
-        return TextRun(self.model, state, scores, numbers, self.folder)
+        return TextRun(self.model, self.corpus, state, scores, numbers, self.folder)
 
     def _numbers(self, state: TrainingState, scores: dict[str, TextScores]) -> dict[str, Any]:
         seconds = sum(float(record["training_seconds"] or 0) for record in state.history)

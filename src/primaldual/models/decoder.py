@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
 
-_DEVIATION = 0.02
-"""Deviation of the first embeddings."""
+_TOKENS, _POSITIONS = 0.5, 0.1
+"""Deviations of the first embeddings; smaller ones drown in what the first blocks add, and a short run learns little."""
 
 
 class DecoderBlock(nn.Module):
@@ -45,9 +46,8 @@ class DecoderBlock(nn.Module):
             embed_dim, num_heads, batch_first=True, attention=attention, kv_heads=kv_heads
         )
         self.feedforward_norm = nn.LayerNorm(embed_dim)
-        self.feedforward = nn.Sequential(
-            nn.Linear(embed_dim, feedforward_dim), nn.GELU(), nn.Linear(feedforward_dim, embed_dim)
-        )
+        self.first = nn.Linear(embed_dim, feedforward_dim)
+        self.second = nn.Linear(feedforward_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -60,8 +60,12 @@ class DecoderBlock(nn.Module):
         """The same for the next tokens, (batch, n, embed_dim), of the sequences in the state."""
         return self._feed(inputs + self.attention.step(state, self.attention_norm(inputs)))
 
+    def last_maps(self) -> tuple[nn.Linear, nn.Linear]:
+        """The maps whose outputs are added to the sequence."""
+        return self.attention.out_proj, self.second
+
     def _feed(self, hidden: Tensor) -> Tensor:
-        outputs: Tensor = hidden + self.dropout(self.feedforward(self.feedforward_norm(hidden)))
+        outputs: Tensor = hidden + self.dropout(self.second(gelu(self.first(self.feedforward_norm(hidden)))))
         return outputs
 
 
@@ -139,12 +143,20 @@ class Decoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(embed_dim)
         self.head = nn.Linear(embed_dim, vocabulary, bias=False)
-        for weight in (self.tokens.weight, self.positions):
-            nn.init.normal_(weight, std=_DEVIATION)
+        self.reset_parameters()
         try:
             self.init_state(batch=1)
         except UnsupportedError as error:
             raise UnsupportedError(f"attention must decode step by step: {error}") from error
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the embeddings, and make what the 2 L branches add at first smaller by the root of 2 L."""
+        nn.init.normal_(self.tokens.weight, std=_TOKENS)
+        nn.init.normal_(self.positions, std=_POSITIONS)
+        for block in self.blocks():
+            for last in block.last_maps():
+                last.weight.div_((2 * len(self.layers)) ** 0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of the token after every token.
@@ -159,8 +171,8 @@ class Decoder(nn.Module):
             ShapeError: another shape, or more tokens than ``context``.
         """
         hidden = self.dropout(self._embedded(tokens, 0))
-        for layer in self.layers:
-            hidden = layer(hidden)
+        for block in self.layers:
+            hidden = block(hidden)
         logits: Tensor = self.head(self.norm(hidden))
         return logits
 
@@ -171,8 +183,7 @@ class Decoder(nn.Module):
             batch: sequences.
             capacity: tokens that there is room for at first; twice as many when they are more.
         """
-        blocks = [layer for layer in self.layers if isinstance(layer, DecoderBlock)]
-        return DecoderState([block.attention.init_state(batch, capacity=capacity) for block in blocks])
+        return DecoderState([block.attention.init_state(batch, capacity=capacity) for block in self.blocks()])
 
     @torch.no_grad()
     def step(self, state: DecoderState, tokens: Tensor) -> Tensor:
@@ -189,12 +200,15 @@ class Decoder(nn.Module):
             ShapeError: another shape, or more tokens in all than ``context``.
         """
         hidden = self._embedded(tokens, state.length)
-        for layer, one in zip(self.layers, state.layers, strict=True):
-            assert isinstance(layer, DecoderBlock)
-            hidden = layer.step(one, hidden)
+        for block, one in zip(self.blocks(), state.layers, strict=True):
+            hidden = block.step(one, hidden)
         state.length += tokens.shape[1]
         logits: Tensor = self.head(self.norm(hidden))
         return logits
+
+    def blocks(self) -> list[DecoderBlock]:
+        """The blocks in their order."""
+        return [block for block in self.layers if isinstance(block, DecoderBlock)]
 
     def _embedded(self, tokens: Tensor, start: int) -> Tensor:
         if tokens.dim() != 2:
