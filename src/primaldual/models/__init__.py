@@ -1,7 +1,7 @@
 """Whole networks around the library's attention."""
 
 from primaldual.models.case_attention import CaseAttention
-from primaldual.models.decoder import Decoder, DecoderBlock, DecoderState
+from primaldual.models.decoder import Decoder, DecoderState
 from primaldual.models.embeddings import EMBEDDINGS, ConvolutionalEmbedding, LinearEmbedding
 from primaldual.models.heads import HEADS, FlattenHead, Head, MeanHead
 from primaldual.models.random_convolutions import RandomConvolutions
@@ -14,7 +14,6 @@ __all__ = [
     "CaseAttention",
     "ConvolutionalEmbedding",
     "Decoder",
-    "DecoderBlock",
     "DecoderState",
     "FlattenHead",
     "Head",
