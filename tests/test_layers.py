@@ -48,7 +48,7 @@ BELOW = {
         "experiments",
         "reporting",
     },
-    "language": {"errors", "models", "training", "images", "reporting"},
+    "language": {"errors", "integrations", "compression", "models", "training", "images", "reporting"},
     "__main__": {"cli"},
     "cli": {
         "errors",

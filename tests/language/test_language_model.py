@@ -34,6 +34,17 @@ def test_a_cache_grows_with_the_text():
     assert model().cache_bytes(4) == model().cache_bytes() / 2
 
 
+def test_a_model_that_was_converted_is_saved_as_it_is(tmp_path):
+    changed = model()
+    pdl.convert(changed.decoder, "sh(1,2,4,4)", layers=1, verbose=False)
+    changed.save(tmp_path)
+    assert pdl.LanguageModel.load(tmp_path).attention == ["softmax", "sh(1,2,4,4)"]
+    own = model()
+    pdl.convert(own.decoder, pdl.derive(lambda inputs: inputs.relu()), verbose=False)
+    with pytest.raises(CheckpointError, match="cannot be saved, since no model is built from it"):
+        own.save(tmp_path)
+
+
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no trained language model: it has no config\.json"):
         pdl.LanguageModel.load(tmp_path)

@@ -61,7 +61,7 @@ def test_outputs_and_gradients_are_those_of_the_formula(kv_heads):
 
 
 @pytest.mark.parametrize(
-    "attention", ["softmax", "bn+sh(1,2,4,4)", "window(3)", "linear", "conv(3)", "forget"]
+    "attention", ["softmax", "bn+sh(1,2,4,4)", ["window(3)", "linear"], "conv(3)", "forget"]
 )
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_steps_give_what_the_whole_sequence_gives(attention, kv_heads):
@@ -95,6 +95,8 @@ def test_smaller_caches_hold_fewer_bytes():
 def test_bad_sizes_and_attentions_are_refused():
     with pytest.raises(ArgumentError, match="num_layers must be 1 or more; got 0"):
         decoder(num_layers=0)
+    with pytest.raises(ArgumentError, match="one for each of the 2 blocks; got 3"):
+        decoder(attention=["bn", "bn", "bn"])
     with pytest.raises(UnsupportedError, match="attention must decode step by step: "):
         decoder(attention=PrimalProblem(subset=PooledHeads(2, grid=(3, 4))))
     model = decoder()

@@ -24,6 +24,13 @@ Attention = Annotated[
         "--attention", "-a", help="Attention spec that decodes step by step.", show_default="softmax"
     ),
 ]
+Cache = Annotated[
+    float | None,
+    typer.Option(
+        help="With --base: scaled heads whose cache takes this share of the bytes, scales chosen by the text.",
+        show_default=False,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(help="Folder of the run.", show_default="runs/text/<file>-<attention>-seed<seed>"),

@@ -30,7 +30,9 @@ class TextNotes(Notes):
         )
         weights = sum(weight.numel() for weight in run.model.decoder.parameters())
         start = "" if config["base"] is None else f", from {config['base']}"
-        self.tell(f"{config['attention']}, {count_text(weights)} parameters{start}, in {run.folder.path}")
+        self.tell(
+            f"{_shown(config['attention'])}, {count_text(weights)} parameters{start}, in {run.folder.path}"
+        )
 
     def on_epoch_end(self, state: TrainingState) -> None:
         """One line."""
@@ -46,7 +48,7 @@ class TextNotes(Notes):
 def told(numbers: Mapping[str, Any], folder: Path) -> None:
     """The results in a table and the place of the model."""
     screen = Screen()
-    table = Table(title=f"{numbers['config']['attention']} on {numbers['config']['text']}")
+    table = Table(title=f"{_shown(numbers['config']['attention'])} on {numbers['config']['text']}")
     for name in ("part", "tokens", "perplexity", "bits per byte"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for part in ("validation", "test"):
@@ -62,3 +64,7 @@ def told(numbers: Mapping[str, Any], folder: Path) -> None:
         f"{count_text(numbers['training']['tokens_per_second'])} tokens per second in training"
     )
     screen.print(f'Model: {folder}; primaldual generate {folder} --prompt "..."', soft_wrap=True)
+
+
+def _shown(attention: str | list[str]) -> str:
+    return attention if isinstance(attention, str) else "; ".join(attention)

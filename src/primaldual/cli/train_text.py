@@ -15,6 +15,7 @@ def text(
     file: choices.Text,
     attention: choices.Attention = None,
     base: choices.Base = None,
+    cache: choices.Cache = None,
     out: choices.Out = None,
     tokens: choices.Tokens = None,
     context: choices.Context = None,
@@ -43,14 +44,15 @@ def text(
 
     The first part of the text trains, the next chooses the epoch, the last tests.
     The same command goes on after it was stopped or killed, as train images does.
-    With --base a trained model is trained further: with scaled heads, say, whose
-    cache takes half the bytes.
+    With --base a trained model is trained further, and with --cache 0.5 its heads
+    get scales by which its cache takes half the bytes.
 
     Examples:
     $ primaldual train text poems.txt
     $ primaldual train text poems.txt --tokens characters --attention "bn+sh(1,1,2,4)" --steps 2000
     $ primaldual train text poems.txt --kv-heads 2 --out runs/grouped
-    $ primaldual train text poems.txt --base runs/poems -a "sh(1,2,4,4)" --steps 300 --learning-rate 0.001
+    $ primaldual train text poems.txt --base runs/poems --cache 0.5 --steps 300 --learning-rate 0.001
+    $ primaldual train text poems.txt --base runs/poems -a "sh(1,2,4,4)" --steps 300
     $ primaldual generate runs/poems --prompt "Shall I"
     """
     from primaldual.cli.text_view import TextNotes, told
@@ -62,6 +64,7 @@ def text(
     settings = TextSettings(
         text=file,
         base=base,
+        cache=cache,
         tokens=tokens,
         attention=None if attention is None else options.one_spec(attention),
         kv_heads=kv_heads,

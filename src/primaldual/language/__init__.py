@@ -8,6 +8,7 @@ from primaldual.language.language_model import LanguageModel
 from primaldual.language.next_token import NextToken, TextScores, token_losses
 from primaldual.language.run_settings import TextSettings
 from primaldual.language.runs import PreparedTextRun, TextRun
+from primaldual.language.scale_choice import with_cache_share
 from primaldual.language.token_windows import TokenWindows
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "generate_tokens",
     "read_corpus",
     "token_losses",
+    "with_cache_share",
 ]

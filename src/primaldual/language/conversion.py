@@ -12,7 +12,7 @@ _OWN = (".attention.problem.", ".attention.input_proj.")
 
 
 def converted(
-    model: LanguageModel, attention: str | None = None, kv_heads: int | None = None
+    model: LanguageModel, attention: str | list[str] | None = None, kv_heads: int | None = None
 ) -> LanguageModel:
     """A new model with the weights of a trained one, to be trained further.
 
@@ -21,7 +21,7 @@ def converted(
 
     Args:
         model: left as it is.
-        attention: a spec; None = that of the model.
+        attention: a spec, or one for each layer; None = that of the model.
         kv_heads: dividing the model's; None = the model's.
 
     Raises:
@@ -38,15 +38,13 @@ def converted(
     wanted = heads if kv_heads is None else kv_heads
     if wanted < 1 or heads % wanted:
         raise ArgumentError(f"kv_heads must divide the {heads} of the model; got {wanted}")
-    config = dict(model.config)
-    if attention is not None:
-        config["attention"] = attention
+    config = {**model.config, "attention": model.attention if attention is None else attention}
     if wanted != heads:
         config["kv_heads"] = wanted
     new = LanguageModel.of(model.alphabet, config)
     weights = new.decoder.state_dict()
     own = {name for name in weights if any(part in name for part in _OWN)}
-    same = config.get("attention") == model.config.get("attention")
+    same = new.attention == model.attention
     for name, tensor in model.decoder.state_dict().items():
         if name in weights and (same or name not in own):
             weights[name] = _pooled(tensor, heads, wanted) if _is_shared(name) else tensor

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from primaldual.errors import CheckpointError
+from primaldual.errors import CheckpointError, PrimalDualError
 from primaldual.language.alphabets import Alphabet, read_alphabet
 from primaldual.language.generation import generate_tokens
 from primaldual.language.next_token import TextScores, scores_of, token_losses
@@ -74,18 +74,28 @@ class LanguageModel:
             ) from error
         return model
 
+    @property
+    def attention(self) -> str | list[str]:
+        """The spec of all layers, or one for each, also after :func:`primaldual.convert` or :func:`primaldual.compress`."""
+        specs = [block.attention.problem.spec() for block in self.decoder.blocks()]
+        return specs[0] if len(set(specs)) == 1 else specs
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write config and weights, each whole or not at all.
 
         Raises:
-            CheckpointError: a place that cannot be written.
+            CheckpointError: a place that cannot be written, or an attention that no spec describes.
         """
-        place = Path(folder).expanduser()
+        place, config = Path(folder).expanduser(), {**self.config, "attention": self.attention}
+        try:
+            LanguageModel.of(self.alphabet, config).decoder.load_state_dict(self.decoder.state_dict())
+        except (PrimalDualError, RuntimeError) as error:
+            raise CheckpointError(
+                f"attention {self.attention} cannot be saved, since no model is built from it: {error}"
+            ) from error
         with saving(place / WEIGHTS) as fresh:
             save_file({name: one.contiguous() for name, one in self.decoder.state_dict().items()}, fresh)
-        write_text(
-            place / CONFIG, json.dumps({**self.alphabet.description(), **self.config}, indent=2) + "\n"
-        )
+        write_text(place / CONFIG, json.dumps({**self.alphabet.description(), **config}, indent=2) + "\n")
 
     def generate(self, prompt: str, length: int = 200, **drawing: Any) -> str:
         """Text that continues a prompt, without the prompt.

@@ -21,6 +21,8 @@ class TextSettings:
         base: folder of a trained model to start from, with its sizes and its alphabet; None = fresh weights.
         tokens: "bytes" or "characters"; None = those of the base, else bytes.
         attention: a spec; None = that of the base, else "softmax".
+        cache: share of the bytes of the base's cache; the scales of its heads are chosen by the text, see
+            :func:`primaldual.language.with_cache_share`. None = all of it.
         kv_heads: key and value heads; None = those of the base, else ``num_heads``.
         context: most tokens that the model sees; None = 256.
         embed_dim: width; None = 128.
@@ -38,7 +40,7 @@ class TextSettings:
         seed: of everything random.
 
     Raises:
-        ArgumentError: an unknown kind of tokens, or sizes beside a base.
+        ArgumentError: an unknown kind of tokens, sizes beside a base, or a cache without one.
 
     Example:
         >>> TextSettings(Path("poems.txt"), base=Path("model"), num_layers=5)
@@ -50,6 +52,7 @@ class TextSettings:
     base: Path | None = None
     tokens: str | None = None
     attention: str | None = None
+    cache: float | None = None
     kv_heads: int | None = None
     context: int | None = None
     embed_dim: int | None = None
@@ -75,5 +78,9 @@ class TextSettings:
                     raise ArgumentError(
                         f"{name} must be left out beside base, whose sizes stay; got {value!r}"
                     )
+        if self.cache is not None and (self.base is None or self.attention is not None):
+            raise ArgumentError(
+                f"cache must stand beside base and without attention, which it chooses; got {self.cache!r}"
+            )
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ArgumentError(f"dropout must lie in [0, 1); got {self.dropout!r}")

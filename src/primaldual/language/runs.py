@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from primaldual.images.run_folders import RunFolder
-from primaldual.language.alphabets import Alphabet
 from primaldual.language.conversion import converted
 from primaldual.language.corpus import Corpus, check_length, read_corpus
 from primaldual.language.language_model import LanguageModel
 from primaldual.language.next_token import NextToken, TextScores, scores_of, token_losses
 from primaldual.language.run_settings import SIZES, TextSettings
+from primaldual.language.scale_choice import with_cache_share
 from primaldual.language.token_windows import TokenWindows
 from primaldual.training import Callback, Execution, TrainingSettings, TrainingState, train
 from primaldual.training.randomness import derive_seed
@@ -64,7 +64,7 @@ class PreparedTextRun:
         self.corpus = read_corpus(
             settings.text, tokens, settings.validation, settings.test, None if base is None else base.alphabet
         )
-        self.model = _model(settings, self.corpus.alphabet, base)
+        self.model = _model(settings, self.corpus, base)
         context = self.model.decoder.context
         for name, share in {
             "training": 1.0,
@@ -130,19 +130,23 @@ class PreparedTextRun:
         }
 
 
-def _model(settings: TextSettings, alphabet: Alphabet, base: LanguageModel | None) -> LanguageModel:
+def _model(settings: TextSettings, corpus: Corpus, base: LanguageModel | None) -> LanguageModel:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(settings.seed, 1))
         if base is not None:
             if settings.dropout is not None:
                 base.config["dropout"] = settings.dropout
-            return converted(base, settings.attention, settings.kv_heads)
+            start = converted(base, settings.attention, settings.kv_heads)
+            if settings.cache is None:
+                return start
+            check_length(corpus.training, "training", start.decoder.context)
+            return with_cache_share(start, corpus.training, settings.cache)
         sizes = {
             name: default if getattr(settings, name) is None else getattr(settings, name)
             for name, default in SIZES.items()
         }
         others = {"attention": settings.attention or "softmax", "kv_heads": settings.kv_heads}
-        return LanguageModel.of(alphabet, sizes | others)
+        return LanguageModel.of(corpus.alphabet, sizes | others)
 
 
 def _training_settings(settings: TextSettings, windows: int) -> TrainingSettings:
@@ -171,6 +175,7 @@ def _config(
         "text": settings.text.name,
         "fingerprint": corpus.fingerprint,
         "base": None if settings.base is None else str(settings.base),
+        "cache": settings.cache,
         "validation": settings.validation,
         "test": settings.test,
         **{
@@ -191,5 +196,6 @@ def _config(
 def _default_folder(settings: TextSettings, config: dict[str, Any]) -> Path:
     shared = "" if config["kv_heads"] is None else f"kv{config['kv_heads']}"
     further = "" if settings.base is None else "further"
-    words = (settings.text.name, config["attention"], shared, further, f"seed{config['seed']}")
+    attention = config["attention"] if settings.cache is None else f"cache{settings.cache}"
+    words = (settings.text.name, attention, shared, further, f"seed{config['seed']}")
     return Path("runs") / "text" / re.sub(r"[^\w+,().=-]", "_", "-".join(filter(None, words)))[:120]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,11 +48,11 @@ class Decoder(nn.Module):
         num_layers: number of blocks, 1 or more.
         feedforward_dim: width inside the feed-forward networks; None = four times ``embed_dim``.
         dropout: see `DecoderBlock`.
-        attention: a spec such as "sh(1,2,4,4)", or a problem; each block has its own copy.
+        attention: a spec such as "sh(1,2,4,4)", or a problem, of which each block has its own copy; or one for each block.
         kv_heads: key and value heads, which groups of query heads share; None = ``num_heads``.
 
     Raises:
-        ArgumentError: a size below 1, or sizes that do not divide.
+        ArgumentError: a size below 1, sizes that do not divide, or as many attentions as do not match the blocks.
         UnsupportedError: an attention that does not decode step by step, such as one on a grid.
 
     Example:
@@ -72,18 +73,22 @@ class Decoder(nn.Module):
         num_layers: int = 3,
         feedforward_dim: int | None = None,
         dropout: float = 0.0,
-        attention: str | PrimalProblem = "softmax",
+        attention: str | PrimalProblem | Sequence[str | PrimalProblem] = "softmax",
         kv_heads: int | None = None,
     ) -> None:
         super().__init__()
         for name, size in {"vocabulary": vocabulary, "context": context, "num_layers": num_layers}.items():
             if size < 1:
                 raise ArgumentError(f"{name} must be 1 or more; got {size}")
+        attentions = [attention] * num_layers if isinstance(attention, str | PrimalProblem) else attention
+        if len(attentions) != num_layers:
+            raise ArgumentError(
+                f"attention must be one, or one for each of the {num_layers} blocks; got {len(attentions)}"
+            )
         self.context = context
         hidden = 4 * embed_dim if feedforward_dim is None else feedforward_dim
         self.layers = nn.ModuleList(
-            DecoderBlock(embed_dim, num_heads, hidden, dropout, attention, kv_heads)
-            for _ in range(num_layers)
+            DecoderBlock(embed_dim, num_heads, hidden, dropout, one, kv_heads) for one in attentions
         )
         self.tokens = nn.Embedding(vocabulary, embed_dim)
         self.positions = nn.Parameter(torch.empty(context, embed_dim))
