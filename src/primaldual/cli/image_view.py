@@ -67,9 +67,12 @@ class Notes(Callback):
 
     def on_train_begin(self, state: TrainingState) -> None:
         """Say where a resumed run goes on."""
-        if state.total_steps:
-            self.tell(f"Going on after step {state.total_steps} of {state.last_step}")
-        self._bar(state.total_steps, state.last_step)
+        done = min(
+            state.total_steps, state.last_step
+        )  # the last epoch counts as whole where steps end within it
+        if done:
+            self.tell(f"Going on after step {done} of {state.last_step}")
+        self._bar(done, state.last_step)
 
     def on_step_end(self, state: TrainingState) -> None:
         """Move on."""

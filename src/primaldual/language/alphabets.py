@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, Self
 
 import numpy as np
@@ -42,6 +42,10 @@ class Alphabet(Protocol):
 
     def description(self) -> dict[str, str]:
         """What `read_alphabet` reads."""
+
+    @classmethod
+    def read(cls, description: Mapping[str, str]) -> Self:
+        """The alphabet of a description."""
 
 
 class Bytes:
@@ -85,6 +89,12 @@ class Bytes:
         """Nothing but the name."""
         return {"tokens": self.name}
 
+    @classmethod
+    def read(cls, description: Mapping[str, str]) -> Self:
+        """The same for every description."""
+        del description
+        return cls()
+
 
 class Characters:
     """Every character (Unicode code point) of a text is a token, in the order of code points.
@@ -124,8 +134,8 @@ class Characters:
 
     def tokens(self, content: bytes) -> Tensor:
         """int32 (characters,)."""
-        points = np.frombuffer(content.decode("utf-8").encode("utf-32-le"), dtype=np.uint32)
-        known = np.array([ord(character) for character in self.characters], dtype=np.uint32)
+        points = np.frombuffer(content.decode("utf-8").encode("utf-32-le"), dtype="<u4")
+        known = np.array([ord(character) for character in self.characters], dtype="<u4")
         return torch.from_numpy(np.searchsorted(known, points).astype(np.int32))
 
     def encode(self, text: str, name: str = "text") -> Tensor:
@@ -157,14 +167,14 @@ class Characters:
         """The name and the characters."""
         return {"tokens": self.name, "characters": self.characters}
 
+    @classmethod
+    def read(cls, description: Mapping[str, str]) -> Self:
+        """The alphabet of its characters."""
+        return cls(description["characters"])
+
 
 ALPHABETS: Mapping[str, type[Bytes] | type[Characters]] = {"bytes": Bytes, "characters": Characters}
 """Alphabets by name."""
-
-_FROM: Mapping[str, Callable[[Mapping[str, str]], Alphabet]] = {
-    "bytes": lambda found: Bytes(),
-    "characters": lambda found: Characters(found["characters"]),
-}
 
 
 def read_alphabet(description: Mapping[str, str]) -> Alphabet:
@@ -174,4 +184,4 @@ def read_alphabet(description: Mapping[str, str]) -> Alphabet:
         >>> read_alphabet(Characters("ab").description()).size
         2
     """
-    return _FROM[description["tokens"]](description)
+    return ALPHABETS[description["tokens"]].read(description)

@@ -83,26 +83,15 @@ def token_losses(decoder: Decoder, tokens: Tensor, batch_size: int = 16) -> Tens
         raise DataError(f"text must have 2 tokens or more to predict one; got {len(tokens)}")
     device, training, context = decoder.positions.device, decoder.training, decoder.context
     decoder.eval()
-    count = len(tokens) - 1
-    whole = count // context * context
-    pieces = (
-        [
-            (seen.view(-1, context), wanted.view(-1, context))
-            for seen, wanted in zip(
-                tokens[:whole].split(batch_size * context),
-                tokens[1 : whole + 1].split(batch_size * context),
-                strict=True,
-            )
-        ]
-        if whole
-        else []
-    )
-    if count > whole:
-        pieces.append((tokens[None, whole:-1], tokens[None, whole + 1 :]))
+    pieces = list(tokens.unfold(0, context + 1, context).split(batch_size)) if len(tokens) > context else []
+    read = (len(tokens) - 1) // context * context
+    if read < len(tokens) - 1:
+        pieces.append(tokens[None, read:])
     losses = []
-    for seen, wanted in pieces:
-        logits = decoder(seen.to(device, torch.long)).float()
-        losses.append(cross_entropy(logits.transpose(1, 2), wanted.to(device, torch.long), reduction="none"))
+    for piece in pieces:
+        windows = piece.to(device, torch.long)
+        logits = decoder(windows[:, :-1]).float()
+        losses.append(cross_entropy(logits.transpose(1, 2), windows[:, 1:], reduction="none"))
     decoder.train(training)
     return torch.cat([one.flatten().cpu() for one in losses])
 

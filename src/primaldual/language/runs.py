@@ -114,7 +114,7 @@ class PreparedTextRun:
 
     def _numbers(self, state: TrainingState, scores: dict[str, TextScores]) -> dict[str, Any]:
         seconds = sum(float(record["training_seconds"] or 0) for record in state.history)
-        windows = state.total_steps * len(self.training) / state.steps
+        windows = min(state.total_steps, state.last_step) * len(self.training) / state.steps
         return {
             "config": self.config,
             "parameters": sum(weight.numel() for weight in self.model.decoder.parameters()),
