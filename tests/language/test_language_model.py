@@ -12,8 +12,10 @@ from tests.language.helpers import model
 @pytest.mark.parametrize("alphabet", [Bytes(), Characters("abc é")])
 def test_a_saved_model_is_the_same_when_loaded(tmp_path, alphabet):
     saved = model(alphabet, attention="bn+sh(1,2,4,4)", kv_heads=2)
+    before = torch.get_rng_state()
     saved.save(tmp_path / "model")
     loaded = pdl.LanguageModel.load(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), before)
     tokens = torch.randint(alphabet.size, (1, 8))
     assert torch.equal(loaded.decoder(tokens), saved.decoder(tokens))
     assert loaded.generate("ab é", 20, seed=1) == saved.generate("ab é", 20, seed=1)

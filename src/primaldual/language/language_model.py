@@ -65,7 +65,8 @@ class LanguageModel:
                 )
         try:
             config = json.loads((place / CONFIG).read_text(encoding="utf-8"))
-            model = cls.of(read_alphabet(config), config)
+            with torch.random.fork_rng(devices=[]):
+                model = cls.of(read_alphabet(config), config)
             model.decoder.load_state_dict(load_file(place / WEIGHTS))
         except Exception as error:  # json, safetensors and torch each raise their own kinds
             reason = " ".join(str(error).split())[:200]
@@ -88,7 +89,9 @@ class LanguageModel:
         """
         place, config = Path(folder).expanduser(), {**self.config, "attention": self.attention}
         try:
-            LanguageModel.of(self.alphabet, config).decoder.load_state_dict(self.decoder.state_dict())
+            with torch.random.fork_rng(devices=[]):
+                again = LanguageModel.of(self.alphabet, config)
+            again.decoder.load_state_dict(self.decoder.state_dict())
         except (PrimalDualError, RuntimeError) as error:
             raise CheckpointError(
                 f"attention {self.attention} cannot be saved, since no model is built from it: {error}"

@@ -95,15 +95,15 @@ class Decoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(embed_dim)
         self.head = nn.Linear(embed_dim, vocabulary, bias=False)
-        self.reset_parameters()
+        self._draw_weights()
         try:
             self.init_state(batch=1)
         except UnsupportedError as error:
             raise UnsupportedError(f"attention must decode step by step: {error}") from error
 
     @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw the embeddings, and make what the 2 L branches add at first smaller by the root of 2 L."""
+    def _draw_weights(self) -> None:
+        """Draw the embeddings, and divide what the 2 L branches add at first by the root of 2 L."""
         nn.init.normal_(self.tokens.weight, std=_TOKENS)
         nn.init.normal_(self.positions, std=_POSITIONS)
         for block in self.blocks():
