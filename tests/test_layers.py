@@ -60,6 +60,7 @@ BELOW = {
         "images",
         "reporting",
     },
+    "language": {"errors", "integrations", "compression", "models", "training", "images", "reporting"},
     "__main__": {"cli"},
     "cli": {
         "__init__",
@@ -75,6 +76,7 @@ BELOW = {
         "experiments",
         "images",
         "sequences",
+        "language",
         "reporting",
     },
 }

@@ -16,9 +16,12 @@ _NAMES = {
     "environment.doctor": "doctor",
     "estimators": "AttentionClassifier AttentionRegressor AttentionRidgeClassifier AttentionRidgeRegressor AttentionSVR",
     "integrations.conversion": "Conversion convert revert",
-    "models": "TimeSeriesTransformer",
+    "language": "LanguageModel",
+    "models": "CausalAttention TimeSeriesTransformer",
     "nn.folding": "fold_batch_norm",
+    "nn.kernel_eigen_pair_attention": "KernelEigenPairAttention",
     "nn.multihead": "MultiheadAttention",
+    "nn.primal_attention": "PrimalAttention",
     "primal.anchored_heads": "AnchoredHeads",
     "primal.batch_normalization": "BatchNormalization",
     "primal.boosting": "Boost Scaled",
@@ -29,6 +32,7 @@ _NAMES = {
     "primal.decoding.state": "DecodingState",
     "primal.delta": "Delta DeltaFormer",
     "primal.derive": "derive",
+    "primal.elliptical": "Elliptical",
     "primal.feature_maps": "EluPlusOne Exponential FeatureMap TruncatedTaylor",
     "primal.forget": "Forget",
     "primal.inner_products": "Cosine Dot Polynomial",
@@ -44,18 +48,19 @@ _NAMES = {
     "primal.solvers": "Solver",
     "primal.subsets": "AllKeys Subset",
     "primal.token_inputs": "TokenInput",
+    "primal.top_blocks": "TopBlocks",
     "primal.transforms": "Identity Transform",
     "primal.unions": "Union",
     "primal.whitening": "Whitening",
     "primal.words": "PARTS register",
-    "svr": "ImpliedRegression LeastSquaresExpansion SupportVectorExpansion implied_regression kernel_scale solve solve_path",
+    "svr": "BalancingWeights HingeExpansion ImpliedRegression LeastSquaresExpansion SupportVectorExpansion balancing_weights implied_regression kernel_scale solve solve_path",
 }
 """The public names by the module that defines them."""
 
 _HOME = {name: f"primaldual.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = list(_HOME)
-__all__ += ["integrations"]
+__all__ += ["integrations", "parallel"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,7 @@
 """The types of the public names; where each of them lies at run time, ``__init__.py`` says."""
 
 from primaldual import integrations as integrations
+from primaldual import parallel as parallel
 from primaldual.analysis import capture_attention as capture_attention
 from primaldual.analysis import head_report as head_report
 from primaldual.compression.compress import compress as compress
@@ -25,9 +26,13 @@ from primaldual.estimators import (
 from primaldual.integrations.conversion import Conversion as Conversion
 from primaldual.integrations.conversion import convert as convert
 from primaldual.integrations.conversion import revert as revert
+from primaldual.language import LanguageModel as LanguageModel
+from primaldual.models import CausalAttention as CausalAttention
 from primaldual.models import TimeSeriesTransformer as TimeSeriesTransformer
 from primaldual.nn.folding import fold_batch_norm as fold_batch_norm
+from primaldual.nn.kernel_eigen_pair_attention import KernelEigenPairAttention as KernelEigenPairAttention
 from primaldual.nn.multihead import MultiheadAttention as MultiheadAttention
+from primaldual.nn.primal_attention import PrimalAttention as PrimalAttention
 from primaldual.primal.anchored_heads import AnchoredHeads as AnchoredHeads
 from primaldual.primal.batch_normalization import BatchNormalization as BatchNormalization
 from primaldual.primal.boosting import Boost as Boost
@@ -41,6 +46,7 @@ from primaldual.primal.decoding.state import DecodingState as DecodingState
 from primaldual.primal.delta import Delta as Delta
 from primaldual.primal.delta import DeltaFormer as DeltaFormer
 from primaldual.primal.derive import derive as derive
+from primaldual.primal.elliptical import Elliptical as Elliptical
 from primaldual.primal.feature_maps import (
     EluPlusOne as EluPlusOne,
 )
@@ -85,12 +91,15 @@ from primaldual.primal.solvers import Solver as Solver
 from primaldual.primal.subsets import AllKeys as AllKeys
 from primaldual.primal.subsets import Subset as Subset
 from primaldual.primal.token_inputs import TokenInput as TokenInput
+from primaldual.primal.top_blocks import TopBlocks as TopBlocks
 from primaldual.primal.transforms import Identity as Identity
 from primaldual.primal.transforms import Transform as Transform
 from primaldual.primal.unions import Union as Union
 from primaldual.primal.whitening import Whitening as Whitening
 from primaldual.primal.words import PARTS as PARTS
 from primaldual.primal.words import register as register
+from primaldual.svr import BalancingWeights as BalancingWeights
+from primaldual.svr import HingeExpansion as HingeExpansion
 from primaldual.svr import (
     ImpliedRegression as ImpliedRegression,
 )
@@ -100,6 +109,7 @@ from primaldual.svr import (
 from primaldual.svr import (
     SupportVectorExpansion as SupportVectorExpansion,
 )
+from primaldual.svr import balancing_weights as balancing_weights
 from primaldual.svr import (
     implied_regression as implied_regression,
 )

@@ -48,6 +48,6 @@ __all__ = [
     "model_flops",
     "peak_memory",
     "token_flow",
-    "value_alignment",
     "uncertainty_scores",
+    "value_alignment",
 ]

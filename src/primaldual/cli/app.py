@@ -14,6 +14,7 @@ from primaldual.cli.describe import equation, presets
 from primaldual.cli.doctor import doctor
 from primaldual.cli.evaluate import evaluate
 from primaldual.cli.explain import explain
+from primaldual.cli.generate import generate
 from primaldual.cli.grid import grid
 from primaldual.cli.inspect import inspect
 from primaldual.cli.own_parts import importing
@@ -60,6 +61,7 @@ READING_SPECS = (
     reproduce,
     predict,
     evaluate,
+    generate,
     inspect,
     compress,
     certify,

@@ -64,6 +64,7 @@ def train(
     $ primaldual train monday.csv --test tuesday.csv --out models/mine
     $ primaldual train rare.csv --class-weight balanced --head mean --out models/rare
     $ primaldual train images --help
+    $ primaldual train text --help
     $ primaldual train visits.csv --case patient --time day --label illness --out models/mine
     """
     from primaldual.cli.progress import GridProgress

@@ -11,6 +11,7 @@ from primaldual.cli.own_parts import importing
 from primaldual.cli.train import train
 from primaldual.cli.train_images import images
 from primaldual.cli.train_sequences import lra
+from primaldual.cli.train_text import text
 
 SERIES = "series"
 
@@ -30,3 +31,8 @@ train_group = typer.Typer(
 train_group.command(SERIES)(importing(train))
 train_group.command("images")(importing(images))
 train_group.command("lra")(importing(lra))
+    cls=SeriesByDefault, help="Train one model: a classifier of series, or of images, or a decoder of text."
+)
+train_group.command(SERIES)(importing(train))
+train_group.command("images")(importing(images))
+train_group.command("text")(importing(text))

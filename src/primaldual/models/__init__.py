@@ -2,6 +2,7 @@
 
 from primaldual.models.case_attention import CaseAttention
 from primaldual.models.causal_attention import CausalAttention
+from primaldual.models.decoder import Decoder, DecoderState
 from primaldual.models.embeddings import EMBEDDINGS, ConvolutionalEmbedding, LinearEmbedding
 from primaldual.models.heads import HEADS, FlattenHead, Head, MeanHead
 from primaldual.models.random_convolutions import RandomConvolutions
@@ -16,6 +17,8 @@ __all__ = [
     "CaseAttention",
     "CausalAttention",
     "ConvolutionalEmbedding",
+    "Decoder",
+    "DecoderState",
     "FlattenHead",
     "Head",
     "LinearEmbedding",
