@@ -53,7 +53,8 @@ _NAMES = {
     "primal.unions": "Union",
     "primal.whitening": "Whitening",
     "primal.words": "PARTS register",
-    "svr": "BalancingWeights HingeExpansion ImpliedRegression LeastSquaresExpansion SupportVectorExpansion balancing_weights implied_regression kernel_scale solve solve_path",
+    "svr": "BalancingWeights HingeExpansion ImpliedRegression LeastSquaresExpansion SupportVectorExpansion "
+    "balancing_weights implied_regression kernel_scale solve solve_path",
 }
 """The public names by the module that defines them."""
 

@@ -26,13 +26,10 @@ class SeriesByDefault(TyperGroup):
 
 
 train_group = typer.Typer(
-    cls=SeriesByDefault, help="Train one model: a classifier of series, of images, or of long sequences."
+    cls=SeriesByDefault,
+    help="Train one model: a classifier of series, of images or of long sequences, or a decoder of text.",
 )
 train_group.command(SERIES)(importing(train))
 train_group.command("images")(importing(images))
 train_group.command("lra")(importing(lra))
-    cls=SeriesByDefault, help="Train one model: a classifier of series, or of images, or a decoder of text."
-)
-train_group.command(SERIES)(importing(train))
-train_group.command("images")(importing(images))
 train_group.command("text")(importing(text))
