@@ -19,6 +19,9 @@ SOME = [
     ("lla", False, False),
     ("sink(0.5)+sh(2)", False, True),
     ("random(8)", True, False),
+    ("boost(2,residual=keys)+sh(2)", False, True),
+    ("ridge(0.1)+sh(1,2,3,4)", False, True),
+    ("alibi+sh(1,2,3,4)", True, True),
 ]
 
 SPECS = [
