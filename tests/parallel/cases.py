@@ -9,6 +9,8 @@ BOTH = ("softmax", "bn", "bn(gain=1,learnable=true)+sh(1,2,3,4,prefix=1)", "line
 SOME = [
     ("sh(1,2,2,4,weighted=true)", False, True),
     ("sh(1,2,2,4,suffix=1)", True, False),
+    ("bn+sh(16,9,30,4,prefix=7)", False, True),
+    ("bn+sh(16,9,30,4,prefix=7)", True, True),
     ("linear+bn(learnable=true)", False, True),
     ("bn(scale=none)", False, False),
     ("whiten", False, True),
@@ -19,6 +21,9 @@ SOME = [
     ("lla", False, False),
     ("sink(0.5)+sh(2)", False, True),
     ("random(8)", True, False),
+    ("boost(2,residual=keys)+sh(2)", False, True),
+    ("ridge(0.1)+sh(1,2,3,4)", False, True),
+    ("alibi+sh(1,2,3,4)", True, True),
 ]
 
 SPECS = [

@@ -9,15 +9,16 @@ from primaldual.kernels.masks import Attendable
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.softmax import softmax_attention
 from primaldual.parallel.moments import standardized, whole_statistics
-from primaldual.parallel.sequences import Sent, joined, what_is_sent
+from primaldual.parallel.pooled_source import PooledSource, SentPairs
+from primaldual.parallel.sequences import Sent, in_sequence, received, what_is_sent
 from primaldual.parallel.sharded_call import ShardedCall, shared_pairs, standardization
 from primaldual.primal.attention import Attention
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import differentiable
-from primaldual.primal.sources import TensorSource, pick
+from primaldual.primal.sources import KeyValueSource, TensorSource, pick
 from primaldual.primal.token_inputs import KEYS, Inputs
 
-Arguments = tuple[Tensor, TensorSource, Attendable, float, Inputs]
+Arguments = tuple[Tensor, KeyValueSource, Attendable, float, Inputs]
 EVERY_KEY = Sent(None, [], [])
 
 
@@ -28,23 +29,42 @@ def local_call(call: ShardedCall) -> Arguments:
     """
     heads, kv_heads = call.query.shape[1], call.key.shape[1]
     sent = what_is_sent(call.attention, heads, kv_heads, call.shards.total)
-    pairs = [(each, pick(rows, each.kv_heads)) for each in sent for rows in (call.key, call.value)]
     of_keys = [need.name for need in call.attention.token_inputs if need.tokens == KEYS]
-    inputs = [(EVERY_KEY, call.inputs[name]) for name in of_keys]
-    whole = joined([*pairs, *inputs], call.own_mask, call.shards, call.is_causal)
-    order = _order(sent, heads, kv_heads)
-    keys, values = (pick(torch.cat(whole[first : len(pairs) : 2], 1), order) for first in (0, 1))
+    tensors = [(each, pick(rows, each.kv_heads)) for each in sent for rows in (call.key, call.value)]
+    pairs = len(tensors)
+    tensors += [(EVERY_KEY, call.inputs[name]) for name in of_keys]
+    found = received(tensors, call.own_mask, call.shards)
+    parts = [[mine[number] for mine in found] for number in range(len(tensors))]
+
+    def whole(number: int) -> Tensor:
+        return in_sequence(*tensors[number], parts[number], call.shards, call.is_causal)
+
+    source: KeyValueSource
+    if (
+        call.is_causal
+        or call.value.shape[3] != call.key.shape[3]
+        or all(each.windows is None for each in sent)
+    ):
+        order = _order(sent, heads, kv_heads)
+        keys, values = (
+            pick(torch.cat(list(map(whole, range(first, pairs, 2))), 1), order) for first in (0, 1)
+        )
+        source = TensorSource(keys, values, heads)
+    else:
+        groups = [
+            SentPairs(
+                each,
+                (tensors[2 * number][1], tensors[2 * number + 1][1]),
+                (parts[2 * number], parts[2 * number + 1]),
+            )
+            for number, each in enumerate(sent)
+        ]
+        source = PooledSource(groups, heads // kv_heads, call.shards)
     mask = call.mask
     if mask is not None and call.is_causal:
-        mask = mask[..., : keys.shape[2]]
-    given = {**call.inputs, **dict(zip(of_keys, whole[len(pairs) :], strict=True))}
-    return (
-        call.query,
-        TensorSource(keys, values, heads),
-        Attendable(mask, is_causal=call.is_causal),
-        call.dropout_p,
-        given,
-    )
+        mask = mask[..., : call.shards.spans[call.shards.rank][1]]
+    given = {**call.inputs, **{name: whole(pairs + number) for number, name in enumerate(of_keys)}}
+    return call.query, source, Attendable(mask, is_causal=call.is_causal), call.dropout_p, given
 
 
 def _order(sent: list[Sent], heads: int, kv_heads: int) -> list[int]:
@@ -78,7 +98,11 @@ def normalized(call: ShardedCall) -> Tensor | None:
     with own_precision(call.query.device):
         query, key = standardized(call.query, call.key, whole_statistics(call), by, exact=False)
         pairs = [(EVERY_KEY, key.to(call.key.dtype)), (EVERY_KEY, call.value)]
-        keys, values = joined(pairs, None, call.shards, is_causal=False)
+        found = received(pairs, None, call.shards)
+        keys, values = (
+            in_sequence(*pair, [mine[number] for mine in found], call.shards)
+            for number, pair in enumerate(pairs)
+        )
         query = query.to(call.query.dtype)
         out = softmax_attention(query, keys, values, Attendable(call.mask), scale, call.dropout_p)
         return differentiable(out, choices)

@@ -55,9 +55,11 @@ def what_is_sent(attention: Attention, heads: int, kv_heads: int, total: int) ->
     """
     found: dict[Windows | None, list[int]] = {}
     for problem, members in attention.problems(heads):
-        subset = problem.parts().for_length(total).subset
+        parts = problem.parts().for_length(total)
+        subset = parts.subset
+        single = subset.patterned or parts.solver.nested  # which attend from the positions of keys, too
         for alike in subset.head_sets(len(members)):
-            windows = None if subset.patterned else subset.windows(alike)
+            windows = None if single else subset.windows(alike)
             windows = None if windows is None or windows.size == 1 else windows
             found.setdefault(windows, []).extend(members[head] for head in alike.members)
     groups = heads // kv_heads
@@ -77,36 +79,40 @@ def whole_mask(attendable: Attendable, shards: Shards, device: torch.device) -> 
     return gather_masks(own, shards.lengths, shards.group)
 
 
-def joined(
-    tensors: Sequence[tuple[Sent, Tensor]], mask: Tensor | None, shards: Shards, is_causal: bool
-) -> list[Tensor]:
-    """Each tensor for all positions, or for those up to this shard's end if causal: (batch, heads, N, ...).
+def received(
+    tensors: Sequence[tuple[Sent, Tensor]], mask: Tensor | None, shards: Shards
+) -> list[list[Tensor]]:
+    """For every process what it sends of each tensor, this one included.
 
     Args:
         tensors: of this process, (batch, heads, n, ...), finite where masked, each with how its rows travel.
         mask: the attendable keys of this process, or None.
         shards: how the sequence is split.
-        is_causal: whether later positions are left out.
     """
     spans = shards.spans
     sent = [_sent(each, rows, mask, spans[shards.rank]) for each, rows in tensors]
     shapes = [
         [(*rows.shape[:2], each.rows(span), *rows.shape[3:]) for each, rows in tensors] for span in spans
     ]
-    received = gather(sent, shapes, shards.group)
-    seen = range(shards.rank + 1 if is_causal else len(spans))
-    return [
-        torch.cat(
-            [
-                _placed(each, received[rank][number], spans[rank])
-                if rank != shards.rank
-                else tied(own, received[rank][number])
-                for rank in seen
-            ],
-            2,
-        )
-        for number, (each, own) in enumerate(tensors)
-    ]
+    return gather(sent, shapes, shards.group)
+
+
+def in_sequence(
+    each: Sent, own: Tensor, parts: Sequence[Tensor], shards: Shards, is_causal: bool = False
+) -> Tensor:
+    """A tensor for all positions, or for those up to this shard's end if causal: (batch, heads, N, ...).
+
+    Args:
+        each: how its rows travel.
+        own: of this process.
+        parts: what every process sent of it.
+        shards: how the sequence is split.
+        is_causal: whether later positions are left out.
+    """
+    last = shards.rank + 1 if is_causal else len(parts)
+    placed = [_placed(each, part, span) for part, span in zip(parts[:last], shards.spans, strict=False)]
+    placed[shards.rank] = tied(own, parts[shards.rank])
+    return torch.cat(placed, 2)
 
 
 def _sent(each: Sent, rows: Tensor, mask: Tensor | None, span: tuple[int, int]) -> Tensor:
