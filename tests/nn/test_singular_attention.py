@@ -113,3 +113,11 @@ def test_what_does_not_fit(kind):
         layer(tokens, attn_mask=torch.eye(6, dtype=torch.bool))
     with pytest.raises(ShapeError, match="key_padding_mask must be"):
         layer(tokens, key_padding_mask=torch.zeros(2, 5, dtype=torch.bool))
+
+
+def test_compiles_into_one_graph():
+    layer, tokens = pdl.KernelEigenPairAttention(8, 2, rank=2), torch.randn(2, 12, 8)
+    padding = torch.arange(12) >= torch.tensor([[12], [9]])
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    options = {"key_padding_mask": padding, "is_causal": True}
+    assert_close(outputs_of(compiled, tokens, **options), outputs_of(layer, tokens, **options))
