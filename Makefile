@@ -44,6 +44,7 @@ docs: $(READY)
 	$(BIN)/python -m docs.package_sizes
 	$(BIN)/python -m docs.make_performance
 	$(BIN)/python -m docs.make_gpu
+	$(BIN)/python -m benchmarks.bench_cache_halving page
 	$(BIN)/python docs/figures/make_from_svr_to_attention.py
 	$(BIN)/python docs/figures/make_overview.py
 

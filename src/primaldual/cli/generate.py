@@ -27,14 +27,14 @@ def generate(
     device: image_options.Device = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Continue a text, character by character, with a model of primaldual train text.
+    """Continue a text with a model of primaldual train text, character by character.
 
-    Each token is one step of the decoding state. Where the model's context is full,
-    the later half of it is read again as a new beginning.
+    Each token is one step of the decoding states. Where the context is full,
+    its later half is read again as a new beginning.
 
     Examples:
     $ primaldual generate runs/text/poems.txt-softmax-seed0 --prompt "Shall I"
-    $ primaldual generate runs/poems --prompt "ROMEO:" --length 2000 --temperature 0.7 --top-k 40 --seed 3
+    $ primaldual generate runs/poems --prompt "ROMEO:" --top-k 40 --seed 3
     $ primaldual generate runs/poems --prompt "The" --temperature 0 --json
     """
     from primaldual.cli.screen import visible
