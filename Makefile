@@ -57,6 +57,7 @@ dist: $(READY)
 
 site: $(SITE_READY)
 	$(BIN)/python -m docs.site.needs
+	rm -rf build/site
 	$(BIN)/python -m sphinx --fail-on-warning --builder html --doctree-dir build/doctrees docs build/site
 	$(BIN)/python -m docs.site.check_links build/site
 

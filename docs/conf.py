@@ -9,7 +9,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from docs.site import docstrings, gallery, inventories, mathjax, needs, reference, references  # noqa: E402
+from docs.site import cross_references, docstrings, gallery, inventories, mathjax, needs, reference  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
 from sphinx.domains.python import PyObject  # noqa: E402
 from sphinx.errors import ConfigError  # noqa: E402
@@ -98,7 +98,7 @@ def setup(app: Sphinx) -> None:
     logging.getLogger(inventories.LOGGER).addFilter(inventories.Unreachable())
     app.connect("autodoc-process-docstring", docstrings.process, priority=100)
     app.connect("autodoc-process-signature", docstrings.process_signature)
-    app.connect("missing-reference", references.resolve)
+    app.connect("missing-reference", cross_references.resolve)
     app.connect("source-read", reference.add_table)
     next(field for field in PyObject.doc_field_types if field.name == "variable").label = "Attributes"
     app.connect(
