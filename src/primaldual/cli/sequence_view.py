@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from primaldual.cli.image_view import StepNotes
 from primaldual.cli.screen import Screen
+from primaldual.cli.step_notes import StepNotes
 from primaldual.reporting.numbers import count_text, percent
 
 if TYPE_CHECKING:

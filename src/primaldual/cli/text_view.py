@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from primaldual.cli.image_view import Notes
 from primaldual.cli.screen import Screen
+from primaldual.cli.step_notes import StepNotes
 from primaldual.reporting.numbers import bytes_text, count_text, seconds_text
 from primaldual.training import TrainingState
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from primaldual.language import PreparedTextRun
 
 
-class TextNotes(Notes):
+class TextNotes(StepNotes):
     """A bar over the steps and a line for every epoch, on standard error."""
 
-    def begin_text(self, run: PreparedTextRun) -> None:
+    def begin(self, run: PreparedTextRun) -> None:
         """Say what will be trained on what."""
         corpus, config = run.corpus, run.config
         self.tell(

@@ -55,13 +55,13 @@ def lra(
     $ primaldual train lra --task retrieval --data pairs --columns left,right,same
     """
     from primaldual.cli.sequence_view import SequenceNotes, told
-    from primaldual.images.run_folders import is_main_process
     from primaldual.sequences.report import write_sequence_report
     from primaldual.sequences.run_numbers import numbers_of
     from primaldual.sequences.run_settings import RunSettings
     from primaldual.sequences.runs import PreparedRun
     from primaldual.training import Execution, Trackers
     from primaldual.training.accelerators import leave_processes
+    from primaldual.training.run_folders import is_main_process
 
     settings = RunSettings(
         task=task,

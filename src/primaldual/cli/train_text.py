@@ -56,10 +56,10 @@ def text(
     $ primaldual generate runs/poems --prompt "Shall I"
     """
     from primaldual.cli.text_view import TextNotes, told
-    from primaldual.images.run_folders import is_main_process
     from primaldual.language import PreparedTextRun, TextSettings
     from primaldual.training import Execution, Trackers
     from primaldual.training.accelerators import leave_processes
+    from primaldual.training.run_folders import is_main_process
 
     settings = TextSettings(
         text=file,
@@ -93,7 +93,7 @@ def text(
     )
     trackers = [Trackers(tracker, run.folder.path, run.config)] if tracker else []
     with TextNotes(shown=is_main_process()) as notes:
-        notes.begin_text(run)
+        notes.begin(run)
         state = run.train(execution, [notes, *trackers])
         leave_processes()
         if not is_main_process():

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from primaldual.images.run_folders import RunFolder
 from primaldual.language.conversion import converted
 from primaldual.language.corpus import Corpus, check_length, read_corpus
 from primaldual.language.language_model import LanguageModel
@@ -20,6 +19,7 @@ from primaldual.language.scale_choice import with_cache_share
 from primaldual.language.token_windows import TokenWindows
 from primaldual.training import Callback, Execution, TrainingSettings, TrainingState, train
 from primaldual.training.randomness import derive_seed
+from primaldual.training.run_folders import RunFolder
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from primaldual.errors import DataError
-from primaldual.images.run_folders import RunFolder, default_name
 from primaldual.models import TokenClassifier, TokenPairClassifier
 from primaldual.sequences.configs import CONFIGS
 from primaldual.sequences.evaluation import Evaluation, evaluate
@@ -22,6 +21,7 @@ from primaldual.sequences.token_data import TokenData
 from primaldual.sequences.token_sets import SequenceParts, TokenSet
 from primaldual.training import Callback, Classification, Execution, TrainingState, train
 from primaldual.training.randomness import derive_seed
+from primaldual.training.run_folders import RunFolder, default_name
 from primaldual.training.splitting import split_off_validation
 
 
