@@ -33,6 +33,7 @@ def test_what_was_never_installed_is_missing_and_what_lost_its_files_broken(monk
     assert (found.state, found.version, found.remedy) == ("missing", None, 'pip install "no-such-package>=1"')
     assert examine(Requirement("no-such-package"), imports=False).state == "missing"
     break_imports(monkeypatch, {"timm": ModuleNotFoundError("No module named 'timm'", name="timm")})
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0.31")
     assert examine(Requirement("timm")).state == "broken"
 
 

@@ -64,10 +64,13 @@ def examine(requirement: Requirement, imports: bool = True) -> Package:
     """
     installed = _version(requirement.name)
     if imports:
-        reason = failure(MODULES.get(requirement.name, requirement.name.replace("-", "_")))
-        if reason is not None:
-            missing = installed is None and reason.startswith("ModuleNotFoundError")
-            return Package(requirement, MISSING if missing else BROKEN, installed, "" if missing else reason)
+        module = MODULES.get(requirement.name, requirement.name.replace("-", "_"))
+        error = failure(module)
+        own = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+        if own and installed is None:
+            return Package(requirement, MISSING)
+        if error is not None:
+            return Package(requirement, BROKEN, installed, in_one_line(error))
     elif installed is None:
         return Package(requirement, MISSING)
     if installed is not None and _numbers(installed) < _numbers(requirement.minimum):
@@ -75,8 +78,8 @@ def examine(requirement: Requirement, imports: bool = True) -> Package:
     return Package(requirement, WORKS, installed)
 
 
-def failure(module: str) -> str | None:
-    """Why a module cannot be imported, in one line; None if it can. What it prints in doing so is not shown."""
+def failure(module: str) -> BaseException | None:
+    """What importing a module raises; None if it works. What it prints in doing so is not shown."""
     if module in sys.modules:
         return None
     try:
@@ -85,7 +88,7 @@ def failure(module: str) -> str | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a half-installed package may raise anything, SystemExit too
-        return in_one_line(error)
+        return error
     return None
 
 
