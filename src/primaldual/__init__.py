@@ -18,6 +18,7 @@ from primaldual.primal.derive import derive
 from primaldual.primal.elliptical import Elliptical
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
 from primaldual.primal.forget import Forget
+from primaldual.primal.gated_pools import GatedPools
 from primaldual.primal.inner_products import Cosine, Dot, Polynomial
 from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
 from primaldual.primal.orders import LocalLinear, Order, Parallax
@@ -110,6 +111,7 @@ __all__ = [
     "Exponential",
     "FeatureMap",
     "Forget",
+    "GatedPools",
     "Identity",
     "ImpliedRegression",
     "LeastSquaresExpansion",
