@@ -38,8 +38,8 @@ def attentions() -> str:
         for word in PARTS
     ]
     rows += [
-        f"| [`{name}`](docs/presets/{page_name(spec.rpartition('+')[2].partition('(')[0])}) | named: "
-        f"`{preset(name).spec()}` | |"
+        f"| [`{name}`](docs/presets/{page_name(re.findall(r'[a-z_]+(?=[(])', spec)[-1])}) | named: "
+        f"`{_cell(preset(name).spec())}` | |"
         for name, spec in NAMED.items()
     ]
     words = "any combination of parts; transforms follow one another, left first; `|` joins subsets".replace(
@@ -77,6 +77,8 @@ LAYERS = {
     "sliding window": "window(8)",
     "mixture of block attention (MoBA)": "top(4,8,last=true)",
     "pooled past beside a window (NSA's compression)": "window(8)|sh(4)",
+    "learned pooling": "gated(4)",
+    "heavily compressed attention (DeepSeek-V4)": "hca(128,128)",
     "attention sink (gpt-oss)": "sink(0.5)",
     "ALiBi": "alibi",
     "Forgetting Transformer": "forget",
@@ -106,6 +108,8 @@ def family() -> str:
         ]
         own = [part for part, default in zip(parts, defaults, strict=True) if type(part) is not type(default)]
         made_by = own[-1] if own else parts[0]
+        if isinstance(made_by, Union) and made_by.parts()[-1].name != "sh":
+            made_by = made_by.parts()[-1]
         first = re.split(r"\W", made_by.spec())[0]
         page = "window_sh.md" if isinstance(made_by, Union) else page_name(first or "softmax")
         module = type(made_by).__module__.split(".")[-1]

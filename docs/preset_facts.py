@@ -542,6 +542,42 @@ PRESETS = (
         'inputs = {"previous_value": torch.randn(value.shape, generator=generator, dtype=torch.float64)}',
     ),
     Facts(
+        "gated(3)",
+        "The layer of softmax on pairs that are pooled over windows of 3 positions, each feature by a softmax of gates.",
+        "Softmax attention to the pools. Beside a window and a sink, as `hca(rate, window)`, it is the heavily compressed "
+        "attention of DeepSeek-V4: complete pools, the last `window` keys by themselves, and a pair of value 0.",
+        (
+            Cost("O(N² D / 3)", "the pools", f"pools formed once, and {SDPA}"),
+            Cost(
+                "O(N² D)",
+                "the pools of every query",
+                f"{DEFINITION}; beside a window of 2 or more pools formed once",
+            ),
+            Cost("O(N² D)", "the pools of every query", DEFINITION),
+        ),
+        (
+            (
+                "`sh` with one scale, where the gates of a window are equal.",
+                'equal = {"key_gate": torch.ones_like(key), "value_gate": torch.ones_like(value)}\n'
+                'torch.testing.assert_close(attend("gated(3)", True, equal), attend("sh(3)", True))',
+            ),
+            (
+                "One position of each window, where its gates are far larger.",
+                "first = 1000.0 * (torch.arange(16) % 3 == 0).to(key.dtype)[:, None].expand_as(key)\n"
+                'found = attend("gated(3)", False, {"key_gate": first, "value_gate": first})\n'
+                'alone = pdl.preset("softmax").attend(query, key[:, :, ::3], value[:, :, ::3])\n'
+                "torch.testing.assert_close(found, alone)",
+            ),
+        ),
+        "The compressor of DeepSeek-V4 (2026), as the library transformers has it",
+        "There keys are values and share one gate; here each has its own. A pool that is not complete is that of its "
+        "members so far, unless a window holds them.",
+        "inputs = {\n"
+        "    name: torch.randn(key.shape, generator=generator, dtype=torch.float64)\n"
+        '    for name in ("key_gate", "value_gate")\n'
+        "}",
+    ),
+    Facts(
         "parallax",
         "The layer of softmax for each query, whose local model is b + W (k − q) with a slope along a probe r, an input.",
         "v̄ − Cov(v, k) r = Σ_j w_j (1 − (k_j − k̄)·r) v_j: softmax less its directional derivative along r, by 1/√D.",

@@ -48,6 +48,7 @@ COMBINATIONS = (
     "bn+elliptical",
     "linear+elliptical+window(3)",
     "bn+window(2)|top(1,4)",
+    "window(2)|gated(3)+sink(0.3)",
     "alibi+bn",
     "alibi+sink(0.3)+window(2)|sh(3)",
     "forget+bn",

@@ -11,7 +11,7 @@ NAMES = {
     "AllKeys", "AnchoredHeads", "AttentionClassifier", "AttentionRegressor", "AttentionRidgeClassifier",
     "AttentionRidgeRegressor", "AttentionSVR", "BatchNormalization", "Boost", "CapturedStep", "Chain", "Clip",
     "Constant", "Convolution", "Convolution2d", "DecodingState", "Elliptical", "EluPlusOne", "Exponential", "FeatureMap",
-    "Forget", "Identity", "LocalLinear", "Order", "Parallax",
+    "Forget", "GatedPools", "Identity", "LocalLinear", "Order", "Parallax",
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "Polynomial",
     "KernelEigenPairAttention", "PrimalAttention",
     "PooledHeads", "PrimalProblem", "RandomFeatures",

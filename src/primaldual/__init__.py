@@ -14,7 +14,8 @@ _NAMES = {
     "compression.pruning": "prune_heads",
     "compression.uptraining": "uptrain",
     "environment.doctor": "doctor",
-    "estimators": "AttentionClassifier AttentionRegressor AttentionRidgeClassifier AttentionRidgeRegressor AttentionSVR",
+    "estimators": "AttentionClassifier AttentionRegressor "
+    "AttentionRidgeClassifier AttentionRidgeRegressor AttentionSVR",
     "integrations.conversion": "Conversion convert revert",
     "language": "LanguageModel",
     "models": "CausalAttention TimeSeriesTransformer",
@@ -35,6 +36,7 @@ _NAMES = {
     "primal.elliptical": "Elliptical",
     "primal.feature_maps": "EluPlusOne Exponential FeatureMap TruncatedTaylor",
     "primal.forget": "Forget",
+    "primal.gated_pools": "GatedPools",
     "primal.inner_products": "Cosine Dot Polynomial",
     "primal.normalizers": "Constant Normalizer Sink SumOfKernels",
     "primal.orders": "LocalLinear Order Parallax",

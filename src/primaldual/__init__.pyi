@@ -60,6 +60,7 @@ from primaldual.primal.feature_maps import (
     TruncatedTaylor as TruncatedTaylor,
 )
 from primaldual.primal.forget import Forget as Forget
+from primaldual.primal.gated_pools import GatedPools as GatedPools
 from primaldual.primal.inner_products import Cosine as Cosine
 from primaldual.primal.inner_products import Dot as Dot
 from primaldual.primal.inner_products import Polynomial as Polynomial

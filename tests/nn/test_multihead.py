@@ -14,7 +14,7 @@ from tests.contract_specs import SPECS
 LAYER_SPECS = [
     spec
     for spec in SPECS
-    if not any(word in spec for word in ("constant", "random", "taylor", "delta", "elliptical"))
+    if not any(word in spec for word in ("constant", "random", "taylor", "delta", "elliptical", "gated"))
 ]
 
 

@@ -51,7 +51,10 @@ class Choices(NamedTuple):
     def with_inputs(self, inputs: Inputs) -> Choices:
         """The choices of one call, whose inputs per token are known."""
         transform = self.transform.with_inputs(inputs) if inputs else self.transform
-        return self if transform is self.transform else self._replace(transform=transform)
+        subset = self.subset.with_inputs(inputs) if inputs else self.subset
+        if transform is self.transform and subset is self.subset:
+            return self
+        return self._replace(transform=transform, subset=subset)
 
     def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Choices:
         """The choices of one call, whose queries and keys are known."""

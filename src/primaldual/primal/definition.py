@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from primaldual.errors import UnsupportedError
 from primaldual.kernels import dense
 from primaldual.kernels.masks import read_mask
 from primaldual.kernels.statistics import accumulation_dtype, widest
@@ -63,6 +64,11 @@ def attention_map(
 ) -> Tensor:
     """See :meth:`PrimalProblem.attention_map`."""
     check_shapes(query, key)
+    if choices.subset.by_feature:
+        raise UnsupportedError(
+            f"{choices.subset.spec()} pools every feature of the values by weights of its own, so no map of positions gives "
+            "the outputs; accepted are weights, on the pairs, and calls with need_weights=False"
+        )
     maps = []
     for heads, weights, _, shares in _groups(choices, query, key, key, mask, is_causal, inputs):
         if shares is None:

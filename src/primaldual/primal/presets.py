@@ -15,7 +15,7 @@ from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 from primaldual.primal.unions import Union
-from primaldual.primal.words import NAMED, PARTS, signature
+from primaldual.primal.words import NAMED, PARTS, expanded, signature
 
 OWN = "one of your own needs primaldual.register, on the command line --import MODULE"
 
@@ -131,8 +131,15 @@ def _spelled_out(spec: str) -> str:
     for text in split_parts(spec, "+"):
         match = _PART.fullmatch(text)
         name = match.group(1).lower() if match else None
-        words.append(NAMED[name].format(match.group(2) or "") if match and name in NAMED else text)
+        words.append(_expanded(name, match.group(2) or "", spec) if match and name in NAMED else text)
     return "+".join(words)
+
+
+def _expanded(name: str, arguments: str, spec: str) -> str:
+    try:
+        return expanded(name, arguments)
+    except ArgumentError as error:
+        raise SpecError(f"spec {spec!r}: {error}") from None
 
 
 def _read_union(text: str, spec: str) -> Union:

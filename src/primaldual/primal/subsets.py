@@ -18,6 +18,7 @@ from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.parts import Part
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
+from primaldual.primal.token_inputs import Inputs
 from primaldual.primal.training_sets import ALL, OWN, PREFIX, Kind, MaskedPairs, TrainingSet
 
 Scale = TypeVar("Scale", bound=Hashable)
@@ -83,6 +84,14 @@ class Subset(Part):
     def of_positions(self) -> bool:
         """Whether every pair is a position."""
         return type(self).membership is Subset.membership and type(self).dense_pairs is Subset.dense_pairs
+
+    by_feature: bool = False
+    """Features of a value count differently in a pair, so that no map of positions gives the outputs."""
+
+    def with_inputs(self, inputs: Inputs) -> Subset:
+        """The subset of one call, given what ``token_inputs`` names, of all heads and keys; of most, this one."""
+        del inputs
+        return self
 
     @property
     def by_scores(self) -> bool:

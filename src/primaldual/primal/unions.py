@@ -22,7 +22,7 @@ from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import DensePairs, Subset, group_heads
-from primaldual.primal.token_inputs import TokenInput, joined_needs
+from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
 from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
 from primaldual.primal.unfinished_windows import covered, covered_within, last_attended, window_ends
 
@@ -79,6 +79,7 @@ class Union(Subset):
         if len(subsets) < 2:
             raise ArgumentError(f"subsets must be two or more; got {len(subsets)}")
         self.disjoint = flag("disjoint", disjoint)
+        self.by_feature = any(part.by_feature for part in subsets)
         self.subsets = nn.ModuleList(subsets)
         self.layout = next((part.layout for part in subsets if part.layout != self.layout), self.layout)
 
@@ -120,6 +121,14 @@ class Union(Subset):
         bound.lay_out(self.layout)
         return bound
 
+    def with_inputs(self, inputs: Inputs) -> Subset:
+        bound = [part.with_inputs(inputs) for part in self.parts()]
+        if all(one is other for one, other in zip(bound, self.parts(), strict=True)):
+            return self
+        made = Union(*bound, disjoint=self.disjoint)
+        made.lay_out(self.layout)
+        return made
+
     def keep_heads(self, members: list[int], heads: int) -> None:
         for part in self.parts():
             part.keep_heads(members, heads)
@@ -158,13 +167,14 @@ class Union(Subset):
     def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
         parts, kinds = self.with_heads(heads), []
         for part, own in parts:
-            kind = part.training_kind(own, pairs, is_causal)
+            windows = part.consecutive_from(own) is not None and not pairs
+            late = is_causal and self._reach_of_singles(heads) < own.scale - 2
+            late = late or any(_irregular(other) for other, alone in parts if alone.scale == 1)
+            once = windows and not (late or self.disjoint)
+            kind = part.training_kind(own, pairs, is_causal and not once)
             if isinstance(kind, str):
                 return kind
-            late = kind.pooled_late
-            if part.consecutive_from(own) is not None and not pairs:
-                late = is_causal and self._reach_of_singles(heads) < own.scale - 2
-                late = late or any(_irregular(other) for other, alone in parts if alone.scale == 1)
+            late = late if windows else kind.pooled_late
             kinds.append(kind._replace(pooled_late=late))
         if self.disjoint:
             return Kind(OWN, any(own.scale > 1 for _, own in parts))
