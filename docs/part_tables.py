@@ -39,7 +39,7 @@ def attentions() -> str:
     ]
     rows += [
         f"| [`{name}`](docs/presets/{page_name(re.findall(r'[a-z_]+(?=[(])', spec)[-1])}) | named: "
-        f"`{_cell(preset(name).spec())}` | |"
+        f"`{cell(preset(name).spec())}` | |"
         for name, spec in NAMED.items()
     ]
     words = "any combination of parts; transforms follow one another, left first; `|` joins subsets".replace(
