@@ -110,7 +110,12 @@ def loading(batch: int, count: int) -> dict[str, float]:
     """Of some steps on trees of full length, waiting for data included."""
     with TemporaryDirectory() as folder:
         given = RunSettings(
-            "listops", data_dir=Path(folder), cases=batch * count, batch_size=batch, validation=0.0
+            "listops",
+            data_dir=Path(folder),
+            cases=batch * count,
+            batch_size=batch,
+            steps=count,
+            validation=0.0,
         )
         run = PreparedRun(given, Path(folder) / "run")
         numbers = numbers_of(run.finish(run.train(Execution(device="cpu"))))["training"]

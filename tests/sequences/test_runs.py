@@ -82,7 +82,7 @@ def test_bad_input_is_refused_before_training(tmp_path):
         (
             RunSettings("text", data=tmp_path / "long", data_dir=tmp_path, max_length=20),
             "text: 8 of 8 sequences are longer than max_length 20; the longest has 162 tokens, so give max_length 162, "
-            "or truncate=True, which cuts them",
+            "or let truncate cut them",
         ),
     ]:
         with pytest.raises(DataError, match=message):

@@ -152,7 +152,7 @@ def _fitting(parts: SequenceParts, max_length: int, settings: RunSettings) -> Se
     if not over:
         return parts
     if not settings.truncate:
-        cut = ", or truncate=True, which cuts them" if settings.task in {"text", "retrieval"} else ""
+        cut = ", or let truncate cut them" if settings.task in {"text", "retrieval"} else ""
         raise DataError(
             f"{settings.task}: {over} of {sum(map(len, every))} sequences are longer than max_length {max_length}; "
             f"the longest has {longest} tokens, so give max_length {longest}{cut}"
