@@ -138,6 +138,18 @@ def test_a_layer_starts_as_scaled_heads():
     assert_close(out, layer(tokens, tokens, tokens, need_weights=False)[0])
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_every_form_has_the_pools(is_causal):
+    inputs, gates = tensors(kv_heads=2)
+    for spec in ("alibi+gated(3)", "alibi+sink(0.3)+gated(3)", "linear+gated(3)", "bn+gated(3)", "lla(1)+gated(3)",
+                 "polynomial(2)+gated(3)", "alibi+hca(3,4)", "bn+hca(3,4)"):  # fmt: skip
+        problem = preset(spec).bind(HEADS, WIDTH)
+        found, wanted = (
+            compute(*inputs, is_causal=is_causal, inputs=gates) for compute in (problem.attend, problem.dense)
+        )
+        assert_close(found, wanted, msg=lambda text, spec=spec: f"{spec}: {text}")
+
+
 def test_hca_forms_its_pools_once():
     explained = preset("hca(3,4)").bind(HEADS, WIDTH).explain((1, HEADS, 64, WIDTH), is_causal=True)
     assert explained.forms == ["sink"]

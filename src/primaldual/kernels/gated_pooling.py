@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from primaldual.kernels.layout import ceil_div
+from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.statistics import accumulation_dtype
 
 
@@ -45,4 +46,6 @@ def gated_pool(tensor: Tensor, gates: Tensor, scale: int, key_mask: Tensor | Non
         shares = torch.where(empty, 0.0, torch.where(empty, 0.0, gates).softmax(-2))
     else:
         shares = gates.softmax(-2)
-    return (shares * tensor.unflatten(-2, (count, scale))).sum(-2).to(tensor.dtype)
+    members = tensor.unflatten(-2, (count, scale))
+    once = not (shares.requires_grad or members.requires_grad or in_graph() or in_transform())
+    return (shares.mul_(members) if once else shares * members).sum(-2).to(tensor.dtype)
