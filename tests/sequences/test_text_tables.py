@@ -40,7 +40,7 @@ def test_long_texts_are_read_and_the_limit_of_csv_is_as_before(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"text,lebel\nx,1\n", "has no column 'label'; it has text, lable; did you mean lable"),
+        (b"text,lebel\nx,1\n", "has no column 'label'; it has text, lebel; did you mean lebel"),
         (b"", "has no column 'text'; it has none"),
         (b"text,label\nx\n", "line 2: 1 cells; the first line names 2 columns"),
         (b"text,label\nx,1\n,2\n", "line 3: a text or label is missing"),
