@@ -23,6 +23,9 @@ def test_a_text_is_trained_on_and_tested_and_a_model_trained_further(capsys, fil
     assert "validation perplexity" in err
     assert "perplexity" in out
     assert "Cache of a sequence of 8 tokens: 512 B" in out
+    assert (
+        f'Continue a text with it: primaldual generate {tmp_path / "run"} --prompt "..."' in out.splitlines()
+    )
     code, out, err = run(capsys, *words, "--json")
     assert "Going on after step 4 of 4" in err
     whole = json.loads(out)

@@ -15,10 +15,13 @@ from primaldual.language.run_settings import SIZES, TextSettings
         ({"tokens": "words"}, "tokens must be one of bytes, characters; got 'words'"),
         ({"base": Path("model"), "embed_dim": 8}, "embed_dim must be left out beside base"),
         ({"base": Path("model"), "tokens": "bytes"}, "tokens must be left out beside base"),
-        ({"cache": 0.5}, "cache must stand beside base and without attention, which it chooses; got 0.5"),
+        (
+            {"cache": 0.5},
+            "cache needs a trained model as base, and no attention, since it chooses the scales; got 0.5",
+        ),
         (
             {"cache": 0.5, "base": Path("model"), "attention": "bn"},
-            "cache must stand beside base and without",
+            "cache needs a trained model as base, and no attention",
         ),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\); got 1.0"),
     ],

@@ -80,6 +80,7 @@ def test_a_printed_solution_is_a_summary(solution):
     assert f"support vectors  {int(solution.support.sum())} of 80" in text
     assert f"duality gap      {solution.duality_gap:.1e}" in text
     assert len(text.splitlines()) == 7
+    assert "3, 1 output each" in str(pdl.solve("softmax", *table(20, outputs=1)))
     assert repr(solution).startswith("SupportVectorExpansion('bn', keys=(40, 3), outputs=2, duality_gap=")
 
 

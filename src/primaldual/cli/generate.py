@@ -21,13 +21,13 @@ def generate(
     ] = 0.8,
     top_k: Annotated[
         int | None,
-        typer.Option(min=1, help="Draw from so many of the likeliest tokens.", show_default="all"),
+        typer.Option(min=1, help="Draw from this many of the likeliest tokens.", show_default="all"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     device: image_options.Device = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Continue a text with a model of primaldual train text, character by character.
+    """Continue a text with a model of primaldual train text, token by token.
 
     Each token is one step of the decoding states. Where the context is full,
     its later half is read again as a new beginning.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ class TextNotes(StepNotes):
         corpus, config = run.corpus, run.config
         self.tell(
             f"{config['text']}: {len(corpus.training)} {config['tokens']} to train on, {len(corpus.validation)} to choose "
-            f"the epoch by, {len(corpus.test)} to test, one behind the other"
+            f"the epoch by, {len(corpus.test)} to test, in this order"
         )
         weights = sum(weight.numel() for weight in run.model.decoder.parameters())
         start = "" if config["base"] is None else f", from {config['base']}"
@@ -63,7 +64,11 @@ def told(numbers: Mapping[str, Any], folder: Path) -> None:
         f"Cache of a sequence of {context} tokens: {bytes_text(numbers['cache_bytes'])}; "
         f"{count_text(numbers['training']['tokens_per_second'])} tokens per second in training"
     )
-    screen.print(f'Model: {folder}; primaldual generate {folder} --prompt "..."', soft_wrap=True)
+    screen.print(f"Model: {folder}", soft_wrap=True)
+    screen.print(
+        f'Continue a text with it: primaldual generate {shlex.quote(str(folder))} --prompt "..."',
+        soft_wrap=True,
+    )
 
 
 def _shown(attention: str | list[str]) -> str:

@@ -57,6 +57,8 @@ def train(
     A file that is not split gives 30 % of every class to its test part,
     the same cases every time; primaldual evaluate with --split test reads them.
     Ctrl-C stops and saves the best epoch so far.
+    Other data has commands of its own: train images, train lra (long sequences and
+    folders of texts) and train text (a language model).
 
     Examples:
     $ primaldual train JapaneseVowels --attention bn+sh --out models/vowels
@@ -64,6 +66,7 @@ def train(
     $ primaldual train monday.csv --test tuesday.csv --out models/mine
     $ primaldual train rare.csv --class-weight balanced --head mean --out models/rare
     $ primaldual train images --help
+    $ primaldual train lra --help
     $ primaldual train text --help
     $ primaldual train visits.csv --case patient --time day --label illness --out models/mine
     """

@@ -48,7 +48,7 @@ def text(
     get scales by which its cache takes half the bytes.
 
     Examples:
-    $ primaldual train text poems.txt
+    $ primaldual train text poems.txt --out runs/poems
     $ primaldual train text poems.txt --tokens characters --attention "bn+sh(1,1,2,4)" --steps 2000
     $ primaldual train text poems.txt --kv-heads 2 --out runs/grouped
     $ primaldual train text poems.txt --base runs/poems --cache 0.5 --steps 300 --learning-rate 0.001

@@ -80,7 +80,7 @@ class TextSettings:
                     )
         if self.cache is not None and (self.base is None or self.attention is not None):
             raise ArgumentError(
-                f"cache must stand beside base and without attention, which it chooses; got {self.cache!r}"
+                f"cache needs a trained model as base, and no attention, since it chooses the scales; got {self.cache!r}"
             )
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ArgumentError(f"dropout must lie in [0, 1); got {self.dropout!r}")

@@ -125,7 +125,7 @@ class Transform(Part):
     def shared_refusal(self, kind: Kind) -> str | None:
         """Why one set of transformed keys cannot serve all queries, None where :meth:`shared` gives it."""
         del kind
-        return f"{self.spec()} defines T by its dense form alone"
+        return f"{self.spec() or type(self).__name__} defines T by its dense form alone"
 
     def query_refusal(self, kind: Kind) -> str | None:
         """Why the queries cannot take over what T does to keys, None where :meth:`into_query` does it."""

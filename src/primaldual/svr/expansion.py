@@ -53,12 +53,12 @@ class SupportVectorExpansion:
 
     def __str__(self) -> str:
         """What was solved, how sparse and how good the solution is, in a few lines."""
-        count, dim = self.keys.shape[-2:]
+        (count, dim), outputs = self.keys.shape[-2:], self.values.shape[-1]
         leading = " x ".join(map(str, self.keys.shape[:-2]))
-        pairs = self.support.numel() if self.mask is None else int(self.mask.sum()) * self.values.shape[-1]
+        pairs = self.support.numel() if self.mask is None else int(self.mask.sum()) * outputs
         lines = {
             "attention": f"{self.problem.spec()}{f' ({leading} heads)' if leading else ''}",
-            "keys": f"{count} of dimension {dim}, {self.values.shape[-1]} outputs each",
+            "keys": f"{count} of dimension {dim}, {outputs} output{'s' * (outputs > 1)} each",
             "support vectors": f"{int(self.support.sum())} of {pairs}",
             **self.loss_lines(),
             "intercept": spread(self.intercept),

@@ -89,7 +89,7 @@ def solve(
             are not finite, a kernel that is not positive semidefinite on these keys.
         ShapeError: keys, targets and mask that do not fit.
         UnsupportedError: a subset that differs by query, pooled labels, or too little memory.
-        ConvergenceError: the tolerance was not reached; its ``solution`` is what was, with its gap.
+        ConvergenceError: the tolerance was not reached; ``error.solution`` holds the best iterate and its gap.
 
     Reference: Nguyen et al., "A Primal-Dual Framework for Transformers and Neural Networks", ICLR 2023;
         Smola and Schölkopf, "A tutorial on support vector regression", 2004.
@@ -99,7 +99,7 @@ def solve(
         >>> solution = solve("softmax", keys, keys.sin(), C=100 / kernel_scale("softmax", keys), epsilon=0.01)
         >>> print(solution)
         attention        softmax
-        keys             40 of dimension 1, 1 outputs each
+        keys             40 of dimension 1, 1 output each
         ...
         duality gap      ... of the objective, at most
         >>> float((solution.predict(keys) - keys.sin()).abs().max()) < 0.02
