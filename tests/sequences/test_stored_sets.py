@@ -73,6 +73,7 @@ def test_files_that_do_not_fit_together_are_damaged(tmp_path, name, array):
         stored_parts(tmp_path, "few", {}, corpus)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of numpy's half-made archive
 def test_an_archive_that_is_none_is_damaged(tmp_path):
     stored_parts(tmp_path, "few", {}, corpus)
     [place] = tmp_path.glob("few-*")
