@@ -86,3 +86,8 @@ def test_logits_that_are_no_numbers_are_refused(temperature):
 def test_tokens_that_the_decoder_does_not_know_are_refused(prompt):
     with pytest.raises(ArgumentError, match="prompt must be integers from 0 to 255; got"):
         generate_tokens(model().decoder, prompt, length=1)
+
+
+def test_seeds_of_more_than_64_bits_are_refused():
+    with pytest.raises(ArgumentError, match="seed must have 64 bits at most; got 18446744073709551616"):
+        generate_tokens(model().decoder, torch.tensor([1]), length=1, seed=2**64)

@@ -54,6 +54,8 @@ def generate_tokens(
         raise ArgumentError(f"temperature must be a finite number of at least 0; got {temperature}")
     if top_k is not None and top_k < 1:
         raise ArgumentError(f"top_k must be 1 or more; got {top_k}")
+    if not -(2**63) <= seed < 2**64:
+        raise ArgumentError(f"seed must have 64 bits at most; got {seed}")
     return _drawn(decoder, prompt, length, temperature, top_k, seed)
 
 
