@@ -36,3 +36,17 @@ def test_characters_know_their_text_alone():
         Characters("ab").encode("cab", "prompt")
     with pytest.raises(ArgumentError, match=r"7 characters .*'g' and 2 more"):
         Characters("ab").encode("cdefghi")
+
+
+def test_half_of_a_surrogate_pair_is_refused():
+    with pytest.raises(ArgumentError, match=r"prompt cannot be written in UTF-8: '\\ud800' is no character"):
+        Bytes().encode("a\ud800", "prompt")
+
+
+@pytest.mark.parametrize("characters", ["ba", "aab", ["a", "b"], "a\ud800"])
+def test_characters_of_a_changed_file_are_refused(characters):
+    """Out of order, the same text would get other numbers from a file than from a prompt."""
+    with pytest.raises(
+        ArgumentError, match="characters must be a text of Unicode characters, each once and sorted"
+    ):
+        read_alphabet({"tokens": "characters", "characters": characters})

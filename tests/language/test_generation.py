@@ -64,3 +64,30 @@ def test_top_k_leaves_the_likeliest():
 def test_bad_values_are_refused_before_the_first_token(given, message):
     with pytest.raises(ArgumentError, match=message):
         generate_tokens(model().decoder, **{"prompt": torch.tensor([1]), "length": 1, **given})
+
+
+def test_of_equal_logits_no_more_than_top_k_are_drawn():
+    generator = torch.Generator().manual_seed(0)
+    assert len({draw(torch.zeros(5), 1.0, 2, generator) for _ in range(50)}) == 2
+
+
+def test_the_smallest_temperature_takes_the_likeliest_token():
+    logits = torch.tensor([1.0, 3.0, 2.0])
+    assert draw(logits, 5e-324, None, torch.Generator()) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_are_refused(temperature):
+    with pytest.raises(ArgumentError, match="logits that are numbers; got NaN"):
+        draw(torch.tensor([1.0, torch.nan]), temperature, None, torch.Generator())
+
+
+@pytest.mark.parametrize("prompt", [torch.tensor([256]), torch.tensor([-1]), torch.tensor([1.5])])
+def test_tokens_that_the_decoder_does_not_know_are_refused(prompt):
+    with pytest.raises(ArgumentError, match="prompt must be integers from 0 to 255; got"):
+        generate_tokens(model().decoder, prompt, length=1)
+
+
+def test_seeds_of_more_than_64_bits_are_refused():
+    with pytest.raises(ArgumentError, match="seed must have 64 bits at most; got 18446744073709551616"):
+        generate_tokens(model().decoder, torch.tensor([1]), length=1, seed=2**64)

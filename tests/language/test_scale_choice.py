@@ -44,3 +44,10 @@ def test_what_cannot_be_chosen_is_refused():
         with_cache_share(large(), TOKENS, 0)
     with pytest.raises(ArgumentError, match="budget must"):
         with_cache_share(large(), TOKENS, 0.05)
+
+
+def test_the_last_window_of_a_long_text_ends_with_it():
+    """Single-precision numbers would round its place up, behind the text."""
+    made = model(num_layers=1)
+    tokens = torch.zeros(2**24 + 3 + made.decoder.context, dtype=torch.uint8)
+    assert with_cache_share(made, tokens, 1.0).attention == "sh(1,1,1,1)"

@@ -134,3 +134,13 @@ def test_bad_input():
         pdl.CausalAttention(0)
     with pytest.raises(UnsupportedError, match="pools units"):
         made(problem="sh(2)")(covariates, treatment)
+
+
+def test_weights_that_round_to_0_are_balanced():
+    model = made()
+    with torch.no_grad():
+        model.score.bias.fill_(-1e4)
+    found = model(*sets())
+    assert (found.weights == 0).all()
+    found.objective.mean().backward()
+    assert all(one.grad.isfinite().all() for one in model.parameters() if one.grad is not None)

@@ -66,3 +66,7 @@ def test_sizes_that_do_not_fit_are_refused():
         TokenEncoder(0, 10)
     with pytest.raises(ArgumentError, match="embed_dim must be a multiple of num_heads; got 64 and 3"):
         TokenEncoder(7, 10, num_heads=3)
+
+
+def test_sequences_without_a_token_give_0():
+    assert (build()(torch.zeros(2, 0, dtype=torch.long)) == 0).all()

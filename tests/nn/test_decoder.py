@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from primaldual.errors import UnsupportedError
 from primaldual.nn.decoder import DecoderBlock
 
 
@@ -56,3 +57,10 @@ def test_dropout_acts_in_training_alone():
     assert not torch.equal(block(inputs), block(inputs))
     block.eval()
     assert torch.equal(block(inputs), block(inputs))
+
+
+def test_an_attention_that_needs_more_than_tokens_is_refused():
+    with pytest.raises(
+        UnsupportedError, match="elliptical needs previous_value of every token, which a block cannot"
+    ):
+        DecoderBlock(8, 2, 16, attention="elliptical")

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from primaldual.errors import UnsupportedError
 from primaldual.nn.encoder import Encoder, EncoderBlock
 from primaldual.primal.presets import preset
 
@@ -77,3 +78,10 @@ def test_a_block_that_normalises_first_is_that_of_torch(padded):
     valid = torch.ones(3, 7, dtype=torch.bool) if mask is None else ~mask
     expected = theirs.train()(inputs, src_key_padding_mask=mask)
     torch.testing.assert_close(block(inputs, mask)[valid], expected[valid], rtol=1e-4, atol=1e-5)
+
+
+def test_an_attention_that_needs_more_than_tokens_is_refused():
+    with pytest.raises(
+        UnsupportedError, match="elliptical needs previous_value of every token, which a block cannot"
+    ):
+        EncoderBlock(8, 2, 16, attention="elliptical")

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -142,3 +144,14 @@ def test_sizes_that_do_not_fit():
             SingularProjections(8, 2, rank)
     with pytest.raises(ShapeError, match="as many as the rank, 2, or more; got 1"):
         SingularProjections(8, 2, 2)(torch.randn(1, 1, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_orthonormal_weights_and_a_finite_objective(dtype):
+    torch.manual_seed(0)
+    half = SingularProjections(8, 2, rank=3, dtype=dtype)
+    assert_close(half.left.mT.float() @ half.left.float(), torch.eye(3).expand(2, 3, 3), atol=0.02, rtol=0)
+    tokens = 50 * torch.randn(2, 300, 8, dtype=dtype)
+    with torch.no_grad():
+        found, wanted = half(tokens).objective, deepcopy(half).double()(tokens.double()).objective
+    assert_close(found.double(), wanted, atol=0, rtol=0.05)

@@ -24,6 +24,10 @@ SOME = [
     ("boost(2,residual=keys)+sh(2)", False, True),
     ("ridge(0.1)+sh(1,2,3,4)", False, True),
     ("alibi+sh(1,2,3,4)", True, True),
+    ("elliptical", False, True),
+    ("elliptical", True, False),
+    ("top(2,3)", True, True),
+    ("hca(3,2)", True, True),
 ]
 
 SPECS = [

@@ -48,7 +48,7 @@ def drawn(problem, length, masked):
     tensors = [torch.randn(2, heads, length, WIDTH).double() for heads in (HEADS, KV_HEADS, KV_HEADS, HEADS)]
     mask = torch.rand(2, 1, 1, length) > 0.3 if masked else None
     inputs = {
-        name: (neutral - torch.rand(neutral.shape)).requires_grad_()
+        name: (neutral.nan_to_num() - torch.rand(neutral.shape)).requires_grad_()
         for name, neutral in problem.neutral_inputs(*tensors[:3]).items()
     }
     return [tensor.requires_grad_() for tensor in tensors[:3]], tensors[3], mask, inputs

@@ -150,3 +150,13 @@ def test_refusals():
         preset("elliptical+bn(running=true)")
     with pytest.raises(ShapeError, match="head_dim 3 and value_dim 2"):
         preset("elliptical").attend(query, key, value[..., :2], inputs={"previous_value": previous[..., :2]})
+
+
+def test_differences_beyond_half_precision_count():
+    query, key, value, previous = (tensor.half() for tensor in tensors())
+    value, previous = 60_000 * value.sign(), 60_000 * previous.sign()
+    found = preset("elliptical").attend(query, key, value, inputs={"previous_value": previous})
+    wide = preset("elliptical").dense(
+        *(tensor.double() for tensor in (query, key, value)), inputs={"previous_value": previous.double()}
+    )
+    assert_close(found.double() / 60_000, wide / 60_000, atol=2e-3, rtol=0)

@@ -128,3 +128,15 @@ def test_the_doctor_and_the_list_of_words_name_them(install, capsys):
     out = run(capsys, "presets")[1]
     assert "Three times the inputs" in out
     assert "words that cannot be loaded" in out
+
+
+def test_a_module_that_ends_the_process_is_an_error_of_the_word(install):
+    install("tripled = tripling_parts:Tripled", "raise SystemExit(3)")
+    with pytest.raises(SpecError, match=r"'tripled' of tripling 1\.5, .* cannot be loaded: SystemExit: 3"):
+        preset("tripled")
+
+
+def test_a_word_is_offered_in_small_letters_as_specs_are_read(install):
+    install("Tripled = tripling_parts:Tripled")
+    assert list(offered()) == ["tripled"]
+    assert preset("Tripled").spec() == "tripled"

@@ -105,6 +105,15 @@ def test_equals_loops(spec, is_causal, mask):
             assert_close(one, other, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("length", [1, 3])
+def test_queries_before_the_first_key_keep_the_unfinished_window(length):
+    """The window holds its members for the last queries alone."""
+    torch.manual_seed(0)
+    query, (key, value) = torch.randn(1, 1, 5, 2).double(), torch.randn(2, 1, 1, length, 2).double()
+    problem = preset("window(1)|sh(2)")
+    assert torch.allclose(problem.attend(query, key, value), problem.dense(query, key, value))
+
+
 def test_by_hand():
     """Query 0 of keys 0 has its own key, 4, and means 6 and 8 of two windows, all alike."""
     value = torch.tensor([4.0, 8.0, 7.0, 9.0]).view(1, 1, 4, 1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,44 @@ def test_damaged_files_are_one_clear_error(tmp_path, damage):
     [place] = tmp_path.glob("few-*")
     (place / ("tokens.npy" if not damage else "description.json")).write_bytes(damage)
     with pytest.raises(DataError, match=r"few-\w+ is damaged; delete the folder to make it again"):
+        stored_parts(tmp_path, "few", {}, corpus)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("tokens", np.zeros((9, 2), dtype=np.uint8)),
+        ("tokens", np.zeros(9)),
+        ("lengths", np.array([[-2], [7], [4]])),
+        ("lengths", np.array([[5], [4]])),
+        ("lengths", np.array([[[2]], [[3]], [[4]]])),
+        ("labels", np.array([0, 1, 2])),
+        ("labels", np.array([0, 1, -1])),
+        ("labels", np.array([0.0, 1.0, 0.5])),
+        ("counts", [2, 1]),
+        ("counts", {"training": 4, "test": -1}),
+        ("counts", {"training": 2.0, "test": 1.0}),
+        ("digest", 5),
+    ],
+)
+def test_files_that_do_not_fit_together_are_damaged(tmp_path, name, array):
+    stored_parts(tmp_path, "few", {}, corpus)
+    [place] = tmp_path.glob("few-*")
+    if isinstance(array, np.ndarray):
+        np.save(place / f"{name}.npy", array)
+    else:
+        description = json.loads((place / "description.json").read_text())
+        (place / "description.json").write_text(json.dumps({**description, name: array}))
+    with pytest.raises(DataError, match="is damaged; delete the folder"):
+        stored_parts(tmp_path, "few", {}, corpus)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of numpy's half-made archive
+def test_an_archive_that_is_none_is_damaged(tmp_path):
+    stored_parts(tmp_path, "few", {}, corpus)
+    [place] = tmp_path.glob("few-*")
+    (place / "labels.npy").write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match="is damaged; delete the folder"):
         stored_parts(tmp_path, "few", {}, corpus)
 
 

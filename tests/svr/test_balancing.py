@@ -103,3 +103,14 @@ def test_bad_input():
     empty = pdl.BalancingWeights(found.weights * treatment, treatment, found.objective, found.gap)
     with pytest.raises(ArgumentError, match="an arm of zeros"):
         empty.effect(covariates[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("mask", "error"), [(torch.ones(4), ArgumentError), (torch.ones(3, dtype=torch.bool), ShapeError)]
+)
+def test_masks_are_checked_before_they_are_used(mask, error):
+    treatment = torch.tensor([True, False, True, False])
+    with pytest.raises(error, match="mask must be"):
+        pdl.balancing_weights(torch.randn(4, 2).double(), treatment, mask=mask)
+    with pytest.raises(error, match="mask must be"):
+        pdl.CausalAttention(2)(torch.randn(1, 4, 2), treatment[None], mask[None])

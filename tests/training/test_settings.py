@@ -15,6 +15,8 @@ from primaldual.training import TrainingSettings
         ("batch_size", 2.5, "batch_size must be an integer of at least 1; got 2.5"),
         ("warmup_steps", -1, "warmup_steps must be an integer of at least 0; got -1"),
         ("warmup_epochs", -1, "warmup_epochs must be an integer of at least 0; got -1"),
+        ("seed", 2**64, "seed must be an integer from 0 to 2\\*\\*63 - 1; got 18446744073709551616"),
+        ("seed", -1, "seed must be an integer from 0 to 2\\*\\*63 - 1; got -1"),
         ("patience", 0, "patience must be an integer of at least 1; got 0"),
         ("learning_rate", 0.0, "learning_rate must be a positive number; got 0.0"),
         ("learning_rate", float("nan"), "learning_rate must be a positive number; got nan"),

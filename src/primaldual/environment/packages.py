@@ -83,7 +83,7 @@ def failure(module: str) -> BaseException | None:
     if module in sys.modules:
         return None
     try:
-        with _quiet():
+        with quiet():
             importlib.import_module(module)
     except KeyboardInterrupt:
         raise
@@ -102,7 +102,8 @@ def in_one_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Show nothing of what Python code prints or warns of."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),

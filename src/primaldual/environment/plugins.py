@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from primaldual.environment.packages import quiet
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -24,7 +26,7 @@ def plugins(load: bool = True) -> list[Plugin]:
     """Every word that an installed package offers by an entry point of the group ``primaldual.parts``.
 
     Args:
-        load: load them, which alone shows that they can be.
+        load: load them, which alone shows that they can be. What they print in doing so is not shown.
     """
     from primaldual.primal.plugins import load_word, offered, package_of
 
@@ -33,7 +35,8 @@ def plugins(load: bool = True) -> list[Plugin]:
         reason = ""
         try:
             if load:
-                load_word(word)
+                with quiet():  # the report may be read by a program
+                    load_word(word)
         except Exception as error:
             reason = " ".join(str(error).split())
         found.append(Plugin(word, ", ".join(map(package_of, entries)), reason))

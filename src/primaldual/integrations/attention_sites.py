@@ -13,6 +13,7 @@ from primaldual.integrations.descriptions import Description, described
 from primaldual.integrations.position_dependence import check_cross_attention
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
+from primaldual.primal.token_inputs import check_given
 
 Layers = int | str | Sequence["int | str"] | Callable[["AttentionSite"], bool] | None
 """Which attention layers: numbers in the model's order, names or patterns like ``"encoder.*"``, or a predicate."""
@@ -102,7 +103,7 @@ class AttentionSite(ABC):
                 that no layer projects, or where the layer does not show the tokens; one whose tokens have an order, in a
                 layer that attends later keys.
         """
-        check_given(problem)
+        check_given(problem.spec(), problem.token_inputs, "a converted layer")
         if self.token_widths is None:
             check_projected(problem)
         if self.is_causal is False:
@@ -133,22 +134,6 @@ class AttentionSite(ABC):
         Raises:
             UnsupportedError: heads that share keys with heads that stay.
         """
-
-
-def check_given(problem: Attention) -> None:
-    """Refuse an attention that needs numbers of every token which do not follow from the tokens of its layer.
-
-    Raises:
-        UnsupportedError: it needs such inputs.
-    """
-    needed = ", ".join(
-        need.name for need in problem.token_inputs if not (need.learned or need.of_value or need.optional)
-    )
-    if needed:
-        raise UnsupportedError(
-            f"{problem.spec()} needs {needed} of every token, which a converted layer cannot make of its tokens; accepted "
-            "are calls that give it: problem.attend, or primaldual.MultiheadAttention, with inputs="
-        )
 
 
 def check_projected(problem: Attention) -> None:

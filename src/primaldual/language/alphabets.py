@@ -70,9 +70,18 @@ class Bytes:
         return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
     def encode(self, text: str, name: str = "text") -> Tensor:
-        """The bytes of the text in UTF-8."""
-        del name
-        return torch.tensor(list(text.encode("utf-8", "surrogateescape")), dtype=torch.long)
+        """The bytes of the text in UTF-8.
+
+        Raises:
+            ArgumentError: half of a surrogate pair, which stands for no character and no byte.
+        """
+        try:
+            content = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise ArgumentError(
+                f"{name} cannot be written in UTF-8: {text[error.start]!r} is no character"
+            ) from None
+        return torch.tensor(list(content), dtype=torch.long)
 
     def decode(self, tokens: Iterable[int]) -> Iterator[str]:
         """Characters as soon as their last byte is there; bytes that are no UTF-8 become U+FFFD."""
@@ -169,8 +178,21 @@ class Characters:
 
     @classmethod
     def read(cls, description: Mapping[str, str]) -> Self:
-        """The alphabet of its characters."""
-        return cls(description["characters"])
+        """The alphabet of its characters.
+
+        Raises:
+            ArgumentError: something other than sorted characters, each once.
+        """
+        characters = description["characters"]
+        if (
+            not isinstance(characters, str)
+            or list(characters) != sorted(set(characters))
+            or any("\ud800" <= character <= "\udfff" for character in characters)
+        ):
+            raise ArgumentError(
+                f"characters must be a text of Unicode characters, each once and sorted; got {characters!r:.80}"
+            )
+        return cls(characters)
 
 
 ALPHABETS: Mapping[str, type[Bytes] | type[Characters]] = {"bytes": Bytes, "characters": Characters}

@@ -34,7 +34,7 @@ def generate_tokens(
         seed: of the draws; the caller's generators stay as they are.
 
     Raises:
-        ArgumentError: an empty prompt, or a value out of range.
+        ArgumentError: an empty prompt, tokens that the decoder does not know, or a value out of range.
 
     Example:
         >>> decoder = Decoder(vocabulary=9, context=4, embed_dim=4, num_heads=1, num_layers=1).eval()
@@ -43,12 +43,19 @@ def generate_tokens(
     """
     if prompt.dim() != 1 or not len(prompt):
         raise ArgumentError("prompt must have one token or more; got none")
+    vocabulary = decoder.tokens.num_embeddings
+    if prompt.is_floating_point() or not 0 <= int(prompt.min()) <= int(prompt.max()) < vocabulary:
+        raise ArgumentError(
+            f"prompt must be integers from 0 to {vocabulary - 1}; got {prompt.dtype} from {prompt.min()} to {prompt.max()}"
+        )
     if length < 0:
         raise ArgumentError(f"length must be 0 or more; got {length}")
     if not 0 <= temperature < float("inf"):
         raise ArgumentError(f"temperature must be a finite number of at least 0; got {temperature}")
     if top_k is not None and top_k < 1:
         raise ArgumentError(f"top_k must be 1 or more; got {top_k}")
+    if not -(2**63) <= seed < 2**64:
+        raise ArgumentError(f"seed must have 64 bits at most; got {seed}")
     return _drawn(decoder, prompt, length, temperature, top_k, seed)
 
 
@@ -71,11 +78,18 @@ def _drawn(
 
 
 def draw(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
-    """One token from logits (vocabulary,)."""
+    """One token from logits (vocabulary,).
+
+    Raises:
+        ArgumentError: NaN, as a decoder gives whose training diverged.
+    """
+    if bool(logits.isnan().any()):
+        raise ArgumentError("decoder must give logits that are numbers; got NaN")
     if temperature == 0:
         return int(logits.argmax())
     if top_k is not None and top_k < len(logits):
-        least = logits.topk(top_k).values[-1]
-        logits = logits.masked_fill(logits < least, float("-inf"))
-    shares = ((logits - logits.max()) / temperature).softmax(-1)
+        values, kept = logits.topk(top_k)
+        logits = torch.full_like(logits, float("-inf")).scatter(0, kept, values)
+    # A smaller temperature would be 0 in the type of the logits.
+    shares = ((logits - logits.max()) / max(temperature, torch.finfo(logits.dtype).tiny)).softmax(-1)
     return int(torch.multinomial(shares, 1, generator=generator))

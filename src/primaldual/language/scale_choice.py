@@ -47,7 +47,8 @@ def with_cache_share(model: LanguageModel, tokens: Tensor, share: float) -> Lang
     if not 0 < share <= 1:
         raise ArgumentError(f"cache must lie in (0, 1]; got {share!r}")
     new, context = converted(model), model.decoder.context
-    starts = torch.linspace(0, len(tokens) - context, WINDOWS).long()
+    last = len(tokens) - context
+    starts = torch.tensor([last * number // (WINDOWS - 1) for number in range(WINDOWS)])
     windows = tokens[starts[:, None] + torch.arange(context)].long()
     compress(
         new.decoder,

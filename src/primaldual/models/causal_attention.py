@@ -92,7 +92,7 @@ class CausalAttention(nn.Module):
 
         Raises:
             ShapeError: sizes that do not fit.
-            ArgumentError: a treatment that is not boolean, an arm without units, or covariates that are not finite.
+            ArgumentError: a treatment or mask that is not boolean, an arm without units, or covariates that are not finite.
         """
         if covariates.dim() != 3 or covariates.shape[2] != self.features:
             raise ShapeError(
@@ -126,6 +126,8 @@ class CausalAttention(nn.Module):
         weights = torch.where(units, scores.sigmoid(), 0.0)
         totals = [torch.where(arm, weights, 0.0).sum(-1, keepdim=True) for arm in (treatment, ~treatment)]
         least = torch.minimum(*totals)
+        smallest = torch.finfo(weights.dtype).tiny  # scores far below 0 round the weights of an arm to 0
+        totals = [total.clamp(min=smallest) for total in totals]
         return weights * torch.where(treatment, least / totals[0], least / totals[1])
 
     @torch.no_grad()

@@ -76,7 +76,7 @@ class TokenEncoder(nn.Module):
             padding_mask: (batch, length), True at padding; None when there is none.
 
         Returns:
-            (batch, embed_dim); a sequence of padding alone gives 0.
+            (batch, embed_dim); a sequence of padding alone, or of no token, gives 0.
 
         Raises:
             ShapeError: tokens of another shape, longer than ``length``, or a mask of another shape.
@@ -95,6 +95,6 @@ class TokenEncoder(nn.Module):
         hidden = self.dropout(self.embedding(tokens) + self.positions[: tokens.shape[1]])
         hidden = self.norm(self.encoder(hidden, padding_mask))
         if padding_mask is None:
-            return hidden.mean(1)
+            return hidden.mean(1) if tokens.shape[1] else hidden.sum(1)
         valid = (~padding_mask).unsqueeze(-1)
         return hidden.where(valid, 0.0).sum(1) / valid.sum(1).clamp(min=1)

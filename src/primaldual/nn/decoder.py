@@ -8,6 +8,7 @@ from torch.nn.functional import gelu
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.token_inputs import check_given
 
 
 class DecoderBlock(nn.Module):
@@ -22,6 +23,9 @@ class DecoderBlock(nn.Module):
         dropout: share of branch outputs set to zero while training.
         attention: a spec, or a problem.
         kv_heads: key and value heads, dividing ``num_heads``; None = ``num_heads``.
+
+    Raises:
+        UnsupportedError: an attention that needs more of every token than a layer makes of it, such as ``elliptical``.
 
     Example:
         >>> import torch
@@ -44,6 +48,7 @@ class DecoderBlock(nn.Module):
         self.attention = MultiheadAttention(
             embed_dim, num_heads, batch_first=True, attention=attention, kv_heads=kv_heads
         )
+        check_given(self.attention.problem.spec(), self.attention.problem.token_inputs, "a block")
         self.feedforward_norm = nn.LayerNorm(embed_dim)
         self.first = nn.Linear(embed_dim, feedforward_dim)
         self.second = nn.Linear(feedforward_dim, embed_dim)

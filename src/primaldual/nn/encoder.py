@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.token_inputs import check_given
 
 
 class EncoderBlock(nn.Module):
@@ -26,6 +27,9 @@ class EncoderBlock(nn.Module):
         attention: spec such as "bn+sh", or a problem.
         norm_first: normalise the inputs of the two branches, not the sums.
 
+    Raises:
+        UnsupportedError: an attention that needs more of every token than a layer makes of it, such as ``elliptical``.
+
     Example:
         >>> import torch
         >>> block = EncoderBlock(8, 2, 16, attention="bn")
@@ -44,6 +48,7 @@ class EncoderBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = MultiheadAttention(embed_dim, num_heads, batch_first=True, attention=attention)
+        check_given(self.attention.problem.spec(), self.attention.problem.token_inputs, "a block")
         self.attention_norm = nn.LayerNorm(embed_dim)
         self.feedforward = nn.Sequential(
             nn.Linear(embed_dim, feedforward_dim),

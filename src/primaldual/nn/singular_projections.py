@@ -20,7 +20,7 @@ class Projected(NamedTuple):
         left: e, (batch, heads, N, rank), 0 at padding.
         right: r, likewise.
         scales: Lambda, (heads, rank).
-        objective: J, (batch, heads).
+        objective: J, (batch, heads), float32 or wider.
     """
 
     left: Tensor
@@ -98,8 +98,11 @@ class SingularProjections(nn.Module):
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
         for weights in (self.left, self.right):
-            for head in weights.unbind(0):
-                nn.init.orthogonal_(head)
+            wide = torch.empty_like(weights, dtype=accumulation_dtype(weights.dtype))
+            for head in wide.unbind(0):
+                nn.init.orthogonal_(head)  # which knows no half precision
+            with torch.no_grad():
+                weights.copy_(wide)
         nn.init.zeros_(self.scale_logits)
 
     @property
@@ -142,9 +145,10 @@ class SingularProjections(nn.Module):
             left, right = (torch.where(valid[:, None, :, None], side, 0.0) for side in (left, right))
         scales = self.scales
         count = tokens.shape[1] if valid is None else valid.sum(1, keepdim=True).clamp(min=1)
-        scaled = scales.unsqueeze(1) * torch.stack([left, right])
+        wide = accumulation_dtype(left.dtype)  # squares of half-precision projections overflow
+        scaled = scales.unsqueeze(1) * torch.stack([left, right]).to(wide)
         energy = scaled.square().sum((0, 3, 4)) / (2 * count)
-        overlap = used.to(tokens.dtype) @ (weights[0] * weights[1]).sum(2).mT
+        overlap = used.to(wide) @ (weights[0].to(wide) * weights[1]).sum(2).mT
         return Projected(left, right, scales, energy - overlap)
 
 

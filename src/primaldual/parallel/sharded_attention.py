@@ -18,7 +18,7 @@ from primaldual.parallel.summed import summed
 from primaldual.primal.attention import Attention
 from primaldual.primal.reading import read
 from primaldual.primal.sources import KeyValueSource
-from primaldual.primal.token_inputs import Inputs, TokenInput, check_inputs
+from primaldual.primal.token_inputs import Inputs, TokenInput, check_inputs, with_values
 
 
 class ShardedAttention(Attention):
@@ -103,7 +103,9 @@ class ShardedAttention(Attention):
         with telling_others(query.device, self.group):
             check_shardable(self.attention, query, attendable)
             key, value = source.tensors or source.take(list(range(query.shape[1])))
-            given = check_inputs(self, self.token_inputs, inputs, query, source.length, value.shape[3])
+            needs = self.token_inputs
+            inputs = with_values(needs, inputs, query.shape[1], value)
+            given = check_inputs(self, needs, inputs, query, source.length, value.shape[3])
         shards = agree(self.attention, query, key, value, attendable, dropout_p, given, self.group)
         mask, is_causal = whole_mask(attendable, shards, key.device), attendable.is_causal
         return ShardedCall(self.attention, query, key, value, mask, is_causal, dropout_p, given, shards)

@@ -58,7 +58,9 @@ class Elliptical(Transform):
     """|v - p| of every position, (batch, heads, Nk, D); known during a call."""
 
     def with_inputs(self, inputs: Inputs) -> Self:
-        change = (inputs["value"].detach() - inputs["previous_value"].detach()).abs_()
+        value, previous = (inputs[name].detach() for name in ("value", "previous_value"))
+        wide = accumulation_dtype(value.dtype)  # differences of large half-precision values overflow
+        change = (value.to(wide) - previous).abs_()
         bound = type(self)()  # an attribute of a part that is set by itself would make all be examined anew
         object.__setattr__(bound, "changes_of_values", change.nan_to_num_(0.0, posinf=torch.inf))
         return bound

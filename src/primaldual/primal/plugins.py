@@ -14,7 +14,7 @@ GROUP = "primaldual.parts"
 
 
 def offered() -> dict[str, list[EntryPoint]]:
-    """The words that installed packages offer beyond the library's own, none of them loaded.
+    """The words that installed packages offer beyond the library's own, none of them loaded; in small letters, as in specs.
 
     Example:
         >>> "softmax" in offered()
@@ -22,8 +22,9 @@ def offered() -> dict[str, list[EntryPoint]]:
     """
     found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
-        if entry.name not in NAMED and not _own(entry.name):
-            found.setdefault(entry.name, []).append(entry)
+        word = entry.name.lower()
+        if word not in NAMED and not _own(word):
+            found.setdefault(word, []).append(entry)
     return found
 
 
@@ -66,7 +67,7 @@ def load_word(word: str) -> bool:
             raise TypeError(
                 f"{entry.value} must be the class of a Part or a module; got {type(part).__name__}"
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
     if word not in PARTS:
         raise SpecError(f"{source} is not registered by it: the name of the class must be {word!r}")

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError, ShapeError
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable, causal_mask
 
@@ -203,6 +203,25 @@ def with_values(
 def learned(needs: Iterable[TokenInput]) -> tuple[TokenInput, ...]:
     """Those that layers project from their tokens."""
     return tuple(need for need in needs if need.learned)
+
+
+def check_given(spec: str, needs: Iterable[TokenInput], layer: str) -> None:
+    """Refuse an attention that needs numbers of every token which do not follow from the tokens of its layer.
+
+    Args:
+        spec: of the attention.
+        needs: what it states.
+        layer: which layer, for the message.
+
+    Raises:
+        UnsupportedError: it needs such inputs.
+    """
+    needed = ", ".join(need.name for need in needs if not (need.learned or need.of_value or need.optional))
+    if needed:
+        raise UnsupportedError(
+            f"{spec} needs {needed} of every token, which {layer} cannot make of its tokens; accepted are calls that give "
+            "it: problem.attend, or primaldual.MultiheadAttention, with inputs="
+        )
 
 
 def _accepted(needs: Sequence[TokenInput], sizes: Mapping[str, int]) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -85,8 +86,7 @@ def _read(place: Path, name: str) -> SequenceParts:
     try:
         described = json.loads((place / _DESCRIPTION).read_text(encoding="utf-8"))
         tokens, lengths, labels = (np.load(place / f"{array}.npy", mmap_mode="r") for array in _ARRAYS)
-        if lengths.sum() != len(tokens) or sum(described["counts"].values()) != len(labels):
-            raise ValueError("lengths do not fit")
+        _check_fit(described, tokens, lengths, labels)
         whole = TokenSet(
             name,
             tuple(described["classes"]),
@@ -97,5 +97,30 @@ def _read(place: Path, name: str) -> SequenceParts:
             described["digest"],
         )
         return SequenceParts.of(whole, described)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BadZipFile
+    ) as error:  # fmt: skip
         raise DataError(f"data set in {place} is damaged; delete the folder to make it again") from error
+
+
+def _check_fit(
+    described: Mapping[str, Any],
+    tokens: npt.NDArray[Any],
+    lengths: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+) -> None:
+    """Raise ValueError unless the files tell of one data set; the tokens are not read."""
+    counts, whole = list(described["counts"].values()), (lengths, labels)
+    fits = (
+        (tokens.dtype, tokens.ndim, labels.ndim) == (np.uint8, 1, 1)
+        and lengths.ndim in (1, 2)
+        and lengths.shape[1:] in ((), (1,), (2,))
+        and all(np.issubdtype(array.dtype, np.integer) and (array >= 0).all() for array in whole)
+        and (labels < len(described["classes"])).all()
+        and (lengths.sum(), len(lengths)) == (len(tokens), len(labels))
+        and all(isinstance(count, int) and count >= 0 for count in counts)
+        and sum(counts) == len(labels)
+        and isinstance(described["digest"], str)
+    )
+    if not fits:
+        raise ValueError("files do not fit together")

@@ -90,7 +90,7 @@ def balancing_weights(
 
     Raises:
         ShapeError: sizes that do not fit.
-        ArgumentError: a treatment that is not boolean, an arm without units, or what :func:`solve` refuses.
+        ArgumentError: a treatment or mask that is not boolean, an arm without units, or what :func:`solve` refuses.
 
     Reference: Zhang, Jennings, Hilmkil, Pawlowski, Zhang, Ma, "Towards Causal Foundation Model: on Duality between
         Optimal Balancing and Attention", ICML 2024, arXiv 2310.00809; Tarr, Imai, "Estimating average treatment
@@ -124,13 +124,17 @@ def read_treatment(covariates: Tensor, treatment: Tensor, mask: Tensor | None = 
     """Labels, 1 for treated units and -1 for others, in the dtype of the covariates.
 
     Raises:
-        ShapeError: a treatment that is not of the covariates' units.
-        ArgumentError: a treatment that is not boolean, or a set in which one arm has no unit.
+        ShapeError: a treatment or mask that is not of the covariates' units.
+        ArgumentError: a treatment or mask that is not boolean, or a set in which one arm has no unit.
     """
     if treatment.shape != covariates.shape[:-1]:
         raise ShapeError(f"treatment must be {tuple(covariates.shape[:-1])}; got {tuple(treatment.shape)}")
     if treatment.dtype != torch.bool:
         raise ArgumentError(f"treatment must be boolean, True = treated; got dtype {treatment.dtype}")
+    if mask is not None and mask.shape != treatment.shape:
+        raise ShapeError(f"mask must be {tuple(treatment.shape)} like treatment; got {tuple(mask.shape)}")
+    if mask is not None and mask.dtype != torch.bool:
+        raise ArgumentError(f"mask must be boolean, True = a unit; got dtype {mask.dtype}")
     for name, arm in (("treated", treatment), ("control", ~treatment)):
         there = arm if mask is None else arm & mask
         if not bool(there.any(-1).all()):
