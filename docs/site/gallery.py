@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "gallery"
-FIRST = ("head_as_regression", "duality_gap", "bn_scores", "scaled_heads_on_an_image", "new_attention")
+FIRST = (
+    "head_as_regression",
+    "words_of_a_spec",
+    "bn_scores",
+    "scaled_heads_on_an_image",
+    "local_linear_edges",
+    "duality_gap",
+    "new_attention",
+    "prefix_statistics",
+    "decoding_cache",
+    "when_an_attention_helps",
+)
 """The examples to read first; others follow by name."""
 
 
