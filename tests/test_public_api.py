@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import primaldual
@@ -67,3 +69,19 @@ def test_the_promised_signatures():
         "embed_dim", "num_heads", "dropout", "bias", "add_bias_kv", "add_zero_attn", "kdim", "vdim",
         "batch_first", "device", "dtype",
     ]  # fmt: skip
+
+
+def test_threads_load_one_after_the_other(monkeypatch):
+    """Two at a time find modules that the other has half made, of torch too."""
+    loading, most = [], []
+
+    def slow(module):
+        loading.append(module)
+        most.append(len(loading))
+        time.sleep(0.01)
+        loading.remove(module)
+
+    monkeypatch.setattr(primaldual, "import_module", slow)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(primaldual.__getattr__, ["svr", "nn", "models", "language"]))
+    assert most == [1, 1, 1, 1]

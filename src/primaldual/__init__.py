@@ -5,6 +5,7 @@ even torch. ``__init__.pyi`` states the types.
 """
 
 from importlib import import_module
+from threading import RLock
 
 __version__ = "0.2.0"
 
@@ -60,6 +61,9 @@ _NAMES = {
 }
 """The public names by the module that defines them."""
 
+_LOADING = RLock()
+"""One thread loads at a time: modules that import one another would be half made for a second one."""
+
 _HOME = {name: f"primaldual.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = list(_HOME)
@@ -69,12 +73,14 @@ __all__ += ["integrations", "parallel"]
 def __getattr__(name: str) -> object:
     """A public name or a package of the library, loaded now."""
     if name in _HOME:
-        found = globals()[name] = getattr(import_module(_HOME[name]), name)
+        with _LOADING:
+            found = globals()[name] = getattr(import_module(_HOME[name]), name)
         return found
     module = f"{__name__}.{name}"
     if not name.startswith("_"):
         try:
-            return import_module(module)
+            with _LOADING:
+                return import_module(module)
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise

@@ -74,9 +74,17 @@ def test_every_process_raises_the_same_error(findings, case):
     assert len({found["refusals"][case] for found in findings}) == 1
 
 
-def test_an_error_of_one_process_reaches_the_others(findings):
-    first, *others = [found["refusals"]["one"] for found in findings]
-    assert first.startswith("ShapeError: query must be (batch, heads, length, head_dim)")
+@pytest.mark.parametrize(
+    ("case", "error"),
+    [
+        ("one", "ShapeError: query must be (batch, heads, length, head_dim)"),
+        ("word", "SpecError: spec 'softmaxx' has unknown part 'softmaxx'"),
+        ("no tensor", "AttributeError: "),
+    ],
+)
+def test_an_error_of_one_process_reaches_the_others(findings, case, error):
+    first, *others = [found["refusals"][case] for found in findings]
+    assert first.startswith(error)
     assert all(
         said.startswith("ArgumentError: processes [0] of the group raised an error") for said in others
     )

@@ -11,7 +11,6 @@ from examples.sequence_parallel import compare
 from torch import distributed as dist
 
 import primaldual as pdl
-from primaldual.errors import PrimalDualError
 from primaldual.nn.encoder import Encoder
 from primaldual.parallel import attend, sharded, traffic
 from primaldual.primal.head_groups import HeadGroups
@@ -142,7 +141,7 @@ def encoder_difference(cuts, group):
 def refused(call):
     try:
         call()
-    except PrimalDualError as error:
+    except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 
@@ -167,6 +166,8 @@ def refusals(rank):
         "lengths": refused(lambda: attend("bn", tokens[0, :, :, :3], *tokens[1:], is_causal=True)),
         "specs": refused(lambda: attend("bn" if rank else "softmax", *tokens)),
         "one": refused(lambda: attend("softmax", *(tokens if rank else tokens[..., 0, :]))),
+        "word": refused(lambda: attend("softmax" if rank else "softmaxx", *tokens)),
+        "no tensor": refused(lambda: attend("softmax", *tokens[:2], tokens[2] if rank else None)),
         "gradients": refused(lambda: attend("softmax", *tokens.clone().requires_grad_(rank == 2))),
         "weights": refused(with_weights),
         "second derivatives": refused(twice),

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from primaldual.parallel.sharded_attention import ShardedAttention
+from primaldual.parallel.shards import check_group, telling_others
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.token_inputs import Inputs
@@ -60,5 +61,8 @@ def attend(
         True
         >>> torch.distributed.destroy_process_group()
     """
-    sharded = ShardedAttention(preset(problem) if isinstance(problem, str) else problem, group)
+    check_group(group)
+    with telling_others(query.device, group):  # a word may be known to some processes alone
+        attention = preset(problem) if isinstance(problem, str) else problem
+    sharded = ShardedAttention(attention, group)
     return sharded.attend(query, key, value, mask, is_causal, dropout_p, inputs=inputs)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from primaldual.errors import ArgumentError, PrimalDualError, ShapeError, UnsupportedError
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.parallel.collectives import gather_numbers
@@ -75,10 +75,10 @@ def check_group(group: Any) -> None:
 
 @contextmanager
 def telling_others(device: torch.device, group: Any) -> Iterator[None]:
-    """Before an error of this library leaves this process, tell the others, which wait in :func:`agree`."""
+    """Before an error leaves this process, tell the others, which wait in :func:`agree`."""
     try:
         yield
-    except PrimalDualError:
+    except Exception:  # of torch too, which knows nothing of the others
         gather_numbers([1] + [0] * (SENT - 1), device, group)
         raise
 

@@ -112,7 +112,8 @@ def _check_fit(
     """Raise ValueError unless the files tell of one data set; the tokens are not read."""
     counts, whole = list(described["counts"].values()), (lengths, labels)
     fits = (
-        (tokens.dtype, tokens.ndim, labels.ndim) == (np.uint8, 1, 1)
+        tokens.dtype == np.uint8
+        and (tokens.ndim, labels.ndim) == (1, 1)
         and lengths.ndim in (1, 2)
         and lengths.shape[1:] in ((), (1,), (2,))
         and all(np.issubdtype(array.dtype, np.integer) and (array >= 0).all() for array in whole)

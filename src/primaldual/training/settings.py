@@ -80,8 +80,8 @@ class TrainingSettings:
                 raise ArgumentError(f"{name} must be a positive number; got {value!r}")
         if not (_is_number(self.weight_decay) and self.weight_decay >= 0):
             raise ArgumentError(f"weight_decay must be a number of at least 0; got {self.weight_decay!r}")
-        if not (_is_whole(self.seed) and 0 <= self.seed < 2**63):
-            raise ArgumentError(f"seed must be an integer from 0 to 2**63 - 1; got {self.seed!r}")
+        if not (_is_whole(self.seed) and 0 <= self.seed < 2**64):
+            raise ArgumentError(f"seed must be an integer from 0 to 2**64 - 1; got {self.seed!r}")
         decay = self.ema_decay
         if decay is not None and not (_is_number(decay) and 0 <= decay < 1):
             raise ArgumentError(f"ema_decay must lie in [0, 1); got {decay!r}")
