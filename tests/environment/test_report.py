@@ -8,7 +8,7 @@ from primaldual.environment.requirements import Requirement
 TIMM, VISION = Requirement("timm", ">=1.0"), Requirement("torchvision", ">=0.28")
 
 
-def found(**changes):
+def found(columns=WIDTH, **changes):
     facts = {
         "version": "1.2.3",
         "system": {"python": "3.11"},
@@ -21,7 +21,7 @@ def found(**changes):
         "plugins": [Plugin("mine", "my-package 1.0", "no module")],
         "troubles": {},
     }
-    return report(Diagnosis(**{**facts, **changes}))
+    return report(Diagnosis(**{**facts, **changes}), columns)
 
 
 def test_it_says_what_to_install_and_what_is_wrong():
@@ -29,6 +29,7 @@ def test_it_says_what_to_install_and_what_is_wrong():
     assert "timm MISSING, torchvision BROKEN" in text
     assert '\n                        pip install "timm>=1.0"\n' in text
     assert 'pip install --force-reinstall "torchvision>=0.28"' in text
+    assert "cpu: bn, bn" in text
     assert "and 3 more" in text
     assert "none: needs a window" in text
     assert "my-package 1.0: no module" in text
@@ -40,3 +41,12 @@ def test_nothing_to_report_is_said():
     assert "No problems." in whole
     assert "Forms" not in whole
     assert "unknown, since primaldual runs from its source tree" in found(extras={})
+
+
+def test_rows_fit_a_narrow_terminal():
+    specs = {"cpu": ["causal sh(1,2,3,4)"] * MOST}
+    text = found(columns=80, forms=[FormHere("softmax", specs)])
+    rows = [line for line in text.splitlines() if "sh(" in line]
+    assert len(rows) > 1
+    assert all(row.count("causal sh(") == row.count("sh(") for row in rows)
+    assert max(map(len, rows)) <= 80

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Annotated
 
 import typer
@@ -27,6 +28,10 @@ def doctor(
     """
     from primaldual.cli.screen import visible
     from primaldual.environment import doctor as examination
+    from primaldual.environment.report import WIDTH, report
 
     found = examination.doctor(imports=not quick)
-    print(json.dumps(found.as_dict(), indent=2) if as_json else visible(str(found)))
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+    else:
+        print(visible(report(found, shutil.get_terminal_size((WIDTH, 1)).columns)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from primaldual.environment.packages import MISSING, WORKS, Package
@@ -11,42 +12,54 @@ from primaldual.environment.packages import MISSING, WORKS, Package
 if TYPE_CHECKING:
     from primaldual.environment.doctor import Diagnosis
 
-INDENT, WIDTH = 24, 110
+INDENT, WIDTH, NARROWEST = 24, 110, 60
+
+TIED = "\N{NO-BREAK SPACE}"
+"""In the place of spaces at which no line ends."""
+
+Row = Callable[[str, str], str]
+"""Makes lines of a name and what stands beside it."""
 
 MOST = 8
 """Attentions that are listed for a form; the others are counted."""
 
 
-def report(found: Diagnosis) -> str:
-    """What ``primaldual doctor`` prints."""
-    return "\n".join(_lines(found))
+def report(found: Diagnosis, columns: int = WIDTH) -> str:
+    """What ``primaldual doctor`` prints.
+
+    Args:
+        found: on this machine.
+        columns: of the terminal; lines are never longer than ``WIDTH``.
+    """
+    row = partial(_row, min(max(columns, NARROWEST), WIDTH))
+    return "\n".join(_lines(found, row))
 
 
-def _lines(found: Diagnosis) -> Iterator[str]:
+def _lines(found: Diagnosis, row: Row) -> Iterator[str]:
     yield f"primaldual {found.version}"
     for name, value in {**found.system, **found.torch}.items():
-        yield _row(name, value)
+        yield row(name, value)
     yield "\nPackages, each under the first extra that needs it"
-    yield from _packages(found)
+    yield from _packages(found, row)
     if found.forms:
-        yield "\nForms, with the attentions that each of them computes on this machine"
+        yield "\nForms, the ways to compute an attention, and the specs that each serves here"
     for form in found.forms:
-        served = "; ".join(f"on {device} {_some(specs)}" for device, specs in form.serves.items())
-        yield _row(form.name, served or f"none: {form.reason}")
+        served = "; ".join(f"{device}: {_some(specs)}" for device, specs in form.serves.items())
+        yield row(form.name, served or f"none: {form.reason}")
     if found.plugins:
         yield "\nWords of specs that other packages add"
     for plugin in found.plugins:
-        yield _row(plugin.word, f"{plugin.package}{': ' if plugin.reason else ''}{plugin.reason}")
+        yield row(plugin.word, f"{plugin.package}{': ' if plugin.reason else ''}{plugin.reason}")
     problems = found.problems()
     yield "\nProblems" if problems or found.troubles else "\nNo problems."
     for package in problems:
-        yield _row(package.requirement.name, package.reason)
+        yield row(package.requirement.name, package.reason)
         yield f"{'':{INDENT}}{package.remedy}"
     for part, reason in found.troubles.items():
-        yield _row(part, reason)
+        yield row(part, reason)
 
 
-def _packages(found: Diagnosis) -> Iterator[str]:
+def _packages(found: Diagnosis, row: Row) -> Iterator[str]:
     if not found.extras:
         yield "  unknown, since primaldual runs from its source tree without being installed"
     shown: set[str] = set()
@@ -55,20 +68,20 @@ def _packages(found: Diagnosis) -> Iterator[str]:
         shown |= {package.requirement.name for package in new}
         missing = [package for package in packages if package.state == MISSING]
         if new:
-            yield _row(f"[{extra}]" if extra else "core", _listed(new))
+            yield row(f"[{extra}]" if extra else "core", _listed(new))
         if missing:
             yield f"{'':{INDENT}}{_together(missing)}"
-    yield _row("kernels for GPUs", _listed([found.triton]))
+    yield row("kernels for GPUs", _listed([found.triton]))
 
 
-def _row(name: str, text: str) -> str:
-    lines = textwrap.wrap(text, WIDTH - INDENT, break_long_words=False, break_on_hyphens=False) or [""]
-    return f"  {name:{INDENT - 2}}" + f"\n{'':{INDENT}}".join(lines)
+def _row(width: int, name: str, text: str) -> str:
+    lines = textwrap.wrap(text, width - INDENT, break_long_words=False, break_on_hyphens=False) or [""]
+    return f"  {name:{INDENT - 2}}" + f"\n{'':{INDENT}}".join(lines).replace(TIED, " ")
 
 
 def _some(specs: list[str]) -> str:
     more = f" and {len(specs) - MOST} more" if len(specs) > MOST else ""
-    return ", ".join(specs[:MOST]) + more
+    return ", ".join(spec.replace(" ", TIED) for spec in specs[:MOST]) + more
 
 
 def _listed(packages: Iterable[Package]) -> str:

@@ -116,7 +116,7 @@ class Transform(Part):
             valid: bool (batch, heads, Nq or 1, Nt), which of them are training keys.
             heads: which heads of the problem these are, their scale and the layout of their pairs.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define dense")
 
     def per_query(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         """The same, fast; keys that are not training keys are finite, and may come out as anything finite."""
