@@ -1,18 +1,14 @@
-import sys
-
 import pytest
 
 from primaldual import __version__
 from tests.cli.helpers import run
-from tests.environment.helpers import break_imports
+from tests.environment.helpers import break_imports, forget
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 @pytest.mark.parametrize("kind", [ModuleNotFoundError, RuntimeError])
 def test_the_doctor_and_the_version_need_no_package_of_the_commands(capsys, monkeypatch, missing, kind):
-    for name in [*sys.modules]:
-        if name.startswith("primaldual.cli."):
-            monkeypatch.delitem(sys.modules, name)
+    forget(monkeypatch, lambda name: name.startswith("primaldual.cli."))
     break_imports(monkeypatch, {missing: kind(f"no {missing}")})
     code, out, err = run(capsys, "doctor", "--quick")
     assert (code, err) == (0, "")

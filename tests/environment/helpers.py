@@ -16,9 +16,17 @@ class Broken(importlib.abc.MetaPathFinder):
             raise error
 
 
+def forget(monkeypatch, wanted):
+    """Forget imported modules until the test ends; the packages above them then hold the former modules again."""
+    for name in [*sys.modules]:
+        if wanted(name):
+            package, _, own = name.rpartition(".")
+            if hasattr(sys.modules.get(package), own):
+                monkeypatch.setattr(sys.modules[package], own, getattr(sys.modules[package], own))
+            monkeypatch.delitem(sys.modules, name)
+
+
 def break_imports(monkeypatch, errors):
     """Let every import of some packages raise, and forget what of them is imported."""
-    for name in [*sys.modules]:
-        if name.partition(".")[0] in errors:
-            monkeypatch.delitem(sys.modules, name)
+    forget(monkeypatch, lambda name: name.partition(".")[0] in errors)
     monkeypatch.setattr(sys, "meta_path", [Broken(errors), *sys.meta_path])
