@@ -269,7 +269,9 @@ def test_autocast_keeps_the_kernels_precision(spec, is_causal):
     )
     exact, _ = layer(inputs, inputs, inputs, **options)
     typical = exact[:, 8:].square().mean().sqrt()
-    assert (out.float() - exact)[:, 8:].square().mean().sqrt() < 0.1 * typical
+    error = (out.float() - exact)[:, 8:].square().mean().sqrt()
+    # Rounded projections may choose other blocks, whose values have nothing to do with those of the exact ones.
+    assert error < (1 if spec.startswith("top(") else 0.1) * typical
 
 
 def test_layers_keep_copies_of_a_problem():
