@@ -111,5 +111,5 @@ TASKS = {
 }
 ATTENTIONS = ("softmax", "bn(gain=0.2)", "bn", "whiten", "lla(1)", "mesanet")
 """softmax, two of bn, and the other layers that divide by second moments of the keys."""
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 1e-2
 """The one that suits softmax best, on seeds of exploration."""
