@@ -6,7 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
-from docs.preset_pages import page_name, shown_spec
+from docs.preset_pages import cell, page_name, shown_spec
 
 from primaldual import PARTS, Chain, MaskedKeys, PrimalProblem, Union
 from primaldual.primal.parts import Part
@@ -34,12 +34,12 @@ BY_CLASS: dict[type[Part], str] = {
 def attentions() -> str:
     """A row for each word, and one for their combinations."""
     rows = [
-        f"| [`{shown_spec(word)}`](docs/presets/{page_name(word)}) | {_cell(summary(word))} | {_cell(cost(word))} |"
+        f"| [`{shown_spec(word)}`](docs/presets/{page_name(word)}) | {cell(summary(word))} | {cell(cost(word))} |"
         for word in PARTS
     ]
     rows += [
-        f"| [`{name}`](docs/presets/{page_name(spec.rpartition('+')[2].partition('(')[0])}) | named: "
-        f"`{preset(name).spec()}` | |"
+        f"| [`{name}`](docs/presets/{page_name(re.findall(r'[a-z_]+(?=[(])', spec)[-1])}) | named: "
+        f"`{cell(preset(name).spec())}` | |"
         for name, spec in NAMED.items()
     ]
     words = "any combination of parts; transforms follow one another, left first; `|` joins subsets".replace(
@@ -72,9 +72,13 @@ LAYERS = {
     "random features (Performer)": "random(64)",
     "Attention-BN": "bn",
     "whitened attention": "whiten",
+    "Elliptical attention": "elliptical",
     "Attention-SH": "sh(1,1,2,4)",
     "sliding window": "window(8)",
+    "mixture of block attention (MoBA)": "top(4,8,last=true)",
     "pooled past beside a window (NSA's compression)": "window(8)|sh(4)",
+    "learned pooling": "gated(4)",
+    "heavily compressed attention (DeepSeek-V4)": "hca(128,128)",
     "attention sink (gpt-oss)": "sink(0.5)",
     "ALiBi": "alibi",
     "Forgetting Transformer": "forget",
@@ -99,18 +103,20 @@ def family() -> str:
     for layer, spec in LAYERS.items():
         parts = preset(spec).parts()
         chosen = [
-            "·" if type(part) is type(default) and not part.spec() else f"`{_cell(part.spec())}`"
+            "·" if type(part) is type(default) and not part.spec() else f"`{cell(part.spec())}`"
             for part, default in zip(parts, defaults, strict=True)
         ]
         own = [part for part, default in zip(parts, defaults, strict=True) if type(part) is not type(default)]
         made_by = own[-1] if own else parts[0]
+        if isinstance(made_by, Union) and made_by.parts()[-1].name != "sh":
+            made_by = made_by.parts()[-1]
         first = re.split(r"\W", made_by.spec())[0]
         page = "window_sh.md" if isinstance(made_by, Union) else page_name(first or "softmax")
         module = type(made_by).__module__.split(".")[-1]
         places = [f"primal/test_{module}", f"kernels/test_{first}", "primal/test_feature_maps"]
         test = next(path for place in places if (ROOT / (path := f"tests/{place}.py")).exists())
         rows.append(
-            f"| [{layer}](presets/{page}) | `{_cell(spec)}` | {' | '.join(chosen)} | [test](../{test}) |"
+            f"| [{layer}](presets/{page}) | `{cell(spec)}` | {' | '.join(chosen)} | [test](../{test}) |"
         )
     head = ["| layer | spec | " + " | ".join(titles) + " | test |", "|---" * (len(titles) + 3) + "|"]
     return "\n".join([*head, *rows])
@@ -143,8 +149,4 @@ def pages() -> dict[str, str]:
 def _formula(kind: type[Part], part: Part | None) -> str:
     lines = [] if part is None else part.formula("text")
     text = "; ".join(re.sub(r"\s+", " ", line) for line in lines)
-    return _cell(text or (inspect.getdoc(kind) or "").splitlines()[0].rstrip(".").replace("``", "`"))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+    return cell(text or (inspect.getdoc(kind) or "").splitlines()[0].rstrip(".").replace("``", "`"))

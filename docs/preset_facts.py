@@ -365,6 +365,32 @@ PRESETS = (
         "for its n members: log n is added to its logit.",
     ),
     Facts(
+        "top(2,3)",
+        "The layer of softmax for each query, whose training pairs are those of the 2 blocks of 3 keys with the largest "
+        "q · mean(k).",
+        "Softmax attention under a mask that follows from the scores of whole blocks.",
+        (
+            Cost("as softmax", "the mask", f"means of blocks, a mask of them, and {SDPA}"),
+            Cost("as softmax", "the mask", "the same with a running mean of the current block"),
+            Cost(
+                "as softmax, and O(N² D)",
+                "the mask",
+                "the same, with the scores of the single keys in float64",
+            ),
+        ),
+        (
+            ("`softmax` when all blocks are taken.", same("top(6,3)", "softmax")),
+            (
+                "`window(0)` for one block of one key, where the own key has the largest score.",
+                "unit = query / query.norm(dim=-1, keepdim=True)\n"
+                'found = pdl.preset("top(1,1)").attend(query, unit, value)\n'
+                'torch.testing.assert_close(found, pdl.preset("window(0)").attend(query, unit, value))',
+            ),
+        ),
+        "MoBA, [arXiv 2502.13189](https://arxiv.org/abs/2502.13189), with `last=true`",
+        "Without `last` the current block is taken if its score says so. Blocks count by what a query may attend of them.",
+    ),
+    Facts(
         "window(8)|sh(4)",
         "A layer for each query, fitted on single keys at most 8 positions from it and on means of all windows of 4.",
         "Softmax over both kinds of pairs at once: near keys exactly, all keys pooled.",
@@ -481,6 +507,75 @@ PRESETS = (
         ),
         "Local linear attention, [arXiv 2510.01450](https://arxiv.org/abs/2510.01450)",
         "That λ counts against ω; with other parts the keys are the transformed ones, and the pairs those of the subset.",
+    ),
+    Facts(
+        "elliptical",
+        "The layer of softmax in a diagonal metric m: how much each feature of the values changed since the previous "
+        "layer, on average over the query's keys, over the largest of these numbers. m is a constant of the regression.",
+        "Softmax attention with the queries m ⊙ q.",
+        (
+            Cost("as softmax, and O(N D)", "as softmax", f"one metric for all queries, and {SDPA}"),
+            Cost("half of that", "the same", f"running sums, a metric for every query, and {SDPA}"),
+            Cost("as softmax, and O(N² D)", "the mask", f"a product of the mask and the changes, and {SDPA}"),
+        ),
+        (
+            (
+                "`softmax` where no value changed, and where there is no previous layer.",
+                'same = attend("elliptical", True, {"previous_value": value})\n'
+                'torch.testing.assert_close(same, attend("softmax", True))\n'
+                'first = {"previous_value": torch.full_like(value, torch.nan)}\n'
+                'torch.testing.assert_close(attend("elliptical", True, first), attend("softmax", True))',
+            ),
+            (
+                "A metric of one feature, where only its values changed.",
+                "one = torch.zeros_like(value)\n"
+                "one[..., 0] = 1\n"
+                'found = attend("elliptical", False, {"previous_value": value - one})\n'
+                'wanted = pdl.preset("softmax").attend(query * one, key, value)\n'
+                "torch.testing.assert_close(found, wanted)",
+            ),
+        ),
+        "Nielsen, Abdullaev, Teo, Nguyen, Elliptical Attention, NeurIPS 2024, "
+        "[arXiv 2406.13770](https://arxiv.org/abs/2406.13770)",
+        "The mean is over the keys that a query may attend. The released code takes it over all positions, padding and "
+        "later ones included, and divides 0 by 0 where no value changed.",
+        'inputs = {"previous_value": torch.randn(value.shape, generator=generator, dtype=torch.float64)}',
+    ),
+    Facts(
+        "gated(3)",
+        "The layer of softmax on pairs that are pooled over windows of 3 positions, each feature by a softmax of gates.",
+        "Softmax attention to the pools. Beside a window and a sink, as `hca(rate, window)`, it is the heavily compressed "
+        "attention of DeepSeek-V4: complete pools, the last `window` keys by themselves, and a pair of value 0.",
+        (
+            Cost("O(N² D / 3)", "the pools", f"pools formed once, and {SDPA}"),
+            Cost(
+                "O(N² D)",
+                "the pools of every query",
+                f"{DEFINITION}; beside a window of 2 or more pools formed once",
+            ),
+            Cost("O(N² D)", "the pools of every query", DEFINITION),
+        ),
+        (
+            (
+                "`sh` with one scale, where the gates of a window are equal.",
+                'equal = {"key_gate": torch.ones_like(key), "value_gate": torch.ones_like(value)}\n'
+                'torch.testing.assert_close(attend("gated(3)", True, equal), attend("sh(3)", True))',
+            ),
+            (
+                "One position of each window, where its gates are far larger.",
+                "first = 1000.0 * (torch.arange(16) % 3 == 0).to(key.dtype)[:, None].expand_as(key)\n"
+                'found = attend("gated(3)", False, {"key_gate": first, "value_gate": first})\n'
+                'alone = pdl.preset("softmax").attend(query, key[:, :, ::3], value[:, :, ::3])\n'
+                "torch.testing.assert_close(found, alone)",
+            ),
+        ),
+        "The compressor of DeepSeek-V4 (2026), as the library transformers has it",
+        "There keys are values and share one gate; here each has its own. A pool that is not complete is that of its "
+        "members so far, unless a window holds them.",
+        "inputs = {\n"
+        "    name: torch.randn(key.shape, generator=generator, dtype=torch.float64)\n"
+        '    for name in ("key_gate", "value_gate")\n'
+        "}",
     ),
     Facts(
         "parallax",

@@ -275,7 +275,7 @@ def cost_table(problem: PrimalProblem) -> list[str]:
 def index() -> str:
     """The list of pages."""
     rows = [
-        f"| [`{facts.spec}`]({facts.page}) | {facts.dual} | {facts.costs[0].time} | "
+        f"| [`{cell(facts.spec)}`]({facts.page}) | {cell(facts.dual)} | {facts.costs[0].time} | "
         f"{_short(kernel_form(preset(facts.spec), LONG))} |"
         for facts in PRESETS
     ]
@@ -311,8 +311,13 @@ def undescribed() -> list[str]:
     return [word for word in PARTS if page_name(word) not in pages]
 
 
+def cell(text: str) -> str:
+    """Text for a cell of a table, which a bar would end."""
+    return text.replace("|", r"\|")
+
+
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}.".replace("|", r"\|")
+    return cell(f"{text[:1].upper()}{text[1:]}.")
 
 
 def _wrapped(text: str) -> str:

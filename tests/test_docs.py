@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LONG = {"docs/export.md"}
+"""What they show has tests of its own."""
 
 
 def name(page):
@@ -18,7 +20,13 @@ def name(page):
 # torch.onnx copies the program that it exports, and warns of torch's own class in doing so.
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning")
 @pytest.mark.usefixtures("words_as_before")
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name(page), marks=[pytest.mark.long] if name(page) in LONG else [])
+        for page in PAGES
+    ],
+)
 def test_python_blocks_run(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     module = ModuleType("documentation")

@@ -1,166 +1,90 @@
-"""State a primal, get an attention: transformers as support vector expansions, on PyTorch."""
+"""State a primal, get an attention: transformers as support vector expansions, on PyTorch.
+
+Every public name loads its module when it is first asked for, so that ``import primaldual`` alone loads nothing, not
+even torch. ``__init__.pyi`` states the types.
+"""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from threading import RLock
 
-from primaldual.nn.folding import fold_batch_norm
-from primaldual.nn.multihead import MultiheadAttention
-from primaldual.primal.anchored_heads import AnchoredHeads
-from primaldual.primal.batch_normalization import BatchNormalization
-from primaldual.primal.boosting import Boost, Scaled
-from primaldual.primal.chain import Chain
-from primaldual.primal.clipping import Clip
-from primaldual.primal.convolutions import Convolution, Convolution2d
-from primaldual.primal.decoding.captured import CapturedStep
-from primaldual.primal.decoding.state import DecodingState
-from primaldual.primal.delta import Delta, DeltaFormer
-from primaldual.primal.derive import derive
-from primaldual.primal.feature_maps import EluPlusOne, Exponential, FeatureMap, TruncatedTaylor
-from primaldual.primal.forget import Forget
-from primaldual.primal.inner_products import Cosine, Dot, Polynomial
-from primaldual.primal.normalizers import Constant, Normalizer, Sink, SumOfKernels
-from primaldual.primal.orders import LocalLinear, Order, Parallax
-from primaldual.primal.pair_weights import Alibi, PairWeights
-from primaldual.primal.patterns import MaskedKeys, Window
-from primaldual.primal.pooled_heads import PooledHeads
-from primaldual.primal.presets import preset
-from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.random_features import RandomFeatures
-from primaldual.primal.ridge import Ridge
-from primaldual.primal.solvers import Solver
-from primaldual.primal.subsets import AllKeys, Subset
-from primaldual.primal.token_inputs import TokenInput
-from primaldual.primal.transforms import Identity, Transform
-from primaldual.primal.unions import Union
-from primaldual.primal.whitening import Whitening
-from primaldual.primal.words import PARTS, register
-from primaldual.svr import (
-    ImpliedRegression,
-    LeastSquaresExpansion,
-    SupportVectorExpansion,
-    implied_regression,
-    kernel_scale,
-    solve,
-    solve_path,
-)
+__version__ = "0.2.0"
 
-if TYPE_CHECKING:
-    from primaldual import integrations
-    from primaldual.analysis import capture_attention, head_report
-    from primaldual.compression.compress import compress
-    from primaldual.compression.pruning import prune_heads
-    from primaldual.compression.uptraining import uptrain
-    from primaldual.estimators import (
-        AttentionClassifier,
-        AttentionRegressor,
-        AttentionRidgeClassifier,
-        AttentionRidgeRegressor,
-        AttentionSVR,
-    )
-    from primaldual.integrations.conversion import Conversion, convert, revert
-    from primaldual.models import TimeSeriesTransformer
-
-__version__ = "0.1.0"
-
-_LAZY = {
-    "AttentionClassifier": "primaldual.estimators",
-    "AttentionRegressor": "primaldual.estimators",
-    "AttentionRidgeClassifier": "primaldual.estimators",
-    "AttentionRidgeRegressor": "primaldual.estimators",
-    "AttentionSVR": "primaldual.estimators",
-    "Conversion": "primaldual.integrations.conversion",
-    "TimeSeriesTransformer": "primaldual.models",
-    "capture_attention": "primaldual.analysis",
-    "compress": "primaldual.compression.compress",
-    "convert": "primaldual.integrations.conversion",
-    "head_report": "primaldual.analysis",
-    "prune_heads": "primaldual.compression.pruning",
-    "revert": "primaldual.integrations.conversion",
-    "uptrain": "primaldual.compression.uptraining",
+_NAMES = {
+    "analysis": "capture_attention head_report",
+    "compression.compress": "compress",
+    "compression.pruning": "prune_heads",
+    "compression.uptraining": "uptrain",
+    "environment.doctor": "doctor",
+    "estimators": "AttentionClassifier AttentionRegressor "
+    "AttentionRidgeClassifier AttentionRidgeRegressor AttentionSVR",
+    "integrations.conversion": "Conversion convert revert",
+    "language": "LanguageModel",
+    "models": "CausalAttention TimeSeriesTransformer",
+    "nn.folding": "fold_batch_norm",
+    "nn.kernel_eigen_pair_attention": "KernelEigenPairAttention",
+    "nn.multihead": "MultiheadAttention",
+    "nn.primal_attention": "PrimalAttention",
+    "primal.anchored_heads": "AnchoredHeads",
+    "primal.batch_normalization": "BatchNormalization",
+    "primal.boosting": "Boost Scaled",
+    "primal.chain": "Chain",
+    "primal.clipping": "Clip",
+    "primal.convolutions": "Convolution Convolution2d",
+    "primal.decoding.captured": "CapturedStep",
+    "primal.decoding.state": "DecodingState",
+    "primal.delta": "Delta DeltaFormer",
+    "primal.derive": "derive",
+    "primal.elliptical": "Elliptical",
+    "primal.feature_maps": "EluPlusOne Exponential FeatureMap TruncatedTaylor",
+    "primal.forget": "Forget",
+    "primal.gated_pools": "GatedPools",
+    "primal.inner_products": "Cosine Dot Polynomial",
+    "primal.normalizers": "Constant Normalizer Sink SumOfKernels",
+    "primal.orders": "LocalLinear Order Parallax",
+    "primal.pair_weights": "Alibi PairWeights",
+    "primal.patterns": "MaskedKeys Window",
+    "primal.pooled_heads": "PooledHeads",
+    "primal.presets": "preset",
+    "primal.problem": "PrimalProblem",
+    "primal.random_features": "RandomFeatures",
+    "primal.ridge": "Ridge",
+    "primal.solvers": "Solver",
+    "primal.subsets": "AllKeys Subset",
+    "primal.token_inputs": "TokenInput",
+    "primal.top_blocks": "TopBlocks",
+    "primal.transforms": "Identity Transform",
+    "primal.unions": "Union",
+    "primal.whitening": "Whitening",
+    "primal.words": "PARTS register",
+    "svr": "BalancingWeights HingeExpansion ImpliedRegression LeastSquaresExpansion SupportVectorExpansion "
+    "balancing_weights implied_regression kernel_scale solve solve_path",
 }
+"""The public names by the module that defines them."""
 
-__all__ = [
-    "PARTS",
-    "Alibi",
-    "AllKeys",
-    "AnchoredHeads",
-    "AttentionClassifier",
-    "AttentionRegressor",
-    "AttentionRidgeClassifier",
-    "AttentionRidgeRegressor",
-    "AttentionSVR",
-    "BatchNormalization",
-    "Boost",
-    "CapturedStep",
-    "Chain",
-    "Clip",
-    "Constant",
-    "Conversion",
-    "Convolution",
-    "Convolution2d",
-    "Cosine",
-    "DecodingState",
-    "Delta",
-    "DeltaFormer",
-    "Dot",
-    "EluPlusOne",
-    "Exponential",
-    "FeatureMap",
-    "Forget",
-    "Identity",
-    "ImpliedRegression",
-    "LeastSquaresExpansion",
-    "LocalLinear",
-    "MaskedKeys",
-    "MultiheadAttention",
-    "Normalizer",
-    "Order",
-    "PairWeights",
-    "Parallax",
-    "Polynomial",
-    "PooledHeads",
-    "PrimalProblem",
-    "RandomFeatures",
-    "Ridge",
-    "Scaled",
-    "Sink",
-    "Solver",
-    "Subset",
-    "SumOfKernels",
-    "SupportVectorExpansion",
-    "TimeSeriesTransformer",
-    "TokenInput",
-    "Transform",
-    "TruncatedTaylor",
-    "Union",
-    "Whitening",
-    "Window",
-    "capture_attention",
-    "compress",
-    "convert",
-    "derive",
-    "fold_batch_norm",
-    "head_report",
-    "implied_regression",
-    "integrations",
-    "kernel_scale",
-    "preset",
-    "prune_heads",
-    "register",
-    "revert",
-    "solve",
-    "solve_path",
-    "uptrain",
-]
+_LOADING = RLock()
+"""One thread loads at a time: modules that import one another would be half made for a second one."""
+
+_HOME = {name: f"primaldual.{module}" for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = list(_HOME)
+__all__ += ["integrations", "parallel"]
 
 
 def __getattr__(name: str) -> object:
-    """Load what serves whole models, and may need scikit-learn or aeon, only when it is asked for."""
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    if name == "integrations":
-        return import_module("primaldual.integrations")
-    raise AttributeError(f"module 'primaldual' has no attribute {name!r}")
+    """A public name or a package of the library, loaded now."""
+    if name in _HOME:
+        with _LOADING:
+            found = globals()[name] = getattr(import_module(_HOME[name]), name)
+        return found
+    module = f"{__name__}.{name}"
+    if not name.startswith("_"):
+        try:
+            with _LOADING:
+                return import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -63,6 +63,7 @@ def test_compare_writes_results_models_and_report_and_says_where(capsys, source,
     code, out, err = run(capsys, *words, *TINY)
     assert code == 0
     assert "test accuracy over 2 seeds" in out
+    assert ", 1 epoch in " in err
     for spec in ("softmax", "sh(1,2)", "bn"):
         assert spec in out
     assert err.rstrip().endswith(f"Report: {tmp_path / 'report.html'}")

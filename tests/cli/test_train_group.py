@@ -10,7 +10,8 @@ def test_series_need_no_word(capsys, words):
     code, out, _ = run(capsys, *words)
     assert code == 0
     assert "--no-split" in out
-    assert "primaldual train images --help" in out
+    for other in ("images", "lra", "text"):
+        assert f"primaldual train {other} --help" in out
 
 
 def test_other_kinds_go_by_their_word(capsys):

@@ -156,7 +156,11 @@ BAD = {
         "case\ttime\tx\nu\t0\t1,5\n",
         "line 2: x is '1,5'; a number is needed; is a decimal comma",
     ),
-    "spaces": ("case time x\nu 0 1\n", "the columns are case time x; case and time is not among them"),
+    "spaces": ("case time x\nu 0 1\n", "the columns are case time x; case and time are not among them"),
+    "a label": (
+        "case,time,x,ill\nu,0,1,yes\n",
+        "line 2: ill is 'yes'; a number is needed; if the column is no channel",
+    ),
     "date": ("case,time,x\nu,tomorrow,1\n", "line 2: time is 'tomorrow'; a number or an ISO date"),
     "endless": ("case,time,x\nu,inf,1\n", "line 2: time is 'inf'"),
     "no name": ("case,time,x\n,0,1\n", "line 2: the case is empty"),

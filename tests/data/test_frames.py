@@ -122,6 +122,8 @@ def test_columns_that_are_not_there_are_named(frame):
         from_frame(frame(long()), Reading(channels=("heart",)))
     with pytest.raises(DataError, match="time is not among them"):
         from_frame(frame({"case": [1], "pulse": [2.0]}))
+    with pytest.raises(DataError, match="case and time are not among them"):
+        from_frame(frame({"pulse": [2.0]}))
     with pytest.raises(DataError, match="no channel at all"):
         from_frame(frame({"case": [1], "time": [2.0]}))
     with pytest.raises(DataError, match="holds no cases"):

@@ -33,9 +33,13 @@ def test_bytes_and_dates_are_text(tmp_path):
     ("labels", "message"),
     [
         (np.array([b"\xff", b"a"]), "label of case 0 is .*bytes that are not UTF-8"),
-        (np.array(["NaT", "2020"], "M8[Y]"), "label of case 0 is missing"),
+        (np.array(["NaT", "2020"], "M8[Y]"), "label of case 0 is missing: 'NaT' is no name of a class"),
+        (
+            np.array(["None", "mild"]),
+            "label of case 0 is missing: 'None' is no name of a class; every case needs",
+        ),
         (np.array([1 + 1j, 2]), "label of case 0 is .*whole numbers or text"),
-        (np.array([b"", b"a"]), "label of case 0 is missing"),
+        (np.array([b"", b"a"]), "label of case 0 is missing; every case needs"),
     ],
 )
 def test_labels_that_are_none_are_refused(tmp_path, labels, message):

@@ -152,3 +152,18 @@ def test_fingerprint_sees_every_value_and_label():
     assert train.fingerprint() == same.fingerprint()
     assert train.fingerprint() != type(train)("", changed, train.y, "").fingerprint()
     assert train.fingerprint() != type(train)("", train.X, labels, "").fingerprint()
+
+
+def test_folders_and_texts_are_refused_with_the_command_that_reads_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews").mkdir()
+    (tmp_path / "poem.txt").write_text("Shall I")
+    for folder in ("reviews", tmp_path / "reviews"):
+        with pytest.raises(DataError, match=r"primaldual train lra --task text --data FOLDER"):
+            load(folder)
+    with pytest.raises(DataError, match=r"reviews is a folder; accepted: \.ts"):
+        load(tmp_path / "reviews")
+    with pytest.raises(DataError, match=r"has ending \.txt; accepted: .* by primaldual train text FILE"):
+        load("poem.txt")
+    with pytest.raises(DataError, match=r"data file .*missing does not exist"):
+        load(tmp_path / "missing")

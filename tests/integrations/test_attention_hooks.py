@@ -205,3 +205,16 @@ def test_layers_borrowed_by_several_blocks_go_back_with_the_last():
     assert all(site.problem is not None for site in find_sites(model))
     second.__exit__(None, None, None)
     assert all(type(layer.self_attn) is nn.MultiheadAttention for layer in model.layers)
+
+
+@pytest.mark.parametrize("block", [attending, evaluating])
+def test_an_estimator_is_no_model(block):
+    class Estimator:
+        def fit(self, X, y):
+            return self
+
+    with (
+        pytest.raises(ArgumentError, match=r"must be a torch\.nn\.Module; got Estimator; .* is its model_"),
+        block(Estimator()),
+    ):
+        pass

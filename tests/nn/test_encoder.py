@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from primaldual.errors import UnsupportedError
 from primaldual.nn.encoder import Encoder, EncoderBlock
 from primaldual.primal.presets import preset
 
@@ -62,3 +63,25 @@ def test_blocks_share_no_parameters_even_when_the_problem_has_some():
     assert len(betas) == 3
     copies = [layer.attention.problem for layer in encoder.layers]
     assert len({id(copy) for copy in copies}) == 3
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_block_that_normalises_first_is_that_of_torch(padded):
+    torch.manual_seed(0)
+    block = EncoderBlock(8, 2, 16, norm_first=True).train()
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    theirs = torch_block(block)
+    theirs.norm_first = True
+    inputs = torch.randn(3, 7, 8)
+    mask = torch.arange(7) >= torch.tensor([[7], [4], [1]]) if padded else None
+    valid = torch.ones(3, 7, dtype=torch.bool) if mask is None else ~mask
+    expected = theirs.train()(inputs, src_key_padding_mask=mask)
+    torch.testing.assert_close(block(inputs, mask)[valid], expected[valid], rtol=1e-4, atol=1e-5)
+
+
+def test_an_attention_that_needs_more_than_tokens_is_refused():
+    with pytest.raises(
+        UnsupportedError, match="elliptical needs previous_value of every token, which a block cannot"
+    ):
+        EncoderBlock(8, 2, 16, attention="elliptical")

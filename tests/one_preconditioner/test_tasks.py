@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from benchmarks.one_preconditioner.model import trained_score
 from benchmarks.one_preconditioner.tasks import TASKS, WIDTH
 

@@ -53,17 +53,22 @@ ALWAYS = with_every_word(SPECS) | {"bn", "bn+sh(1,1,2,4)"}
 
 
 def pairs(names, always):
-    """Every name with the checks that it is due, see EVERY; some are always due all of them."""
+    """Every check with the names that are due it, see EVERY; some names are always due all checks.
+
+    Of the checks that take longest one in four belongs to the quick suite, other names for other checks; the rest is long.
+    """
 
     def due(number, name, check):
         step = EVERY.get(check, 1)
         return name in always or (step is not None and number % step == 0)
 
+    def marks(number, check):
+        return [pytest.mark.long] if check in EVERY and (number + list(EVERY).index(check)) % 4 else []
+
     return [
-        pytest.param(name, check, id=f"{name}-{check.__name__}")
-        for number, name in enumerate(names)
+        pytest.param(name, check, id=f"{name}-{check.__name__}", marks=marks(place, check))
         for check in CHECKS
-        if due(number, name, check)
+        for place, name in enumerate(name for number, name in enumerate(names) if due(number, name, check))
     ]
 
 

@@ -52,6 +52,7 @@ def test_functions_keep_the_contract(problem):
     check_attention(problem, level="quick")
 
 
+@pytest.mark.long
 def test_functions_of_every_choice_keep_the_whole_contract():
     check_attention(derive(squares_and_one, root, shrunk, dilated))
 

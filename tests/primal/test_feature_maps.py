@@ -11,8 +11,7 @@ from torch.testing import assert_close
 from primaldual import Exponential, MultiheadAttention, PrimalProblem, preset
 from primaldual.errors import ArgumentError, SpecError, UnsupportedError
 from primaldual.primal.presets import faithful_spec
-from primaldual.testing import CHECKS
-from primaldual.testing.inputs import prepared
+from primaldual.testing import check_attention
 
 SCALED = [
     "softmax(scale=2)+bn+sh(1,1,2,4)",
@@ -23,10 +22,10 @@ SCALED = [
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("level", ["quick", pytest.param("full", marks=pytest.mark.long)])
 @pytest.mark.parametrize("spec", SCALED[:2])
-def test_the_contract_holds(spec, check):
-    check(prepared(preset(spec), 4, 6), 4, 6, 13, False)
+def test_the_contract_holds(spec, level):
+    check_attention(spec, level=level)
 
 
 @pytest.mark.parametrize("scale", [0.3, 2, None])

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -282,6 +283,16 @@ def test_fixed_masks_need_their_size():
         problem.attend(*tensors(4, 4, 8))
     with pytest.raises(ArgumentError, match="mask must be a bool tensor"):
         MaskedKeys(torch.ones(4, 4))
+
+
+def test_arrays_are_refused():
+    array, tensor = np.zeros((1, 1, 2, 3)), torch.zeros(1, 1, 2, 3)
+    for name, mixed in {"query": (array, tensor, tensor), "value": (tensor, tensor, array)}.items():
+        for attend in (PrimalProblem().attend, PrimalProblem().dense):
+            with pytest.raises(ArgumentError, match=rf"{name} must be a torch\.Tensor; got ndarray"):
+                attend(*mixed)
+    with pytest.raises(ArgumentError, match=r"key must be a torch\.Tensor; got ndarray"):
+        PrimalProblem().attention_map(tensor, array)
 
 
 def test_a_part_of_another_kind_is_refused():

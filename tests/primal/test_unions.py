@@ -53,8 +53,10 @@ def by_loops(query, key, value, allowed, subsets, disjoint=False, bn=False):
                 groups = pairs_of_query(row, seen, of_head, disjoint)
                 if not groups:
                     continue
-                keys = torch.stack([key[batch, head, members].mean(0) for members in groups])
-                values = torch.stack([value[batch, head, members].mean(0) for members in groups])
+                shares = torch.zeros(len(groups), LENGTH, dtype=key.dtype)
+                for share, members in zip(shares, groups, strict=True):
+                    share[members] = 1 / len(members)
+                keys, values = shares @ key[batch, head], shares @ value[batch, head]
                 q = query[batch, head, row]
                 if bn:
                     mean, variance = keys.mean(0), keys.var(0, unbiased=False)
@@ -101,6 +103,15 @@ def test_equals_loops(spec, is_causal, mask):
         assert_close(found, wanted, rtol=1e-9, atol=1e-9)
         for one, other in zip(torch.autograd.grad(found, tensors, seed), expected, strict=True):
             assert_close(one, other, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_queries_before_the_first_key_keep_the_unfinished_window(length):
+    """The window holds its members for the last queries alone."""
+    torch.manual_seed(0)
+    query, (key, value) = torch.randn(1, 1, 5, 2).double(), torch.randn(2, 1, 1, length, 2).double()
+    problem = preset("window(1)|sh(2)")
+    assert torch.allclose(problem.attend(query, key, value), problem.dense(query, key, value))
 
 
 def test_by_hand():

@@ -35,7 +35,7 @@ def test_chunks_change_nothing(solution, monkeypatch):
 
 
 def test_queries_that_do_not_fit(solution):
-    with pytest.raises(ShapeError, match="queries must be"):
+    with pytest.raises(ShapeError, match=r"queries must be \(M, 3\); got \(4, 2\)"):
         solution.predict(torch.zeros(4, 2))
     with pytest.raises(ShapeError, match="queries must be"):
         solution.predict(torch.zeros(2, 4, 3))
@@ -80,6 +80,7 @@ def test_a_printed_solution_is_a_summary(solution):
     assert f"support vectors  {int(solution.support.sum())} of 80" in text
     assert f"duality gap      {solution.duality_gap:.1e}" in text
     assert len(text.splitlines()) == 7
+    assert "3, 1 output each" in str(pdl.solve("softmax", *table(20, outputs=1)))
     assert repr(solution).startswith("SupportVectorExpansion('bn', keys=(40, 3), outputs=2, duality_gap=")
 
 
@@ -95,12 +96,10 @@ def test_deeply_nested_descriptions_are_refused(solution, tmp_path, depth):
 def test_numbers_that_are_not_finite_are_refused(solution, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    from primaldual.svr.saving import FORMAT
-
     solution.save(tmp_path / "whole")
     tensors = load_file(tmp_path / "whole")
     tensors["values"][0, 0] = torch.nan
-    described = f'{{"format": "{FORMAT}", "attention": "bn"}}'
+    described = f'{{"format": "{pdl.SupportVectorExpansion.file_format}", "attention": "bn"}}'
     save_file(tensors, tmp_path / "damaged", {"primaldual": described})
     with pytest.raises(CheckpointError, match="values holds numbers that are not finite"):
         pdl.SupportVectorExpansion.load(tmp_path / "damaged")

@@ -128,6 +128,8 @@ def test_cosine_learning_rates_are_recorded():
     rates = [record["learning_rate"] for record in toy_run(epochs=5, warmup_epochs=1).history]
     assert rates[0] == pytest.approx(1e-2)
     assert rates[1:] == sorted(rates[1:], reverse=True)
+    by_steps = toy_run(epochs=2, warmup_epochs=1, warmup_steps=1000).history
+    assert by_steps[1]["learning_rate"] == pytest.approx(2 * by_steps[0]["learning_rate"])
     constant = toy_run(epochs=2, schedule="constant").history
     assert [record["learning_rate"] for record in constant] == [1e-2, 1e-2]
 

@@ -14,7 +14,7 @@ from primaldual.integrations.attention_hooks import AttentionCall, attending, wa
 from primaldual.integrations.attention_sites import AttentionSite, Layers
 from primaldual.integrations.pruning import pruned_problem
 from primaldual.kernels.masks import Attendable
-from primaldual.primal.token_inputs import of_heads
+from primaldual.primal.token_inputs import of_heads, with_values
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def _check_heads(site: AttentionSite, heads: Sequence[int] | None) -> None:
 def _maps(seen: AttentionCall, heads: Sequence[int] | None) -> LayerMaps:
     problem, query, attendable, inputs = seen.problem, seen.query, seen.attendable, seen.inputs
     (batch, count, length, _), key_length = query.shape, seen.source.length
-    key, _ = seen.source.take(list(range(count)))
+    key, value = seen.source.take(list(range(count)))
+    inputs = with_values(problem.token_inputs, inputs, count, value) or {}
     if heads is not None:
         members = list(heads)
         problem = pruned_problem(problem, members, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -23,9 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the words after the program's name; those of the process by default.
     """
-    from primaldual.cli.app import app
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        app = import_module("primaldual.cli.app").app
+        import_module("primaldual.cli.screen")
+    except Exception as error:  # typer or rich is missing or half installed
+        from primaldual.cli.bare import without_typer
 
-    run(app, "primaldual", list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
+        sys.exit(without_typer(words, error))
+    run(app, "primaldual", words)
 
 
 def run(app: Typer, program: str, arguments: Sequence[str]) -> None:

@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from primaldual import __version__
 from primaldual.cli.certify import certify
 from primaldual.cli.compare import compare
 from primaldual.cli.compress import compress
 from primaldual.cli.describe import equation, presets
+from primaldual.cli.doctor import doctor
 from primaldual.cli.evaluate import evaluate
 from primaldual.cli.explain import explain
+from primaldual.cli.generate import generate
 from primaldual.cli.grid import grid
 from primaldual.cli.inspect import inspect
 from primaldual.cli.own_parts import importing
@@ -30,9 +33,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"primaldual {version('primaldual')}")
+        print(f"primaldual {__version__}")
         raise typer.Exit
 
 
@@ -60,6 +61,7 @@ READING_SPECS = (
     reproduce,
     predict,
     evaluate,
+    generate,
     inspect,
     compress,
     certify,
@@ -72,3 +74,4 @@ READING_SPECS = (
 app.add_typer(train_group, name="train")
 for command in (*READING_SPECS[:2], results, *READING_SPECS[2:]):
     app.command(command.__name__)(importing(command) if command in READING_SPECS else command)
+app.command("doctor")(doctor)

@@ -35,9 +35,11 @@ def presets() -> None:
     from rich.padding import Padding
 
     from primaldual.cli.screen import Screen, words
+    from primaldual.environment.plugins import plugins
     from primaldual.primal.presets import preset
     from primaldual.primal.words import NAMED, PARTS, cost, signature, summary
 
+    broken = [plugin for plugin in plugins() if plugin.reason]  # the others are in PARTS then
     console = Screen()
     console.print("Parts of a spec, joined by +; several subsets by |")
     ordered = sorted(PARTS, key=lambda word: ORDER.index(PARTS[word].choice))
@@ -50,5 +52,9 @@ def presets() -> None:
     console.print(words("\n", ("named layers", "bold")))
     for word in NAMED:
         console.print(Padding(words((word, "cyan"), f" {preset(word).spec()}"), (0, 0, 0, 2)))
+    if broken:
+        console.print(words("\n", ("words that cannot be loaded", "bold")))
+    for plugin in broken:
+        console.print(Padding(words((plugin.word, "cyan"), f" {plugin.reason}"), (0, 0, 0, 2)))
     console.print()
     console.print('For example: softmax, bn, sh, bn+sh, "bn(beta=0.8)+sh(1,1,2,4)", linear+window(8)')

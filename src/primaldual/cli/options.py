@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from primaldual.data.reading import Reading
 from primaldual.errors import ArgumentError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
+    from primaldual.data import Reading
     from primaldual.primal.problem import PrimalProblem
 
 MODEL = "Model and training (default: as AttentionClassifier)"
@@ -129,6 +129,8 @@ def reading(
     Raises:
         ArgumentError: columns of something else than a .csv file, or no channel.
     """
+    from primaldual.data import Reading
+
     given = {"--case": case, "--time": time, "--label": label, "--channels": channels}
     flags = [flag for flag, value in given.items() if value is not None]
     if flags and not data.lower().endswith(".csv"):

@@ -118,7 +118,8 @@ class GridProgress(Bars):
         if isinstance(ended, Failure):
             self._console.print(words(("✗", "red"), f"{count}{ended.kind}: {ended.message}"))
             return
-        epochs = f"{len(ended.history)} epochs in " if ended.history else ""
+        ran = len(ended.history)
+        epochs = f"{ran} epoch{'s' * (ran > 1)} in " if ran else ""
         seconds = ended.seconds + (0.0 if ended.history else ended.predict_seconds or 0.0)
         warning = ", optimistic" if ended.optimistic else ""
         self._console.print(

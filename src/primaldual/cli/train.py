@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from primaldual.cli import options, training_options
-from primaldual.cli.training_record import TrainingRecord
-from primaldual.data import Dataset, Reading
 from primaldual.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from primaldual.cli.training_record import TrainingRecord
+    from primaldual.data import Dataset, Reading
 
 
 def train(
@@ -55,6 +57,8 @@ def train(
     A file that is not split gives 30 % of every class to its test part,
     the same cases every time; primaldual evaluate with --split test reads them.
     Ctrl-C stops and saves the best epoch so far.
+    Other data has commands of its own: train images, train lra (long sequences and
+    folders of texts) and train text (a language model).
 
     Examples:
     $ primaldual train JapaneseVowels --attention bn+sh --out models/vowels
@@ -62,11 +66,14 @@ def train(
     $ primaldual train monday.csv --test tuesday.csv --out models/mine
     $ primaldual train rare.csv --class-weight balanced --head mean --out models/rare
     $ primaldual train images --help
+    $ primaldual train lra --help
+    $ primaldual train text --help
     $ primaldual train visits.csv --case patient --time day --label illness --out models/mine
     """
     from primaldual.cli.progress import GridProgress
     from primaldual.cli.saving import check_model_folder, save_classifier
     from primaldual.cli.screen import Screen
+    from primaldual.cli.training_record import TrainingRecord
     from primaldual.data.loading import check_trainable, load_parts
     from primaldual.experiments.methods import AttentionMethod
     from primaldual.experiments.methods.epochs import EpochReport

@@ -10,6 +10,8 @@ from typer.core import TyperGroup
 from primaldual.cli.own_parts import importing
 from primaldual.cli.train import train
 from primaldual.cli.train_images import images
+from primaldual.cli.train_sequences import lra
+from primaldual.cli.train_text import text
 
 SERIES = "series"
 
@@ -23,6 +25,11 @@ class SeriesByDefault(TyperGroup):
         return super().parse_args(ctx, args if known else [SERIES, *args])
 
 
-train_group = typer.Typer(cls=SeriesByDefault, help="Train one model: a classifier of series, or of images.")
+train_group = typer.Typer(
+    cls=SeriesByDefault,
+    help="Train one model: a classifier of series, of images or of long sequences, or a decoder of text.",
+)
 train_group.command(SERIES)(importing(train))
 train_group.command("images")(importing(images))
+train_group.command("lra")(importing(lra))
+train_group.command("text")(importing(text))

@@ -49,14 +49,14 @@ def images(
     $ primaldual train images --data photos --skip-bad --out runs/photos --checkpoint-every 500
     $ torchrun --nproc-per-node 2 -m primaldual train images --data imagenet --steps 20
     """
-    from primaldual.cli.image_view import Notes, told
+    from primaldual.cli.image_view import ImageNotes, told
     from primaldual.images.report import write_image_report
-    from primaldual.images.run_folders import is_main_process
     from primaldual.images.run_numbers import numbers_of
     from primaldual.images.run_settings import RunSettings
     from primaldual.images.runs import PreparedRun
     from primaldual.training import Execution, Trackers
     from primaldual.training.accelerators import leave_processes
+    from primaldual.training.run_folders import is_main_process
 
     settings = RunSettings(
         data=data,
@@ -83,7 +83,7 @@ def images(
         compile=compile,
     )
     trackers = [Trackers(tracker, run.folder.path, run.config)] if tracker else []
-    with Notes(shown=is_main_process()) as notes:
+    with ImageNotes(shown=is_main_process()) as notes:
         notes.begin(run)
         state = run.train(execution, [notes, *trackers])
         leave_processes()

@@ -45,9 +45,10 @@ def choose_within(
         if shares[-1] <= budget * (1 + 1e-5):
             return chosen, shares[-1]
         level *= 0.99 * budget / shares[-1]
+    lowest = min([least, *shares])
     raise ArgumentError(
-        f"budget must allow the cheapest choice, which takes {min([least, *shares]):.3g} of the original's {costs.unit}"
-        f"{costs.where}; got {budget:.4g}"
+        f"budget must allow the cheapest choice, which takes {lowest:.3g} of the original's {costs.unit}"
+        f"{costs.where}; got {budget:.4g}{costs.advice if lowest >= 1 else ''}"
     )
 
 

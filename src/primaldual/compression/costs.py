@@ -20,11 +20,13 @@ class Costs(ABC):
     Attributes:
         unit: what is counted, in words.
         where: the circumstances, for messages.
+        advice: what to try where no choice costs less than the original, for messages.
         shares: what every scale of every head costs, over the original's cost of all heads, (rows, columns).
     """
 
     unit: ClassVar[str]
     where: str = ""
+    advice: ClassVar[str] = ""
     shares: Tensor
 
     @abstractmethod

@@ -117,6 +117,7 @@ class Cache(LayerCosts):
     """Bytes that a causal layer keeps of a sequence for decoding; of other layers, keys and values of all pairs."""
 
     unit = "cached bytes"
+    advice = '; try attention="sh(...)": causal heads that keep single keys have no smaller cache'
 
     @torch.no_grad()
     def attempt(self, shape: LayerShape, site: AttentionSite, scales: Sequence[int]) -> float:

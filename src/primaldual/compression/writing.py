@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
 from primaldual.compression.result import Compression
 from primaldual.integrations.saving import save
 from primaldual.reporting.files import write_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def numbers_of(found: Compression) -> dict[str, Any]:
@@ -30,7 +33,7 @@ def write_compression(
 ) -> list[Path]:
     """Write ``compression.json``, ``pareto.svg`` if there is a curve, and the model.
 
-    A transformers model goes to ``model/`` by its ``save_pretrained``, any other to ``model.pt`` by
+    A transformers model goes to ``model/`` with a model card, any other to ``model.pt`` by
     :func:`primaldual.integrations.saving.save`.
 
     Args:
@@ -53,7 +56,13 @@ def write_compression(
         written.append(found.save_figure(folder / "pareto.svg"))
     save_pretrained = getattr(model, "save_pretrained", None)
     if save_pretrained is not None:
-        save_pretrained(folder / "model")
+        from primaldual.integrations.hf_saving import marked
+        from primaldual.integrations.hf_saving import save as save_with_card
+
+        if marked(model.config):
+            save_with_card(cast("PreTrainedModel", model), folder / "model")
+        else:
+            save_pretrained(folder / "model")
         return [*written, folder / "model"]
     save(model, folder / "model.pt")
     return [*written, folder / "model.pt"]

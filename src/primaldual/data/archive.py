@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from primaldual.data.pair import Parts, one_line
-from primaldual.data.places import user_path
+from primaldual.data.places import other_commands, user_path
 from primaldual.data.reading import PLAIN, Reading
 from primaldual.data.ts_file import read_ts
 from primaldual.errors import DataError, did_you_mean
@@ -54,6 +54,7 @@ def _check_name(name: str) -> None:
         raise DataError(
             f"data set {name!r} is neither a file nor a name of aeon's archive; accepted: a name such as "
             f"JapaneseVowels, or a path to a .ts, .npz or .csv file{did_you_mean(name, tsc_zenodo)}"
+            f"{other_commands(user_path(name))}"
         )
 
 

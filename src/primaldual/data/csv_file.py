@@ -18,6 +18,7 @@ from primaldual.data.reading import PLAIN, Reading
 from primaldual.errors import DataError
 
 _SPLITS = ("train", "test")
+_NO_CHANNEL = "; if the column is no channel, name the channels or the column of labels"
 
 
 @dataclass
@@ -89,8 +90,9 @@ def _check_long(rows: Rows, at: Mapping[str, int], values: list[int]) -> None:
     missing = [meaning for meaning in ("case", "time") if meaning not in at]
     if missing or not values:
         lacks = " and ".join(missing) or "a channel"
+        verb = "are" if len(missing) > 1 else "is"
         raise DataError(
-            f"{rows.path}: the columns are {listed(rows.names)}; {lacks} is not among them. Needed: case, time and "
+            f"{rows.path}: the columns are {listed(rows.names)}; {lacks} {verb} not among them. Needed: case, time and "
             "at least one channel, optionally label and split (other names can be given); or a row for each "
             "case with numbered columns, t0, t1, ..."
         )
@@ -120,7 +122,7 @@ def _long_cases(rows: Rows, at: Mapping[str, int], channels: list[int], labelled
         moment = _moment(rows, line, row[at["time"]])
         if moment in case.points:
             raise DataError(f"{rows.path}, line {line}: time {row[at['time']]!r} is missing or repeated")
-        case.points[moment] = [rows.number(line, place, row[place]) for place in channels]
+        case.points[moment] = [rows.number(line, place, row[place], _NO_CHANNEL) for place in channels]
     return cases
 
 

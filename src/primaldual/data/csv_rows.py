@@ -39,8 +39,14 @@ class Rows:
     lines: list[Line]
     comma: bool
 
-    def number(self, line: int, column: int, text: str) -> float:
+    def number(self, line: int, column: int, text: str, advice: str = "") -> float:
         """The number in a cell, NaN where it is missing.
+
+        Args:
+            line: of the cell.
+            column: of the cell.
+            text: in the cell.
+            advice: the end of the message about a text that is not a number with a decimal comma.
 
         Raises:
             DataError: it is none; the message names line and column.
@@ -51,7 +57,7 @@ class Rows:
             hint = (
                 "; is a decimal comma meant? Columns are then separated by ;"
                 if is_decimal_comma(text)
-                else ""
+                else advice
             )
             where = f"{self.path}, line {line}: {self.names[column]}"
             raise DataError(f"{where} is {text[:40]!r}; a number is needed{hint}") from None

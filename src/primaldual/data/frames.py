@@ -86,9 +86,10 @@ def from_frame(frame: Any, reading: Reading = PLAIN) -> FrameCases:
     if wide is not None:
         return _wide(columns, at, wide, others, reading)
     if missing := [meaning for meaning in ("case", "time") if meaning not in at]:
+        verb = "are" if len(missing) > 1 else "is"
         raise DataError(
-            f"the frame has the columns {listed(columns)}; {' and '.join(missing)} is not among them. Needed: case, time "
-            "and at least one channel, or numbered columns, t0, t1, ..."
+            f"the frame has the columns {listed(columns)}; {' and '.join(missing)} {verb} not among them. Needed: "
+            "case, time and at least one channel, or numbered columns, t0, t1, ..."
         )
     return _long(columns, at, _channels(others, reading))
 

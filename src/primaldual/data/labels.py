@@ -41,7 +41,8 @@ def label_text(label: object) -> str:
             raise DataError(f"is {label!r}, bytes that are not UTF-8 text") from None
     text = str(label).strip()
     if text.lower() in MISSING:
-        raise DataError("is missing; every case needs a class label")
+        found = f"is missing: {text!r} is no name of a class" if text else "is missing"
+        raise DataError(f"{found}; every case needs a class label")
     return text
 
 

@@ -11,7 +11,7 @@ from primaldual.data.csv_file import read_csv
 from primaldual.data.dataset import Dataset
 from primaldual.data.npz_file import read_npz
 from primaldual.data.pair import Parts
-from primaldual.data.places import near, user_path
+from primaldual.data.places import near, other_commands, user_path
 from primaldual.data.reading import PLAIN, Reading
 from primaldual.data.ts_file import read_ts
 from primaldual.errors import ArgumentError, DataError
@@ -128,7 +128,10 @@ def load_parts(source: str | Path, data_dir: str | Path | None = None, reading: 
         return reader(path, reading)
     if path.is_file() or len(path.parts) > 1:
         accepted = ", ".join(READERS)
-        raise DataError(f"data file {path} has ending {path.suffix or 'none'}; accepted: {accepted}")
+        if not path.exists():
+            raise DataError(f"data file {path} does not exist{near(path)}")
+        found = "is a folder" if path.is_dir() else f"has ending {path.suffix or 'none'}"
+        raise DataError(f"data file {path} {found}; accepted: {accepted}{other_commands(path)}")
     folder = None if data_dir is None else user_path(data_dir)
     if folder is not None and not folder.is_dir():
         raise DataError(f"data-dir {folder} is not a folder{near(folder)}")

@@ -22,6 +22,18 @@ def user_path(given: str | Path) -> Path:
         ) from error
 
 
+def other_commands(path: Path) -> str:
+    """A hint at the commands that read a folder or a text file; "" for other paths."""
+    if path.is_dir():
+        return (
+            ". A folder of texts is for primaldual train lra --task text --data FOLDER, "
+            "a folder of images for primaldual train images --data FOLDER"
+        )
+    if path.suffix.lower() == ".txt" and path.is_file():
+        return ". A language model of a text file is trained by primaldual train text FILE"
+    return ""
+
+
 def near(path: Path) -> str:
     """A hint at a neighbour whose name is close to that of a path which does not exist; "" without one."""
     try:

@@ -43,7 +43,7 @@ _MODEL_PARAMETERS = (
     "head",
     "embedding",
 )
-_NOT_PARAMETERS = {"seed", "steps", "ema_decay"}
+_NOT_PARAMETERS = {"seed", "steps", "warmup_steps", "ema_decay"}
 _TRAINING_PARAMETERS = tuple(
     field.name for field in dataclasses.fields(TrainingSettings) if field.name not in _NOT_PARAMETERS
 )

@@ -11,6 +11,7 @@ from primaldual.errors import ArgumentError
 from primaldual.experiments.methods import AttentionMethod, Method
 
 DEFAULT_ATTENTIONS = ("softmax", "bn", "sh", "bn+sh")
+"""The attentions of a comparison that names none."""
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from primaldual.images.known_sets import read_parts
 from primaldual.images.mixing import Mixing
 from primaldual.images.networks import build_network
 from primaldual.images.recipes import RECIPES, Recipe, recipe_for
-from primaldual.images.run_folders import RunFolder
 from primaldual.images.run_numbers import numbers_of
 from primaldual.images.run_settings import RunSettings
 from primaldual.images.transforms import SMALL, test_view, training_view
 from primaldual.training import Callback, Classification, Execution, TrainingState, train
 from primaldual.training.randomness import derive_seed
+from primaldual.training.run_folders import RunFolder
 from primaldual.training.splitting import split_off_validation
 
 VALIDATION_AT_MOST = 10_000

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from primaldual.errors import ShapeError
+from primaldual.analysis.uncertainty import uncertainty_scores
 
 BINS = 15
 
@@ -20,6 +19,7 @@ def top_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
         k: how many.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0]])
         >>> [top_accuracy(logits, torch.tensor([1, 1]), k) for k in (1, 2)]
         [0.5, 1.0]
@@ -44,23 +44,19 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float
         ShapeError: no images.
 
     Example:
+        >>> import torch
         >>> sure = torch.tensor([[0.0, 99.0], [0.0, 99.0]])
         >>> calibration_error(sure, torch.tensor([1, 0]))
         0.5
     """
-    if not len(logits):
-        raise ShapeError("logits must hold at least one image; got none")
-    confidence, chosen = logits.double().softmax(1).max(1)
-    right = (chosen == labels).double()
-    places = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, places, right - confidence)
-    return float(gaps.abs().sum() / len(logits))
+    return uncertainty_scores(logits.double().softmax(1), labels, bins).ece
 
 
 def scores_of(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Top-1 and top-5 accuracy, expected calibration error, mean negative log-likelihood.
 
     Example:
+        >>> import torch
         >>> scores_of(torch.tensor([[0.0, 99.0]]), torch.tensor([1]))
         {'top1': 1.0, 'top5': 1.0, 'calibration_error': 0.0, 'log_loss': 0.0}
     """

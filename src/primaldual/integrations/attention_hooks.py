@@ -18,6 +18,7 @@ from primaldual.integrations.eager import eager
 from primaldual.integrations.finding import find_sites
 from primaldual.integrations.fitted_problem import fit
 from primaldual.integrations.transaction import place_all, snapshot
+from primaldual.integrations.wrapping import require_module
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.attention import Attention
 from primaldual.primal.problem import PrimalProblem
@@ -75,8 +76,10 @@ def attending(model: nn.Module, layers: Layers = None) -> Iterator[list[Attentio
     eagerly meanwhile.
 
     Raises:
+        ArgumentError: the model is no module.
         UnsupportedError: the model has no supported attention layer.
     """
+    require_module(model)
     found = select_sites(every, layers) if (every := find_sites(model)) else []
     sites = [site for site in found if site.refusal is None]
     if not sites:
@@ -172,6 +175,7 @@ def _borrowed(model: nn.Module, sites: Sequence[AttentionSite]) -> Iterator[None
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode, without gradients; afterwards it, and torch's generators, are as before."""
+    require_module(model)
     put_back = snapshot(model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers() if not buffer.is_meta]
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}

@@ -13,6 +13,7 @@ from primaldual.integrations.descriptions import Description, described
 from primaldual.integrations.position_dependence import check_cross_attention
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
+from primaldual.primal.token_inputs import check_given
 
 Layers = int | str | Sequence["int | str"] | Callable[["AttentionSite"], bool] | None
 """Which attention layers: numbers in the model's order, names or patterns like ``"encoder.*"``, or a predicate."""
@@ -99,8 +100,10 @@ class AttentionSite(ABC):
 
         Raises:
             UnsupportedError: one that needs queries among the keys, in cross-attention; one that needs inputs per token
-                where the layer does not show the tokens; one whose tokens have an order, in a layer that attends later keys.
+                that no layer projects, or where the layer does not show the tokens; one whose tokens have an order, in a
+                layer that attends later keys.
         """
+        check_given(problem.spec(), problem.token_inputs, "a converted layer")
         if self.token_widths is None:
             check_projected(problem)
         if self.is_causal is False:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -72,3 +74,37 @@ def from_pretrained(model_class: Any, folder: Any, **kwargs: Any) -> Any:
     from primaldual.integrations.hf_saving import load
 
     return load(model_class, folder, **kwargs)
+
+
+def save_pretrained(model: Any, folder: str | os.PathLike[str], **kwargs: Any) -> Path:
+    """Save a converted or pruned model by its ``save_pretrained``, and beside it a model card.
+
+    The card is ``README.md``: the attention of every layer with its equation, and how to load the folder. A
+    ``README.md`` that this library has not written is kept, and the card is ``README.primaldual.md`` then.
+
+    Args:
+        model: of transformers, converted by :func:`primaldual.convert` or pruned.
+        folder: where to save it.
+        **kwargs: as for ``model.save_pretrained``.
+
+    Returns:
+        The file of the card.
+
+    Raises:
+        ArgumentError: a model that is neither converted nor pruned, or ``push_to_hub``.
+
+    Example:
+        >>> import tempfile
+        >>> from transformers import BertConfig, BertModel
+        >>> from primaldual.integrations.conversion import convert
+        >>> sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 9}
+        >>> model = BertModel(BertConfig(num_hidden_layers=1, **sizes))
+        >>> _ = convert(model, "bn", verbose=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     card = save_pretrained(model, folder)
+        ...     print(card.name, "`bn`" in card.read_text())
+        README.md True
+    """
+    from primaldual.integrations import hf_saving
+
+    return hf_saving.save(model, folder, **kwargs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,15 +11,31 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _get_model_class
 
-from primaldual.errors import CheckpointError, PrimalDualError
+from primaldual.errors import ArgumentError, CheckpointError, PrimalDualError
 from primaldual.integrations import hf_entry
 from primaldual.integrations.descriptions import rebuilt
+from primaldual.integrations.hf_card import write_card
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_marks import base_of
 from primaldual.integrations.hf_site import HuggingFaceSite, find_layers
 
 STATISTICS = "problem.transform*averages"
 """Running statistics, by name: too precise for half precision, as everywhere in this library."""
+
+
+def save(model: PreTrainedModel, folder: str | os.PathLike[str], **kwargs: Any) -> Path:
+    """See :func:`primaldual.integrations.hf_attention.save_pretrained`."""
+    if not marked(model.config):
+        raise ArgumentError(
+            f"model must be converted or pruned by primaldual; got a plain {type(model).__name__}, which its own "
+            "save_pretrained saves"
+        )
+    if kwargs.get("push_to_hub"):
+        raise ArgumentError(
+            "push_to_hub must be False, as it uploads before there is a card; upload the folder afterwards"
+        )
+    model.save_pretrained(folder, **kwargs)
+    return write_card(model.config, type(model).__name__, Path(folder))
 
 
 def load(model_class: Any, folder: Any, **kwargs: Any) -> Any:
@@ -45,7 +63,11 @@ def load(model_class: Any, folder: Any, **kwargs: Any) -> Any:
 
 def is_converted(folder: Any, **kwargs: Any) -> bool:
     """See :func:`primaldual.integrations.hf_attention.is_converted`."""
-    config = AutoConfig.from_pretrained(folder, **kwargs)
+    return marked(AutoConfig.from_pretrained(folder, **kwargs))
+
+
+def marked(config: Any) -> bool:
+    """Whether a config, or one inside it, says what was converted or pruned."""
     return any(hasattr(part, NAME) for part in hf_entry.configs_in(config))
 
 

@@ -34,10 +34,12 @@ from primaldual.integrations.timm_positions import (
     UnknownLayout,
     unknown,
 )
+from primaldual.integrations.timm_register import register
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.attention import Attention
+from primaldual.primal.token_inputs import learned
 
-__all__ = ["SquareImage", "TimmSite", "attention_class", "find"]
+__all__ = ["SquareImage", "TimmSite", "attention_class", "find", "register"]
 
 
 def find(model: nn.Module) -> list[AttentionSite]:
@@ -116,7 +118,7 @@ class TimmSite(AttentionSite):
         assert isinstance(layer, PrimalDualAttention)
         layer.problem, layer.positions = like(problem, layer), positions
         present = getattr(layer, "input_proj", None)
-        if present is None or present.needs != problem.token_inputs:
+        if present is None or present.needs != learned(problem.token_inputs):
             layer.input_proj = input_projections(problem, layer)
 
     def revert(self) -> None:

@@ -32,6 +32,11 @@ class SquareImage:
     prefix: int
 
     def layout(self, length: int) -> Layout:
+        """The grid and the prefix of ``length`` tokens.
+
+        Raises:
+            ShapeError: the tokens behind the prefix are no square.
+        """
         side = isqrt(max(length - self.prefix, 0))
         if side == 0 or side * side != length - self.prefix:
             raise ShapeError(

@@ -26,6 +26,7 @@ from primaldual.integrations.pruning import (
 from primaldual.nn.input_projections import InputProjections
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.attention import Attention
+from primaldual.primal.token_inputs import Inputs, learned
 
 INPUTS = ("q_proj", "k_proj", "v_proj")
 PARAMETERS = {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias"}
@@ -70,6 +71,8 @@ class ConvertedMultiheadAttention(MultiheadAttention):
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """As :meth:`MultiheadAttention.forward`, but ``is_causal`` only hints at what ``attn_mask`` is, as in torch.
 
@@ -80,14 +83,14 @@ class ConvertedMultiheadAttention(MultiheadAttention):
         """
         options = key_padding_mask, need_weights, attn_mask, average_attn_weights
         if query.is_nested:
-            return super().forward(query, key, value, *options, is_causal)
+            return super().forward(query, key, value, *options, is_causal, inputs=inputs)
         axis = -2 if self.batch_first or query.dim() == 2 else 0
         query_length, key_length = query.shape[axis], key.shape[axis]
         if query_length != key_length:
             is_causal = is_causal and attn_mask is None
             positions = PositionDependence.of(self.problem, self.num_heads)
             check_lengths(self.problem, positions, query_length, key_length, is_causal)
-        out, weights = super().forward(query, key, value, *options, is_causal)
+        out, weights = super().forward(query, key, value, *options, is_causal, inputs=inputs)
         fused = not self.training and query is key is value and not out.requires_grad
         if query.dim() == 3 and not (fused and self.batch_first):
             # torch computes length first, whatever its inputs are, and a dropout behind draws in this order.
@@ -278,7 +281,7 @@ def _attend_with(
     """Give a layer another attention, with projections of what it needs of every token: given, present or fresh ones."""
     weight = layer.out_proj.weight
     if projections is None:
-        same = layer.input_proj is not None and layer.input_proj.needs == problem.token_inputs
+        same = layer.input_proj is not None and layer.input_proj.needs == learned(problem.token_inputs)
         projections = layer.input_proj if same else layer.input_projections(problem)
     for part in (problem, projections):
         if part is not None and isinstance(weight, Tensor):  # on quantised layers ``weight`` is a method

@@ -19,6 +19,17 @@ WRAPPERS = {
 """Classes, and base classes that modules are given, which keep references to the layers and parameters of a model."""
 
 
+def require_module(model: object) -> None:
+    """Raise unless the model is a module.
+
+    Raises:
+        ArgumentError: it is something else, such as an estimator.
+    """
+    if not isinstance(model, nn.Module):
+        hint = "; the network of a fitted estimator is its model_" if hasattr(model, "fit") else ""
+        raise ArgumentError(f"model must be a torch.nn.Module; got {type(model).__name__}{hint}")
+
+
 def refuse_wrapped(model: nn.Module, done: str) -> None:
     """Raise UnsupportedError if a model, or a part of it, is compiled, wrapped or sharded.
 
@@ -30,8 +41,7 @@ def refuse_wrapped(model: nn.Module, done: str) -> None:
         ArgumentError: the model is no module.
         UnsupportedError: it is compiled, wrapped or sharded.
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    require_module(model)
     for path, module in model.named_modules():
         name, where = type(module).__name__, path or "it"
         if isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl is not None:

@@ -1,15 +1,20 @@
-"""Post-norm transformer blocks around the library's attention."""
+"""Transformer blocks around the library's attention."""
 
 from torch import Tensor, nn
 
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.token_inputs import check_given
 
 
 class EncoderBlock(nn.Module):
     """Attention, then a feed-forward network, each added to its input and normalised afterwards.
 
     h = LayerNorm(x + Attention(x)),  out = LayerNorm(h + W2 GELU(W1 h))
+
+    With ``norm_first`` the branches are normalised instead:
+
+    h = x + Attention(LayerNorm(x)),  out = h + W2 GELU(W1 LayerNorm(h))
 
     Dropout acts on the two branches and inside the feed-forward network, never on the attention weights,
     because factored attentions do not form them.
@@ -20,6 +25,10 @@ class EncoderBlock(nn.Module):
         feedforward_dim: width inside the feed-forward network.
         dropout: share of branch outputs set to zero while training.
         attention: spec such as "bn+sh", or a problem.
+        norm_first: normalise the inputs of the two branches, not the sums.
+
+    Raises:
+        UnsupportedError: an attention that needs more of every token than a layer makes of it, such as ``elliptical``.
 
     Example:
         >>> import torch
@@ -35,9 +44,11 @@ class EncoderBlock(nn.Module):
         feedforward_dim: int,
         dropout: float = 0.0,
         attention: "str | PrimalProblem" = "softmax",
+        norm_first: bool = False,
     ) -> None:
         super().__init__()
         self.attention = MultiheadAttention(embed_dim, num_heads, batch_first=True, attention=attention)
+        check_given(self.attention.problem.spec(), self.attention.problem.token_inputs, "a block")
         self.attention_norm = nn.LayerNorm(embed_dim)
         self.feedforward = nn.Sequential(
             nn.Linear(embed_dim, feedforward_dim),
@@ -47,6 +58,7 @@ class EncoderBlock(nn.Module):
         )
         self.feedforward_norm = nn.LayerNorm(embed_dim)
         self.dropout = nn.Dropout(dropout)
+        self.norm_first = norm_first
 
     def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Mix the sequence; (batch, length, embed_dim) in and out.
@@ -55,10 +67,17 @@ class EncoderBlock(nn.Module):
             inputs: the sequence.
             padding_mask: (batch, length), True at padding, which no position attends to.
         """
-        mixed, _ = self.attention(inputs, inputs, inputs, key_padding_mask=padding_mask, need_weights=False)
-        hidden = self.attention_norm(inputs + self.dropout(mixed))
+        if self.norm_first:
+            hidden = inputs + self._mixed(self.attention_norm(inputs), padding_mask)
+            return hidden + self.dropout(self.feedforward(self.feedforward_norm(hidden)))
+        hidden = self.attention_norm(inputs + self._mixed(inputs, padding_mask))
         outputs: Tensor = self.feedforward_norm(hidden + self.dropout(self.feedforward(hidden)))
         return outputs
+
+    def _mixed(self, inputs: Tensor, padding_mask: Tensor | None) -> Tensor:
+        mixed, _ = self.attention(inputs, inputs, inputs, key_padding_mask=padding_mask, need_weights=False)
+        dropped: Tensor = self.dropout(mixed)
+        return dropped
 
 
 class Encoder(nn.Module):
@@ -71,6 +90,7 @@ class Encoder(nn.Module):
         feedforward_dim: width inside the feed-forward networks.
         dropout: see `EncoderBlock`.
         attention: spec such as "bn+sh", or a problem; each block has its own copy.
+        norm_first: see `EncoderBlock`; nothing is normalised after the last block then.
 
     Example:
         >>> import torch
@@ -86,10 +106,12 @@ class Encoder(nn.Module):
         feedforward_dim: int,
         dropout: float = 0.0,
         attention: "str | PrimalProblem" = "softmax",
+        norm_first: bool = False,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            EncoderBlock(embed_dim, num_heads, feedforward_dim, dropout, attention) for _ in range(num_layers)
+            EncoderBlock(embed_dim, num_heads, feedforward_dim, dropout, attention, norm_first)
+            for _ in range(num_layers)
         )
 
     def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.primal.attention import Attention
-from primaldual.primal.token_inputs import KEYS, TokenInput
+from primaldual.primal.token_inputs import KEYS, TokenInput, learned
 
 
 class InputProjections(nn.Module):
@@ -18,7 +18,7 @@ class InputProjections(nn.Module):
         input = f(x W + b),  W = 0 and b so that f(b) is neutral;  f is the :class:`TokenInput`'s ``of_projection``
 
     Args:
-        needs: what the problem states.
+        needs: what the problem states; what is not learned is left out.
         heads: query heads.
         head_dim: D.
         query_width: features of a token of the queries.
@@ -46,7 +46,7 @@ class InputProjections(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.needs = tuple(needs)
+        self.needs = learned(needs)
         self.heads = heads
         for need in self.needs:
             sizes = _sizes(need, heads, head_dim, query_width, key_width)
@@ -67,7 +67,7 @@ class InputProjections(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> InputProjections | None:
         """The maps for an attention, or None where it needs nothing beside query, key and value."""
-        needs = attention.token_inputs
+        needs = learned(attention.token_inputs)
         if not needs:
             return None
         return cls(
@@ -102,7 +102,7 @@ def count_parameters(
     needs: Sequence[TokenInput], heads: int, head_dim: int, query_width: int, key_width: int
 ) -> int:
     """How many parameters :class:`InputProjections` of these sizes have."""
-    sizes = (_sizes(need, heads, head_dim, query_width, key_width) for need in needs)
+    sizes = (_sizes(need, heads, head_dim, query_width, key_width) for need in learned(needs))
     return sum((width + 1) * numbers for width, numbers in sizes)
 
 

@@ -18,6 +18,7 @@ from primaldual.primal.attention import Attention
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.token_inputs import Inputs, with_values
 
 
 class MultiheadAttention(nn.Module):
@@ -160,6 +161,8 @@ class MultiheadAttention(nn.Module):
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
+        *,
+        inputs: Inputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend.
 
@@ -172,6 +175,8 @@ class MultiheadAttention(nn.Module):
             attn_mask: (Nq, Nk) or (batch * heads, Nq, Nk), bool True = blocked, or float 0 / -inf.
             average_attn_weights: whether the map is averaged over heads.
             is_causal: query i attends no key after its own position (as well as what the masks say).
+            inputs: what the attention needs of every token and the layer does not project, such as the values of another
+                layer; by name, as :meth:`primaldual.PrimalProblem.attend` takes it.
 
         Returns:
             The output, shaped as ``query``, and the map (batch, [heads,] Nq, Nk) without dropout, or None.
@@ -183,7 +188,7 @@ class MultiheadAttention(nn.Module):
         if query.is_nested:
             padded, padding = from_nested(query, key, value, self.batch_first)
             options = padding, need_weights, attn_mask, average_attn_weights, is_causal
-            outputs, weights = self.forward(padded, padded, padded, *options)
+            outputs, weights = self.forward(padded, padded, padded, *options, inputs=inputs)
             return to_nested(outputs, padding), weights
         batched = query.dim() == 3
         widths = (self.embed_dim, self.k_proj.in_features, self.v_proj.in_features)
@@ -193,7 +198,7 @@ class MultiheadAttention(nn.Module):
         query, key, value = clean((query, key, value), attendable)
         dropout_p = self.dropout if self.training else 0.0
         heads = split_heads(self.q_proj(query), self.head_dim)
-        inputs = self._inputs(query, key)
+        inputs = self._inputs(query, key, inputs)
         if attendable.pairs is None:
             source = ProjectedSource(key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim)
             mixed = self.problem(heads, source, attendable, dropout_p, inputs)
@@ -205,7 +210,9 @@ class MultiheadAttention(nn.Module):
                 heads, keys, values, mask, attendable.is_causal, dropout_p, inputs=inputs
             )
         out = self.out_proj(mixed.transpose(1, 2).flatten(2))
-        weights = self._map(heads, key, attendable, average_attn_weights, inputs) if need_weights else None
+        weights = None
+        if need_weights:
+            weights = self._map(heads, key, value, attendable, average_attn_weights, inputs)
         if not batched:
             return out[0], None if weights is None else weights[0]
         return out if self.batch_first else out.transpose(0, 1), weights
@@ -256,13 +263,21 @@ class MultiheadAttention(nn.Module):
         )
 
     @torch.no_grad()
-    def step(self, state: DecodingState, inputs: Tensor, valid: Tensor | None = None) -> Tensor:
+    def step(
+        self,
+        state: DecodingState,
+        inputs: Tensor,
+        valid: Tensor | None = None,
+        *,
+        given: Inputs | None = None,
+    ) -> Tensor:
         """The causal layer's outputs for the next n tokens of every sequence, without dropout and gradients.
 
         Args:
             state: from :meth:`init_state`; changed in place.
             inputs: (n, batch, embed_dim), batch first if so set.
             valid: bool (batch, n), False = no token; padding is skipped and does not advance positions.
+            given: what the attention needs of these tokens and the layer does not project, by name.
 
         Returns:
             As ``inputs``; at padding, the output projection of 0.
@@ -286,27 +301,34 @@ class MultiheadAttention(nn.Module):
             split_heads(projection(tokens), self.head_dim).to(state.sizes.dtype)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        needed = self._inputs(tokens, tokens)
+        needed = self._inputs(tokens, tokens, given)
         mixed = self.problem.step(state, query, key, value, valid, inputs=needed)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2).to(inputs.dtype))
         return out if self.batch_first else out.transpose(0, 1)
 
-    def _inputs(self, query: Tensor, key: Tensor) -> dict[str, Tensor] | None:
-        """What the attention needs of every token, from the tokens of queries and keys."""
-        return None if self.input_proj is None else self.input_proj(query, key)
+    def _inputs(self, query: Tensor, key: Tensor, given: Inputs | None) -> Inputs | None:
+        """What the attention needs of every token, given and from the tokens of queries and keys."""
+        if self.input_proj is None:
+            return given
+        projected: Inputs = self.input_proj(query, key)
+        return projected if given is None else {**projected, **given}
 
     def _map(
         self,
         heads: Tensor,
         key: Tensor,
+        value: Tensor,
         attendable: Attendable,
         average: bool,
-        inputs: dict[str, Tensor] | None,
+        inputs: Inputs | None,
     ) -> Tensor:
         keys = split_heads(self.k_proj(key), self.head_dim)
         merged = Attendable(attendable.keys, attendable.pairs).matrix(
             heads.shape[2], keys.shape[2], keys.device
         )
+        if any(need.of_value for need in self.problem.token_inputs):
+            values = split_heads(self.v_proj(value), self.head_dim)
+            inputs = with_values(self.problem.token_inputs, inputs, self.num_heads, values)
         maps = self.problem.attention_map(heads, keys, merged, attendable.is_causal, inputs=inputs)
         return maps.mean(1) if average else maps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Self, cast
 
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental, InTurn
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.token_inputs import TokenInput, joined_needs
+from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
 from primaldual.primal.training_sets import Kind, TrainingSet
 from primaldual.primal.transforms import Transform
 
@@ -28,7 +29,7 @@ class Chain(Transform):
 
     Raises:
         ArgumentError: something that is not a Transform, or none at all.
-        UnsupportedError: a transform that mixes queries, and is not the first.
+        UnsupportedError: a transform that mixes queries, and is not the first; running statistics behind inputs per token.
 
     Example:
         >>> from primaldual import BatchNormalization, Convolution, PrimalProblem
@@ -48,10 +49,17 @@ class Chain(Transform):
                 raise UnsupportedError(
                     f"{transform.spec()} mixes the queries and must come first; got it after {transforms[0].spec()}"
                 )
+        for former, later in pairwise(transforms):
+            if former.token_inputs and later.observes:
+                raise UnsupportedError(
+                    f"{later.spec()} keeps running statistics of what it gets, and {former.spec()} before it differs from "
+                    "call to call; put it behind"
+                )
         self.mixes_queries = transforms[0].mixes_queries
         self.uses_statistics = any(transform.uses_statistics for transform in transforms)
         self.repeatable = all(transform.repeatable for transform in transforms)
         self.neighbours = any(transform.neighbours for transform in transforms)
+        self.of_positions = any(transform.of_positions for transform in transforms)
         self.two_dimensional = any(transform.two_dimensional for transform in transforms)
         self.transforms = nn.ModuleList(transforms)
 
@@ -62,6 +70,11 @@ class Chain(Transform):
     @property
     def token_inputs(self) -> tuple[TokenInput, ...]:
         return joined_needs(self._parts())
+
+    def with_inputs(self, inputs: Inputs) -> Transform:
+        bound = [transform.with_inputs(inputs) for transform in self._parts()]
+        alike = all(one is other for one, other in zip(bound, self._parts(), strict=True))
+        return self if alike else Chain(*bound)
 
     def steps(self) -> list[Transform]:
         return [step for transform in self._parts() for step in transform.steps()]

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from primaldual.errors import ShapeError, UnsupportedError
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels.layout import SEQUENCE
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.choices import Choices
@@ -11,9 +11,16 @@ from primaldual.primal.transforms import Transform
 
 
 def check_shapes(query: Tensor, key: Tensor, value: Tensor | None = None) -> None:
-    """Raise ShapeError unless the tensors fit: (B, H, Nq, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv)."""
+    """Raise unless these are tensors that fit: (B, H, Nq, D), (B, Hkv, Nk, D), (B, Hkv, Nk, Dv).
+
+    Raises:
+        ArgumentError: something else than a tensor.
+        ShapeError: tensors that do not fit.
+    """
     tensors = {"query": query, "key": key} | ({} if value is None else {"value": value})
     for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
         if tensor.dim() != 4:
             raise ShapeError(
                 f"{name} must be (batch, heads, length, head_dim); got shape {tuple(tensor.shape)}"
@@ -67,6 +74,11 @@ def check_solver(choices: Choices) -> None:
                 f"{solver.spec()} reads tokens one after the other; {subset.spec() or transform.spec()} has pools, unions "
                 "or a grid, without an order in time: accepted are subsets of single keys in a sequence"
             )
+    if solver.nested and choices.subset.by_feature:
+        raise UnsupportedError(
+            f"{solver.spec()} combines maps of positions, which {choices.subset.spec()} does not have; accepted are other "
+            "subsets"
+        )
     if solver.nested and transform.mixes_queries:
         raise UnsupportedError(
             f"{solver.spec()} attends several times, and {transform.spec()} mixes the queries; accepted are transforms that "

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from torch import Tensor
+
 from primaldual.kernels.layout import SEQUENCE, Layout
+from primaldual.kernels.masks import Attendable
 from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
 from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.solvers import Solver
 from primaldual.primal.subsets import Subset
-from primaldual.primal.token_inputs import TokenInput, joined_needs
+from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
 from primaldual.primal.transforms import Transform
 
 
@@ -44,6 +47,18 @@ class Choices(NamedTuple):
         """Choices with the same outputs for calls with so many keys."""
         subset = self.subset.for_length(key_length)
         return self if subset is self.subset else self._replace(subset=subset)
+
+    def with_inputs(self, inputs: Inputs) -> Choices:
+        """The choices of one call, whose inputs per token are known."""
+        transform = self.transform.with_inputs(inputs) if inputs else self.transform
+        subset = self.subset.with_inputs(inputs) if inputs else self.subset
+        if transform is self.transform and subset is self.subset:
+            return self
+        return self._replace(transform=transform, subset=subset)
+
+    def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Choices:
+        """The choices of one call, whose queries and keys are known."""
+        return self._replace(subset=self.subset.of_call(query, key, attendable))
 
     def amortized(self) -> Choices:
         """The same choices with the values for coefficients."""

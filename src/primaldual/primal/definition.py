@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from primaldual.errors import UnsupportedError
 from primaldual.kernels import dense
 from primaldual.kernels.masks import read_mask
 from primaldual.kernels.statistics import accumulation_dtype, widest
@@ -17,7 +18,7 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.orders import LocalFit
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
+from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
 
 
 def outputs(
@@ -31,6 +32,7 @@ def outputs(
 ) -> Tensor:
     """See :meth:`PrimalProblem.dense`."""
     check_shapes(query, key, value)
+    inputs = with_values(choices.token_inputs, inputs, query.shape[1], value)
     groups = _groups(choices, query, key, value, mask, is_causal, inputs)
     return _join((heads, dense.weighted_sum(weights, values)) for heads, weights, values, _ in groups)
 
@@ -62,6 +64,11 @@ def attention_map(
 ) -> Tensor:
     """See :meth:`PrimalProblem.attention_map`."""
     check_shapes(query, key)
+    if choices.subset.by_feature:
+        raise UnsupportedError(
+            f"{choices.subset.spec()} pools every feature of the values by weights of its own, so no map of positions gives "
+            "the outputs; accepted are weights, on the pairs, and calls with need_weights=False"
+        )
     maps = []
     for heads, weights, _, shares in _groups(choices, query, key, key, mask, is_causal, inputs):
         if shares is None:
@@ -205,6 +212,9 @@ def _groups(
     needs = choices.token_inputs
     found = check_inputs(choices, needs, inputs, query, key.shape[2], value.shape[3])
     found = neutral_where_unattended(needs, found, attendable)
+    choices = choices.with_inputs(found)
+    if choices.subset.by_scores:
+        choices = choices.of_call(query, key, attendable)
     pattern = choices.subset.allowed(query_length, key.shape[2], key.device)
     if pattern is not None:
         attendable = restrict(attendable, pattern)

@@ -33,7 +33,7 @@ class FeatureMap(Part):
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
         """Kernel matrix kappa(query_i, key_j): (..., M, D), (..., N, D) -> (..., M, N)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define kernel")
 
     def log_kernel(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Log kappa(query_i, key_j) where that is what is computed first, so that nothing overflows; else None."""

@@ -13,7 +13,14 @@ from primaldual.kernels.masks import Attendable, read_mask
 from primaldual.primal.attention import Attention
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.sources import KeyValueSource, SourceOfHeads, selection
-from primaldual.primal.token_inputs import Inputs, TokenInput, check_inputs, joined_needs, of_heads
+from primaldual.primal.token_inputs import (
+    Inputs,
+    TokenInput,
+    check_inputs,
+    joined_needs,
+    of_heads,
+    with_values,
+)
 
 
 class HeadGroups(Attention):
@@ -78,8 +85,7 @@ class HeadGroups(Attention):
         dropout_p: float = 0.0,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        value_dim = query.shape[3] if source.tensors is None else source.tensors[1].shape[3]
-        given = check_inputs(self, self.token_inputs, inputs, query, source.length, value_dim)
+        given = self._given(query, source, inputs)
         return self._join(
             problem.compute_source(
                 *_of_heads(members, query, source, attendable),
@@ -97,8 +103,7 @@ class HeadGroups(Attention):
         dropout_p: float = 0.0,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        value_dim = query.shape[3] if source.tensors is None else source.tensors[1].shape[3]
-        given = check_inputs(self, self.token_inputs, inputs, query, source.length, value_dim)
+        given = self._given(query, source, inputs)
         return self._join(
             problem(
                 *_of_heads(members, query, source, attendable),
@@ -107,6 +112,15 @@ class HeadGroups(Attention):
             )
             for problem, members in self.problems()
         )
+
+    def _given(self, query: Tensor, source: KeyValueSource, inputs: Inputs | None) -> dict[str, Tensor]:
+        """The inputs per token of a call, checked."""
+        needs, heads, value_dim = self.token_inputs, query.shape[1], query.shape[3]
+        if source.tensors is not None:
+            value_dim = source.tensors[1].shape[3]
+        if any(need.of_value for need in needs):
+            inputs = with_values(needs, inputs, heads, source.take(list(range(heads)))[1])
+        return check_inputs(self, needs, inputs, query, source.length, value_dim)
 
     def attention_map(
         self,

@@ -21,7 +21,7 @@ from primaldual.primal.nested_definition import check_call, in_order
 from primaldual.primal.reading import attended_keys
 from primaldual.primal.solvers import QUERIES, Solver
 from primaldual.primal.sources import KeyValueSource, TensorSource
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
+from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
 
 CHUNKED = ChunkedDelta()
 """Which serves delta rules whole; other nested solvers combine attentions."""
@@ -46,6 +46,7 @@ def run(
     check_call(choices, query_length, source.length, is_causal, by_query)
     key, value = source.tensors or source.take(list(range(heads)))
     needs = choices.token_inputs
+    inputs = with_values(needs, inputs, heads, value)
     given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
     given = neutral_where_unattended(needs, given, attendable)
     solver = choices.solver

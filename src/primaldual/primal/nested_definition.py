@@ -14,7 +14,7 @@ from primaldual.primal.checks import check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.reading import attended_keys
 from primaldual.primal.solvers import QUERIES, Solver
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
+from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
 
 
 def outputs(
@@ -28,6 +28,7 @@ def outputs(
 ) -> Tensor:
     """See :meth:`PrimalProblem.dense`."""
     check_shapes(query, key, value)
+    inputs = with_values(choices.token_inputs, inputs, query.shape[1], value)
     weights = attention_map(choices, query, key, mask, is_causal, inputs)
     values = for_query_heads(value, query.shape[1])
     used = attended_keys(_attendable(query, key, mask, is_causal))

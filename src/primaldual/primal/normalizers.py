@@ -32,7 +32,7 @@ class Normalizer(Part):
 
     def denominator(self, kernel_matrix: Tensor) -> Tensor:
         """h(x_i) from row i of the kernel matrix (masked entries are 0): (..., M, N) -> (..., M, 1)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define denominator")
 
 
 class SumOfKernels(Normalizer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from primaldual.kernels.arguments import finite
 from primaldual.kernels.key_covariance import LARGEST_RIDGE, SMALLEST_SHARE
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.parts import Part
+from primaldual.primal.parts import Part, overrides
 from primaldual.primal.sources import pick
 from primaldual.primal.token_inputs import HEAD_DIM, QUERIES, Inputs, TokenInput
 
@@ -44,7 +44,7 @@ class Order(Part):
     choice = "order"
     name = ""
     linear: ClassVar[bool] = False
-    """Whether there is a slope."""
+    """Whether there is a slope; a class that states ``dense_probe`` says so unless it states otherwise."""
     least_squares: ClassVar[bool] = False
     """The probe is that of least squares with a ridge, ``self.ridge``, see :class:`LocalLinear`."""
     ridge: float = 0.0
@@ -55,6 +55,12 @@ class Order(Part):
         "least_squares": ("dense_probe",),
         "given": ("dense_probe",),
     }
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Never leave a stated probe out."""
+        super().__init_subclass__(**options)
+        if overrides(cls, "dense_probe", "linear"):
+            cls.linear = True
 
     def dense_probe(self, fit: LocalFit, heads: HeadSet, inputs: Inputs) -> Tensor:
         """The definition of r, (batch, heads, Nq, D).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from primaldual.errors import ArgumentError
 from primaldual.kernels.arguments import finite
 from primaldual.kernels.statistics import widest
 from primaldual.primal.head_sets import HeadSet
-from primaldual.primal.parts import Part
+from primaldual.primal.parts import Part, overrides
 from primaldual.primal.token_inputs import Inputs
 
 
@@ -24,7 +24,7 @@ class PairWeights(Part):
     choice = "pair_weights"
     name = ""
     uneven: ClassVar[bool] = False
-    """Whether pairs count differently."""
+    """Whether pairs count differently; a class that states ``log_weights`` says so unless it states otherwise."""
     relative: ClassVar[bool] = False
     """w_ij depends on the head and on i - j alone."""
     summed: ClassVar[bool] = False
@@ -33,6 +33,12 @@ class PairWeights(Part):
         "relative": ("log_weights",),
         "summed": ("log_weights", "prefix_sums"),
     }
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Never leave stated weights out."""
+        super().__init_subclass__(**options)
+        if overrides(cls, "log_weights", "uneven"):
+            cls.uneven = True
 
     def log_weights(
         self, heads: HeadSet, count: int, queries: Tensor, keys: Tensor, inputs: Inputs

@@ -102,12 +102,22 @@ class Part(nn.Module):
     """Facts that forms and decoding read, each with the methods that it describes."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let go of the facts about a method that the subclass replaces, unless it states them anew."""
+        """Let go of the facts about a method that the subclass replaces, unless it states them anew.
+
+        A subclass of a default without a name of its own goes by the name of its class.
+        """
         super().__init_subclass__(**options)
+        if cls.name == "" and "name" not in vars(cls):
+            cls.name = None
         for fact, described in cls.facts.items():
-            if any(_place(cls, method) < _place(cls, fact) for method in described):
+            if any(overrides(cls, method, fact) for method in described):
                 default = next(base for base in reversed(cls.__mro__) if fact in vars(base))
                 setattr(cls, fact, vars(default)[fact])
+
+
+def overrides(cls: type, method: str, fact: str) -> bool:
+    """Whether a class has the method from a more specific class than the fact about it."""
+    return _place(cls, method) < _place(cls, fact)
 
 
 def _place(cls: type, name: str) -> int:

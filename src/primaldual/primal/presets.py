@@ -10,11 +10,12 @@ from typing import Any
 from primaldual.errors import ArgumentError, CheckpointError, SpecError
 from primaldual.primal.chain import Chain
 from primaldual.primal.parts import Part
+from primaldual.primal.plugins import load_word, offered
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 from primaldual.primal.unions import Union
-from primaldual.primal.words import NAMED, PARTS, signature
+from primaldual.primal.words import NAMED, PARTS, expanded, signature
 
 OWN = "one of your own needs primaldual.register, on the command line --import MODULE"
 
@@ -130,8 +131,15 @@ def _spelled_out(spec: str) -> str:
     for text in split_parts(spec, "+"):
         match = _PART.fullmatch(text)
         name = match.group(1).lower() if match else None
-        words.append(NAMED[name].format(match.group(2) or "") if match and name in NAMED else text)
+        words.append(_expanded(name, match.group(2) or "", spec) if match and name in NAMED else text)
     return "+".join(words)
+
+
+def _expanded(name: str, arguments: str, spec: str) -> str:
+    try:
+        return expanded(name, arguments)
+    except ArgumentError as error:
+        raise SpecError(f"spec {spec!r}: {error}") from None
 
 
 def _read_union(text: str, spec: str) -> Union:
@@ -162,9 +170,10 @@ def _read_part(text: str, spec: str) -> Part:
             f"spec {spec!r} has {text.strip()!r}, which is not a part: accepted is name or name(arguments)"
         )
     name, inside = match.group(1).lower(), match.group(2)
-    if name not in PARTS:
+    if not _known(name, spec):
+        accepted = dict.fromkeys([*PARTS, *NAMED, *offered()])
         raise SpecError(
-            f"spec {spec!r} has unknown part {name!r} ({OWN}); accepted are {', '.join([*PARTS, *NAMED])}"
+            f"spec {spec!r} has unknown part {name!r} ({OWN}); accepted are {', '.join(accepted)}"
         )
     positional: list[object] = []
     named: dict[str, object] = {}
@@ -184,6 +193,13 @@ def _read_part(text: str, spec: str) -> Part:
         return build(*positional, **named)
     except (TypeError, ValueError) as error:
         raise SpecError(f"spec {spec!r}: {name}: {error}; accepted is {signature(name)}") from None
+
+
+def _known(name: str, spec: str) -> bool:
+    try:
+        return load_word(name)
+    except SpecError as error:
+        raise SpecError(f"spec {spec!r}: {error}") from error
 
 
 def _read_value(text: str, spec: str) -> object:

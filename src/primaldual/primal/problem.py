@@ -91,6 +91,10 @@ class PrimalProblem(Attention):
         joined_needs(self.parts())
         check_solver(self.parts())
         check_order(self.parts())
+        if self.transform.of_positions and not self.subset.of_positions:
+            raise UnsupportedError(
+                f"{self.transform.spec()} needs training pairs that are positions; those of {self.subset.spec()} are not"
+            )
         if self.transform.neighbours and not self.subset.ordered:
             raise UnsupportedError(
                 f"{self.transform.spec()} takes pairs for neighbours in a row; those of {self.subset.spec()} are none"

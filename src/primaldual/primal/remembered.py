@@ -86,6 +86,7 @@ def _prepared(
     if (
         not alike
         or choices.token_inputs
+        or choices.subset.by_scores
         or transform.observes
         or transform.mixes_queries
         or choices.solver.nested

@@ -18,6 +18,7 @@ from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.parts import Part
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, selection
+from primaldual.primal.token_inputs import Inputs
 from primaldual.primal.training_sets import ALL, OWN, PREFIX, Kind, MaskedPairs, TrainingSet
 
 Scale = TypeVar("Scale", bound=Hashable)
@@ -73,11 +74,40 @@ class Subset(Part):
             is_causal: queries attend no later key.
         """
         del heads
-        if type(self).membership is not Subset.membership or type(self).dense_pairs is not Subset.dense_pairs:
+        if not self.of_positions:
             return f"{self.spec()} defines its pairs by their dense form alone"
         if pairs or self.patterned:
             return Kind(OWN)
         return Kind(PREFIX if is_causal else ALL)
+
+    @property
+    def of_positions(self) -> bool:
+        """Whether every pair is a position."""
+        return type(self).membership is Subset.membership and type(self).dense_pairs is Subset.dense_pairs
+
+    by_feature: bool = False
+    """Features of a value count differently in a pair, so that no map of positions gives the outputs."""
+
+    def with_inputs(self, inputs: Inputs) -> Subset:
+        """The subset of one call, given what ``token_inputs`` names, of all heads and keys; of most, this one."""
+        del inputs
+        return self
+
+    @property
+    def by_scores(self) -> bool:
+        """Whether pairs are chosen by queries and keys, call by call."""
+        return False
+
+    def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Subset:
+        """The subset of one call, where it is chosen by scores; otherwise this one.
+
+        Args:
+            query: (batch, heads, Nq, D).
+            key: (batch, kv heads, Nk, D).
+            attendable: the masks.
+        """
+        del query, key, attendable
+        return self
 
     def lay_out(self, layout: Layout) -> None:
         """Say how positions lie."""
@@ -130,7 +160,10 @@ class Subset(Part):
         allowed = self.allowed(query_length, source.length, key.device)
         if allowed is not None:
             attendable = restrict(attendable, allowed)
-        return MaskedPairs(key, value, query_length, attendable.select(selection(heads.members)))
+        attendable = attendable.select(selection(heads.members))
+        pairs = MaskedPairs(key, value, query_length, attendable)
+        by_head = attendable.pairs is not None and attendable.pairs.shape[1] > 1
+        return pairs.for_query_heads(len(heads.members)) if by_head else pairs
 
     def row_pairs(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int

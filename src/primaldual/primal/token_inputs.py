@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError, ShapeError
+from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
+from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable, causal_mask
 
 Inputs = Mapping[str, Tensor]
@@ -38,6 +39,8 @@ class TokenInput:
         of_projection: from the numbers of a linear map of the token to accepted ones; of ``first`` it gives ``neutral``.
         first: where the linear map of a layer starts, with weights of 0.
         optional: where it is not given it is ``neutral`` for all tokens.
+        learned: it has a gradient, and layers project it from their tokens; otherwise the caller of an attention gives it.
+        of_value: calls with values take these for it where it is left out.
 
     Raises:
         ArgumentError: a name that is no identifier, or other words for tokens or width.
@@ -55,6 +58,8 @@ class TokenInput:
     of_projection: Callable[[Tensor], Tensor] = unchanged
     first: float = 0.0
     optional: bool = False
+    learned: bool = True
+    of_value: bool = False
 
     def __post_init__(self) -> None:
         """Raise ArgumentError unless the words are known ones."""
@@ -167,6 +172,8 @@ def check_inputs(
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ArgumentError(f"{need.name} must be a floating tensor; got {kind}")
+        if need.width == VALUE_DIM and tensor.dim() == 4 and sizes["heads"] % max(1, tensor.shape[1]) == 0:
+            tensor = given[need.name] = for_query_heads(tensor, sizes["heads"])
         if tensor.shape != need.shape(sizes):
             raise ShapeError(
                 f"{need.name} must be ({', '.join(need.axes)}) = {need.shape(sizes)}; got {tuple(tensor.shape)}"
@@ -174,6 +181,47 @@ def check_inputs(
         if tensor.device != query.device:
             raise ArgumentError(f"{need.name} must be on {query.device}, as the query; got {tensor.device}")
     return given
+
+
+def with_values(
+    needs: Iterable[TokenInput], given: Inputs | None, heads: int, value: Tensor | None
+) -> Inputs | None:
+    """The inputs that a user gave and the values for those that are ``of_value`` and left out.
+
+    Args:
+        needs: what the parts state.
+        given: what the user gave.
+        heads: query heads.
+        value: (batch, kv heads, Nk, Dv); None = there are none.
+    """
+    lacking = [need.name for need in needs if need.of_value and need.name not in (given or {})]
+    if value is None or not lacking:
+        return given
+    return {**(given or {}), **dict.fromkeys(lacking, for_query_heads(value, heads))}
+
+
+def learned(needs: Iterable[TokenInput]) -> tuple[TokenInput, ...]:
+    """Those that layers project from their tokens."""
+    return tuple(need for need in needs if need.learned)
+
+
+def check_given(spec: str, needs: Iterable[TokenInput], layer: str) -> None:
+    """Refuse an attention that needs numbers of every token which do not follow from the tokens of its layer.
+
+    Args:
+        spec: of the attention.
+        needs: what it states.
+        layer: which layer, for the message.
+
+    Raises:
+        UnsupportedError: it needs such inputs.
+    """
+    needed = ", ".join(need.name for need in needs if not (need.learned or need.of_value or need.optional))
+    if needed:
+        raise UnsupportedError(
+            f"{spec} needs {needed} of every token, which {layer} cannot make of its tokens; accepted are calls that give "
+            "it: problem.attend, or primaldual.MultiheadAttention, with inputs="
+        )
 
 
 def _accepted(needs: Sequence[TokenInput], sizes: Mapping[str, int]) -> str:
@@ -209,7 +257,7 @@ def neutral_inputs(
 ) -> dict[str, Tensor]:
     """Inputs that change nothing, in the type and on the device of the query."""
     sizes = sizes_of(query, key_length, value_dim)
-    return {need.name: query.new_full(need.shape(sizes), need.neutral) for need in needs}
+    return {need.name: query.new_full(need.shape(sizes), need.neutral) for need in needs if not need.of_value}
 
 
 def with_width(tensor: Tensor) -> Tensor:

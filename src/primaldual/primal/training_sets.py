@@ -17,7 +17,12 @@ from primaldual.kernels.softmax import attention_with_sink, softmax_attention
 from primaldual.kernels.statistics import KeyStatistics
 from primaldual.kernels.window import window_attention, window_call, window_counts, window_statistics
 
-ALL, PREFIX, OWN = "all", "prefix", "own"
+ALL = "all"
+"""All queries see the same training keys."""
+PREFIX = "prefix"
+"""A query sees the training keys up to its own position."""
+OWN = "own"
+"""A query sees training keys of its own."""
 
 
 class Kind(NamedTuple):

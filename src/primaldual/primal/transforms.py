@@ -12,6 +12,7 @@ from primaldual.kernels.masks import Attendable
 from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
+from primaldual.primal.token_inputs import Inputs
 from primaldual.primal.training_sets import Kind, TrainingSet
 
 
@@ -58,6 +59,7 @@ class Transform(Part):
             sequences and heads at a time, and again in the backward.
         neighbours: T of a key depends on the keys beside it, so the layout of the positions matters.
         two_dimensional: T takes the positions for an image.
+        of_positions: T depends on numbers of the positions beside their keys, so every pair must be a position.
     """
 
     choice = "transform"
@@ -66,10 +68,16 @@ class Transform(Part):
     repeatable: bool = False
     neighbours: bool = False
     two_dimensional: bool = False
+    of_positions: bool = False
 
     def steps(self) -> list[Transform]:
         """The transforms that T applies one after the other; of most, T alone."""
         return [self]
+
+    def with_inputs(self, inputs: Inputs) -> Transform:
+        """The transform of one call, given what ``token_inputs`` names, of all heads and keys; of most, T alone."""
+        del inputs
+        return self
 
     @property
     def layout(self) -> Layout:
@@ -108,7 +116,7 @@ class Transform(Part):
             valid: bool (batch, heads, Nq or 1, Nt), which of them are training keys.
             heads: which heads of the problem these are, their scale and the layout of their pairs.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define dense")
 
     def per_query(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         """The same, fast; keys that are not training keys are finite, and may come out as anything finite."""
@@ -117,7 +125,7 @@ class Transform(Part):
     def shared_refusal(self, kind: Kind) -> str | None:
         """Why one set of transformed keys cannot serve all queries, None where :meth:`shared` gives it."""
         del kind
-        return f"{self.spec()} defines T by its dense form alone"
+        return f"{self.spec() or type(self).__name__} defines T by its dense form alone"
 
     def query_refusal(self, kind: Kind) -> str | None:
         """Why the queries cannot take over what T does to keys, None where :meth:`into_query` does it."""

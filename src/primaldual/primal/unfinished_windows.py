@@ -67,7 +67,7 @@ def covered_within(
     last = lasts[..., (row[:, 0] + 1).clamp(min=0)] if attendable.is_causal else lasts[..., -1:]
     last = last.transpose(-2, -1)
     unfinished = ends > last
-    if reach < key_length:
+    if reach < max(query_length, key_length):  # more queries than keys start before the first one
         windows = torch.searchsorted(ends, place).expand(present.shape)
         firsts = place.new_full((*present.shape[:-1], ends.shape[0]), key_length)
         firsts = firsts.scatter_reduce(-1, windows, torch.where(present, place, key_length), "amin")

@@ -22,7 +22,7 @@ from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import DensePairs, Subset, group_heads
-from primaldual.primal.token_inputs import TokenInput, joined_needs
+from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
 from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
 from primaldual.primal.unfinished_windows import covered, covered_within, last_attended, window_ends
 
@@ -79,6 +79,7 @@ class Union(Subset):
         if len(subsets) < 2:
             raise ArgumentError(f"subsets must be two or more; got {len(subsets)}")
         self.disjoint = flag("disjoint", disjoint)
+        self.by_feature = any(part.by_feature for part in subsets)
         self.subsets = nn.ModuleList(subsets)
         self.layout = next((part.layout for part in subsets if part.layout != self.layout), self.layout)
 
@@ -108,6 +109,25 @@ class Union(Subset):
         for part in self.parts():
             part.bind(heads, head_dim)
         return self
+
+    @property
+    def by_scores(self) -> bool:
+        return any(part.by_scores for part in self.parts())
+
+    def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Subset:
+        bound = Union(
+            *(part.of_call(query, key, attendable) for part in self.parts()), disjoint=self.disjoint
+        )
+        bound.lay_out(self.layout)
+        return bound
+
+    def with_inputs(self, inputs: Inputs) -> Subset:
+        bound = [part.with_inputs(inputs) for part in self.parts()]
+        if all(one is other for one, other in zip(bound, self.parts(), strict=True)):
+            return self
+        made = Union(*bound, disjoint=self.disjoint)
+        made.lay_out(self.layout)
+        return made
 
     def keep_heads(self, members: list[int], heads: int) -> None:
         for part in self.parts():
@@ -147,13 +167,14 @@ class Union(Subset):
     def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
         parts, kinds = self.with_heads(heads), []
         for part, own in parts:
-            kind = part.training_kind(own, pairs, is_causal)
+            windows = part.consecutive_from(own) is not None and not pairs
+            late = is_causal and self._reach_of_singles(heads) < own.scale - 2
+            late = late or any(_irregular(other) for other, alone in parts if alone.scale == 1)
+            once = windows and not (late or self.disjoint)
+            kind = part.training_kind(own, pairs, is_causal and not once)
             if isinstance(kind, str):
                 return kind
-            late = kind.pooled_late
-            if part.consecutive_from(own) is not None and not pairs:
-                late = is_causal and self._reach_of_singles(heads) < own.scale - 2
-                late = late or any(_irregular(other) for other, alone in parts if alone.scale == 1)
+            late = late if windows else kind.pooled_late
             kinds.append(kind._replace(pooled_late=late))
         if self.disjoint:
             return Kind(OWN, any(own.scale > 1 for _, own in parts))
@@ -203,7 +224,7 @@ class Union(Subset):
         self, heads: HeadSet, masks: Attendable, query_length: int, key_length: int, device: torch.device
     ) -> Tensor:
         """How many keys each query has in some pair, broadcastable to (batch, heads, Nq, 1)."""
-        if masks.pairs is not None:
+        if masks.pairs is not None or any(_irregular(part) for part in self.parts()):
             allowed = masks.matrix(query_length, key_length, device)
             held = self._held(heads.members, allowed, query_length)
             return reduce(torch.logical_or, held).sum(-1, keepdim=True)

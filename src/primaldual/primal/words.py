@@ -15,8 +15,10 @@ from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.clipping import Clip
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.delta import Delta, DeltaFormer
+from primaldual.primal.elliptical import Elliptical
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
+from primaldual.primal.gated_pools import GatedPools
 from primaldual.primal.inner_products import Cosine, Dot, Polynomial
 from primaldual.primal.normalizers import Constant, Sink
 from primaldual.primal.orders import LocalLinear, Parallax
@@ -26,6 +28,7 @@ from primaldual.primal.patterns import Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.ridge import Ridge
+from primaldual.primal.top_blocks import TopBlocks
 from primaldual.primal.whitening import Whitening
 
 PARTS: dict[str, type[Part]] = {
@@ -44,11 +47,14 @@ PARTS: dict[str, type[Part]] = {
     "parallax": Parallax,
     "bn": BatchNormalization,
     "whiten": Whitening,
+    "elliptical": Elliptical,
     "clip": Clip,
     "conv": Convolution,
     "conv2d": Convolution2d,
     "window": Window,
+    "top": TopBlocks,
     "sh": PooledHeads,
+    "gated": GatedPools,
     "anchored": AnchoredHeads,
     "boost": Boost,
     "delta": Delta,
@@ -64,8 +70,30 @@ NAMED: dict[str, str] = {
     "mesanet": "dot+constant+ridge({})",
     "deltanet": "cosine+constant+delta({})",
     "gated_deltanet": "cosine+constant+forget+delta({})",
+    "hca": "window({radius})|gated({rate})+sink",
 }
 """Published layers by name: the spec that each stands for, with the place of its arguments."""
+
+
+def expanded(name: str, arguments: str) -> str:
+    """The spec that a published layer stands for.
+
+    Raises:
+        ArgumentError: other arguments than hca's rate and window, both 1 or more and 128 by default.
+
+    Example:
+        >>> expanded("mesanet", "2"), expanded("hca", "64,32")
+        ('dot+constant+ridge(2)', 'window(31)|gated(64)+sink')
+    """
+    if name != "hca":
+        return NAMED[name].format(arguments)
+    given = [text.strip() for text in arguments.split(",")] if arguments.strip() else ["128", "128"]
+    if len(given) != 2 or not all(text.isdecimal() and int(text) for text in given):
+        raise ArgumentError(
+            f"hca takes its rate and its window, two whole numbers above 0; got {arguments!r}"
+        )
+    return NAMED[name].format(rate=given[0], radius=int(given[1]) - 1)
+
 
 P = TypeVar("P", bound=Part)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10,
     "axes.labelsize": 9.5,
@@ -33,6 +33,7 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "figure.constrained_layout.use": True,
 }
+"""Settings of matplotlib for every figure of the library; ``plt.rcParams.update(STYLE)`` gives yours the same look."""
 
 
 def svg(draw: Callable[[Figure], None], width: float, height: float, label: str) -> str:
@@ -48,7 +49,7 @@ def svg(draw: Callable[[Figure], None], width: float, height: float, label: str)
     from matplotlib.figure import Figure as Canvas
 
     salt = hashlib.sha256(label.encode()).hexdigest()
-    style: Any = {**_STYLE, "svg.hashsalt": salt}
+    style: Any = {**STYLE, "svg.hashsalt": salt}
     with mpl.rc_context(style):
         figure = Canvas(figsize=(width, height))
         draw(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -49,32 +49,37 @@ class SupportVectorExpansion:
     C: Tensor
     epsilon: Tensor
     mask: Tensor | None = None
+    file_format: ClassVar[str] = "primaldual expansion 1"
 
     def __str__(self) -> str:
         """What was solved, how sparse and how good the solution is, in a few lines."""
-        count, dim = self.keys.shape[-2:]
+        (count, dim), outputs = self.keys.shape[-2:], self.values.shape[-1]
         leading = " x ".join(map(str, self.keys.shape[:-2]))
-        pairs = self.support.numel() if self.mask is None else int(self.mask.sum()) * self.values.shape[-1]
+        pairs = self.support.numel() if self.mask is None else int(self.mask.sum()) * outputs
         lines = {
             "attention": f"{self.problem.spec()}{f' ({leading} heads)' if leading else ''}",
-            "keys": f"{count} of dimension {dim}, {self.values.shape[-1]} outputs each",
+            "keys": f"{count} of dimension {dim}, {outputs} output{'s' * (outputs > 1)} each",
             "support vectors": f"{int(self.support.sum())} of {pairs}",
-            "C, epsilon": f"{_range(self.C)}, {_range(self.epsilon)}",
-            "intercept": _range(self.intercept),
-            "objective": _range(self.primal_objective),
+            **self.loss_lines(),
+            "intercept": spread(self.intercept),
+            "objective": spread(self.primal_objective),
             "duality gap": f"{self.duality_gap:.1e} of the objective, at most",
         }
         return "\n".join(f"{name:<16} {text}" for name, text in lines.items())
 
     def __repr__(self) -> str:
         return (
-            f"SupportVectorExpansion({self.problem.spec()!r}, keys={tuple(self.keys.shape)}, "
+            f"{type(self).__name__}({self.problem.spec()!r}, keys={tuple(self.keys.shape)}, "
             f"outputs={self.values.shape[-1]}, duality_gap={self.duality_gap:.1e})"
         )
 
+    def loss_lines(self) -> dict[str, str]:
+        """The parameters of the loss, for printing."""
+        return {"C, epsilon": f"{spread(self.C)}, {spread(self.epsilon)}"}
+
     @property
     def dual_objective(self) -> Tensor:
-        """-1/2 beta' K beta + y' beta - eps sum_j |beta_j|, (..., outputs)."""
+        """The value of the dual problem, (..., outputs), here -1/2 beta' K beta + y' beta - eps sum_j |beta_j|."""
         return self.primal_objective - self.gap
 
     @property
@@ -102,9 +107,8 @@ class SupportVectorExpansion:
         if queries.dim() != self.keys.dim() or (
             (*queries.shape[:-2], queries.shape[-1]) != (*self.keys.shape[:-2], self.keys.shape[-1])
         ):
-            raise ShapeError(
-                f"queries must be {(*self.keys.shape[:-2], 'M', self.keys.shape[-1])}; got {tuple(queries.shape)}"
-            )
+            accepted = ", ".join(map(str, (*self.keys.shape[:-2], "M", self.keys.shape[-1])))
+            raise ShapeError(f"queries must be ({accepted}); got {tuple(queries.shape)}")
         key, value, query = (self._batched(tensor) for tensor in (self.keys, self.values, queries))
         mask = None if self.mask is None else self._batched(self.mask.unsqueeze(-1)).mT
         rows = max(1, SCORES // (key.shape[0] * key.shape[1] * key.shape[2]))
@@ -131,9 +135,15 @@ class SupportVectorExpansion:
         Raises:
             CheckpointError: the file is missing, corrupt or holds something else.
         """
-        return cls(**saving.read(path))
+        return cls(**saving.read(path, cls.file_format))
 
 
-def _range(numbers: Tensor) -> str:
+def spread(numbers: Tensor) -> str:
+    """The smallest and the largest number, as text; one where they are the same.
+
+    Example:
+        >>> spread(torch.tensor([1.0, 3.0])), spread(torch.tensor([2.0]))
+        ('1 to 3', '2')
+    """
     low, high = float(numbers.min()), float(numbers.max())
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NoReturn
 
 import torch
@@ -61,9 +61,9 @@ class LeastSquaresExpansion(SupportVectorExpansion):
             ShapeError: other leading dimensions or features than the keys have.
         """
         plain = PrimalProblem(*self.problem.parts().amortized())
-        fields = {name: getattr(self, name) for name in SupportVectorExpansion.__dataclass_fields__}
-        fields |= {"problem": plain, "values": self.coefficients}
-        return SupportVectorExpansion(**fields).predict(queries)
+        given = {field.name: getattr(self, field.name) for field in fields(SupportVectorExpansion)}
+        given |= {"problem": plain, "values": self.coefficients}
+        return SupportVectorExpansion(**given).predict(queries)
 
     def save(self, path: str | os.PathLike[str]) -> NoReturn:
         """Unsupported: solve it again.

@@ -48,7 +48,7 @@ def read_training_data(
     targets = keys.new_zeros(*keys.shape[:-1], 1) if targets is None else _real("targets", targets, dtype)
     if targets.shape[:-1] != keys.shape[:-1] or not targets.shape[-1:].numel():
         raise ShapeError(
-            f"targets must have a row for every key, {tuple(keys.shape[:-1])} and a number of outputs; "
+            f"targets must be ({', '.join(map(str, keys.shape[:-1]))}, outputs), a row for every key; "
             f"got {tuple(targets.shape)}"
         )
     leading = tuple(keys.shape[:-2])

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from primaldual.svr.expansion import SupportVectorExpansion
 
-FORMAT = "primaldual expansion 1"
 PROBLEM = "problem."
 TENSORS = (
     "keys", "values", "coefficients", "intercept", "fitted", "primal_objective", "gap", "C", "epsilon", "mask",
@@ -31,12 +30,12 @@ def write(expansion: SupportVectorExpansion, path: str | os.PathLike[str]) -> No
     tensors = {name: getattr(expansion, name) for name in TENSORS if getattr(expansion, name) is not None}
     tensors |= {PROBLEM + name: tensor for name, tensor in expansion.problem.state_dict().items()}
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    described = json.dumps({"format": FORMAT, "attention": faithful_spec(expansion.problem)})
+    described = json.dumps({"format": expansion.file_format, "attention": faithful_spec(expansion.problem)})
     with saving(target) as fresh:
         save_file(tensors, fresh, {"primaldual": described})
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read(path: str | os.PathLike[str], file_format: str) -> dict[str, Any]:
     """The fields of an expansion; see ``SupportVectorExpansion.load``."""
     from safetensors import SafetensorError, safe_open
 
@@ -49,9 +48,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"path {str(source)!r} is corrupt: {error}") from error
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
+    if not isinstance(described, dict) or described.get("format") != file_format:
         raise CheckpointError(
-            f"path {str(source)!r} is no saved expansion; the format {FORMAT!r} is accepted"
+            f"path {str(source)!r} is no saved expansion; the format {file_format!r} is accepted"
         )
     try:
         return _fields(described, tensors)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError, ConvergenceError
+from primaldual.errors import ArgumentError, ConvergenceError, UnsupportedError
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.svr.assembly import HeadSolver, assemble
 from primaldual.svr.expansion import SupportVectorExpansion
+from primaldual.svr.hinge import Hinge
 from primaldual.svr.least_squares import least_squares
+from primaldual.svr.losses import EpsilonInsensitive, Loss
 from primaldual.svr.reading import TrainingData, read_penalty, read_training_data, read_weights
 from primaldual.svr.solver import Progress
 from primaldual.svr.training_kernel import TrainingKernel, training_kernels
+
+LOSSES: dict[str, type[Loss]] = {"epsilon_insensitive": EpsilonInsensitive, "hinge": Hinge}
+"""The losses by name."""
 
 MEMORY = 4 * 2**30
 """Bytes that kernel matrices may need by default."""
@@ -28,8 +33,9 @@ def solve(
     keys: Tensor,
     targets: Tensor,
     C: float | Tensor | None = None,
-    epsilon: float = 0.1,
+    epsilon: float | None = None,
     *,
+    loss: str = "epsilon_insensitive",
     intercept: bool = True,
     mask: Tensor | None = None,
     weights: Tensor | None = None,
@@ -62,7 +68,9 @@ def solve(
         targets: ([[batch,] heads,] N, outputs); every head is a regression of its own.
         C: above 0; a number, or a tensor that broadcasts to ([[batch,] heads,] outputs); None = the deviation of each
             output's targets / ``kernel_scale(problem, keys, mask)``.
-        epsilon: half width of the tube, 0 or more, in the unit of the targets.
+        epsilon: half width of the tube, 0 or more, in the unit of the targets; None = 0.1. The hinge has none.
+        loss: "epsilon_insensitive", or "hinge", C sum_j max(1 - y_j f(k_j), 0) with targets -1 and 1: a support vector
+            classifier with the kernel K. Its dual has 0 <= y_j beta_j <= C, and no epsilon.
         intercept: whether b is fitted; False = the form that attention layers have.
         mask: bool ([[batch,] heads,] N), True = a training pair; others are ignored, whatever they hold.
         weights: ([[batch,] heads,] N), above 0: the C of pair j is C times its weight; None = 1 each.
@@ -77,11 +85,11 @@ def solve(
         The solution; ``solution.predict`` is the attention.
 
     Raises:
-        ArgumentError: C, epsilon or weights out of range, values that are not finite, a kernel that is not positive
-            semidefinite on these keys.
+        ArgumentError: C, epsilon or weights out of range, labels other than -1 and 1 or of one class, values that
+            are not finite, a kernel that is not positive semidefinite on these keys.
         ShapeError: keys, targets and mask that do not fit.
-        UnsupportedError: a subset that differs by query, or too little memory.
-        ConvergenceError: the tolerance was not reached; its ``solution`` is what was, with its gap.
+        UnsupportedError: a subset that differs by query, pooled labels, or too little memory.
+        ConvergenceError: the tolerance was not reached; ``error.solution`` holds the best iterate and its gap.
 
     Reference: Nguyen et al., "A Primal-Dual Framework for Transformers and Neural Networks", ICLR 2023;
         Smola and Schölkopf, "A tutorial on support vector regression", 2004.
@@ -91,16 +99,20 @@ def solve(
         >>> solution = solve("softmax", keys, keys.sin(), C=100 / kernel_scale("softmax", keys), epsilon=0.01)
         >>> print(solution)
         attention        softmax
-        keys             40 of dimension 1, 1 outputs each
+        keys             40 of dimension 1, 1 output each
         ...
         duality gap      ... of the objective, at most
         >>> float((solution.predict(keys) - keys.sin()).abs().max()) < 0.02
         True
+        >>> classifier = solve("softmax", keys, keys.sign(), loss="hinge")
+        >>> bool((classifier.predict(keys).sign() == keys.sign()).all())
+        True
     """
     if not preset(problem).solver.amortized:
-        return _solver(problem, keys, targets, mask, dtype, C=C, weights=weights, start=start)
+        given = {"C": C, "epsilon": epsilon, "weights": weights, "start": start}
+        return _solver(problem, keys, targets, mask, dtype, loss, given)
     return solve_path(
-        problem, keys, targets, [C], epsilon, intercept=intercept, mask=mask, weights=weights, start=start,
+        problem, keys, targets, [C], epsilon, loss=loss, intercept=intercept, mask=mask, weights=weights, start=start,
         tolerance=tolerance, memory=memory, dtype=dtype, progress=progress,
     )[0]  # fmt: skip
 
@@ -111,10 +123,15 @@ def _solver(
     targets: Tensor,
     mask: Tensor | None,
     dtype: torch.dtype,
-    **others: object,
+    loss: str,
+    others: Mapping[str, object],
 ) -> SupportVectorExpansion:
     """The expansion of a problem whose solver states the coefficients."""
     given = [name for name, value in others.items() if value is not None]
+    if loss != "epsilon_insensitive":
+        raise ArgumentError(
+            f"loss must be left out for {preset(problem).solver.spec()}, which states its coefficients itself; got {loss!r}"
+        )
     if given:
         raise ArgumentError(
             f"{', '.join(given)} must be None for {preset(problem).solver.spec()}, which states its coefficients itself"
@@ -129,8 +146,9 @@ def solve_path(
     keys: Tensor,
     targets: Tensor,
     C: Sequence[float | Tensor | None],
-    epsilon: float = 0.1,
+    epsilon: float | None = None,
     *,
+    loss: str = "epsilon_insensitive",
     intercept: bool = True,
     mask: Tensor | None = None,
     weights: Tensor | None = None,
@@ -152,13 +170,20 @@ def solve_path(
     data = read_training_data(keys, targets, mask, dtype)
     if not len(C):
         raise ArgumentError("C must hold at least one penalty; got none")
-    width = read_penalty("epsilon", epsilon, data)
+    if loss not in LOSSES:
+        raise ArgumentError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}")
+    risk = LOSSES[loss](data, epsilon)
     factors = read_weights(weights, data)
     if not 0 < tolerance < 1:
         raise ArgumentError(f"tolerance must be above 0 and below 1; got {tolerance}")
     beta = _start(start, data)
     with torch.no_grad():
         parts = list(training_kernels(problem, data.keys, data.mask, memory))
+        if not risk.pools and any(part.shares is not None for part in parts):
+            raise UnsupportedError(
+                f"the subset {problem.subset.spec()!r} pools pairs, and means of labels are no labels; accepted for "
+                f"loss={loss!r} are subsets whose pairs are positions"
+            )
         boxes = [
             _usual_penalty(parts, data) if penalty is None else read_penalty("C", penalty, data)
             for penalty in C
@@ -166,7 +191,16 @@ def solve_path(
         solvers = [HeadSolver(part, intercept) for part in parts]
         found = []
         for box in boxes:
-            solution = assemble(problem, data, solvers, (box, width), factors, beta, tolerance, progress)
+
+            def regress(
+                data: TrainingData, width: Tensor, start: Tensor, box: Tensor = box
+            ) -> SupportVectorExpansion:
+                return assemble(problem, data, solvers, (box, width), factors, start, tolerance, progress)
+
+            penalties = box.unsqueeze(-2)
+            if factors is not None:
+                penalties = penalties * factors.unsqueeze(-1)
+            solution = risk.solve(regress, penalties, beta, tolerance)
             if not solution.duality_gap <= tolerance:
                 raise ConvergenceError(
                     f"the solver stopped at the relative duality gap {solution.duality_gap:.2e}, above the tolerance "
@@ -222,11 +256,12 @@ def _usual_penalty(parts: Iterable[TrainingKernel], data: TrainingData) -> Tenso
 def _scales(parts: Iterable[TrainingKernel], data: TrainingData) -> Tensor:
     scales = data.keys.new_empty(*data.keys.shape[:2], 1)
     for part in parts:
-        scales[:, part.heads.members, 0] = _deviation(part)
+        scales[:, part.heads.members, 0] = kernel_deviation(part)
     return scales
 
 
-def _deviation(part: TrainingKernel) -> Tensor:
+def kernel_deviation(part: TrainingKernel) -> Tensor:
+    """What :func:`kernel_scale` returns, (batch, heads)."""
     mean, deviation = part.mean_diagonal(), part.centred().mean_diagonal()
     empty = ~part.valid.any(-1)
     if not bool(((mean > 0) | empty).all()):

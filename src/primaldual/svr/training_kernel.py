@@ -126,6 +126,13 @@ def training_kernels(
             f"{problem.solver.spec()} states its own coefficients, so no support vector regression gives them; accepted are "
             "problems without a solver"
         )
+    for part in (problem.transform, problem.subset):
+        needed = ", ".join(need.name for need in part.token_inputs)
+        if needed:
+            raise UnsupportedError(
+                f"{part.spec()} takes {needed} of every token, and a regression has keys and targets alone; accepted are "
+                "parts that need no more"
+            )
     if problem.pair_weights.uneven:
         raise UnsupportedError(
             f"{problem.pair_weights.spec()} weighs pairs by the query, so there is no single regression to solve; accepted "

@@ -64,7 +64,11 @@ def fed(problem: PrimalProblem) -> PrimalProblem:
 
 
 def _made(need: TokenInput, tokens: Tensor, value_dim: int) -> Tensor:
-    """One input of tokens (batch, heads, N, D); NaN, as a constant, where a token is not finite."""
+    """One input of tokens (batch, heads, N, D); NaN, as a constant, where a token is not finite.
+
+    What has no gradient is a step function of the token, so that finite differences find none either.
+    """
+    tokens = tokens if need.learned else tokens.detach().round(decimals=1)
     head_dim = tokens.shape[-1]
     width = 1 if need.width is None else head_dim if need.width == HEAD_DIM else value_dim
     weight = torch.linspace(0.3, 1.7, head_dim * width, dtype=torch.float64, device=tokens.device)

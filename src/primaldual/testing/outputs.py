@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from primaldual.errors import UnsupportedError
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close, close_gradients, gradients, repeatable
 from primaldual.testing.inputs import LONG, cases, masks, refuses, tensors
@@ -41,6 +42,9 @@ def check_map(
 ) -> None:
     """attention_map @ value = attend, and the weights have as many columns as there are pairs."""
     query, key, value = tensors(heads, head_dim, length, device=device)
+    if problem.subset.by_feature:
+        _check_no_map(problem, query, key)
+        return
     for name, mask in masks(2, heads, length, length, device).items():
         for is_causal in (False, True):
             spread = problem.attention_map(query, key, mask, is_causal)
@@ -49,6 +53,15 @@ def check_map(
     weights = problem.weights(query, key)
     fits = len(weights) == heads if isinstance(weights, list) else weights.shape[:3] == query.shape[:3]
     assert fits, f"{problem.spec()}: weights must have a row for every query of the {heads} heads"
+
+
+def _check_no_map(problem: PrimalProblem, query: Tensor, key: Tensor) -> None:
+    """A map is refused where there is none."""
+    try:
+        problem.attention_map(query, key)
+    except UnsupportedError:
+        return
+    raise AssertionError(f"{problem.spec()}: attention_map must be refused where features count differently")
 
 
 def check_gradients(

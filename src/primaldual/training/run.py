@@ -156,7 +156,9 @@ class TrainingRun:
 
     def _set_learning_rate(self) -> None:
         settings, state = self.settings, self.state
-        warmup = settings.warmup_epochs * state.steps
+        warmup = settings.warmup_steps
+        if warmup is None:
+            warmup = settings.warmup_epochs * state.steps
         schedule = SCHEDULES[settings.schedule]
         factor = learning_rate_factor(schedule, state.total_steps, warmup, state.last_step)
         for group in self.optimizer.param_groups:

@@ -28,7 +28,17 @@ def cosine(progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-SCHEDULES: Mapping[str, Schedule] = {"cosine": cosine, "constant": constant}
+def linear(progress: float) -> float:
+    """A straight line from 1 down to 0.
+
+    Example:
+        >>> linear(0.0), linear(0.25), linear(1.0)
+        (1.0, 0.75, 0.0)
+    """
+    return 1.0 - progress
+
+
+SCHEDULES: Mapping[str, Schedule] = {"cosine": cosine, "constant": constant, "linear": linear}
 """Schedules by name."""
 
 

@@ -21,11 +21,11 @@ class TrainingSettings:
         learning_rate: the highest learning rate of the schedule.
         weight_decay: decoupled weight decay.
         optimizer: "radam", "adamw", or "adamw_matrices", whose weight decay leaves vectors alone.
-        schedule: "cosine" or "constant".
+        schedule: "cosine", "linear" or "constant".
         warmup_epochs: epochs over which the learning rate grows linearly from zero.
+        warmup_steps: steps over which it does, instead of ``warmup_epochs``; None = those of the epochs.
         gradient_clip: largest norm of the gradient; None leaves it alone.
-        augmentation: "none", or "series" to shift and scale every series and add noise, anew each time, see
-            :func:`primaldual.training.augmentation.of_series`.
+        augmentation: "none", or "series" to shift and scale every series and add noise, anew each time.
         mixed_precision: "no", or "bf16" to run the forward pass under autocast.
         patience: epochs without a better validation metric, or a lower loss at the same metric, before
             training stops; None never stops early.
@@ -52,6 +52,7 @@ class TrainingSettings:
     optimizer: str = "radam"
     schedule: str = "cosine"
     warmup_epochs: int = 0
+    warmup_steps: int | None = None
     gradient_clip: float | None = 1.0
     augmentation: str = "none"
     mixed_precision: str = "no"
@@ -65,11 +66,12 @@ class TrainingSettings:
             "epochs": 1,
             "batch_size": 1,
             "warmup_epochs": 0,
+            "warmup_steps": 0,
             "patience": 1,
             "steps": 1,
         }.items():
             value = getattr(self, name)
-            optional = value is None and name in {"patience", "steps"}
+            optional = value is None and name in {"patience", "steps", "warmup_steps"}
             if not (_is_whole(value) and value >= least) and not optional:
                 raise ArgumentError(f"{name} must be an integer of at least {least}; got {value!r}")
         for name in ("learning_rate", "gradient_clip"):
@@ -78,6 +80,8 @@ class TrainingSettings:
                 raise ArgumentError(f"{name} must be a positive number; got {value!r}")
         if not (_is_number(self.weight_decay) and self.weight_decay >= 0):
             raise ArgumentError(f"weight_decay must be a number of at least 0; got {self.weight_decay!r}")
+        if not (_is_whole(self.seed) and 0 <= self.seed < 2**64):
+            raise ArgumentError(f"seed must be an integer from 0 to 2**64 - 1; got {self.seed!r}")
         decay = self.ema_decay
         if decay is not None and not (_is_number(decay) and 0 <= decay < 1):
             raise ArgumentError(f"ema_decay must lie in [0, 1); got {decay!r}")

@@ -20,9 +20,14 @@ def problem_of(spec):
     return problem.double().eval()
 
 
-def tensors(length, kv_heads, seed, dtype=torch.float64, batch=2):
+def width_of(spec):
+    """Dv, other than D where the attention allows that."""
+    return HEAD_DIM if "elliptical" in spec else VALUE_DIM
+
+
+def tensors(length, kv_heads, seed, dtype=torch.float64, batch=2, value_dim=VALUE_DIM):
     generator = torch.Generator().manual_seed(seed)
-    shapes = [(HEADS, HEAD_DIM), (kv_heads, HEAD_DIM), (kv_heads, VALUE_DIM)]
+    shapes = [(HEADS, HEAD_DIM), (kv_heads, HEAD_DIM), (kv_heads, value_dim)]
     drawn = [
         torch.randn(batch, heads, length, width, generator=generator, dtype=torch.float64)
         for heads, width in shapes
@@ -31,9 +36,9 @@ def tensors(length, kv_heads, seed, dtype=torch.float64, batch=2):
     return [tensor.to(dtype) for tensor in drawn]
 
 
-def state_of(problem, batch=2, kv_heads=HEADS, dtype=torch.float64, **options):
+def state_of(problem, batch=2, kv_heads=HEADS, dtype=torch.float64, value_dim=VALUE_DIM, **options):
     return problem.init_state(
-        batch, HEADS, HEAD_DIM, kv_heads=kv_heads, value_dim=VALUE_DIM, dtype=dtype, **options
+        batch, HEADS, HEAD_DIM, kv_heads=kv_heads, value_dim=value_dim, dtype=dtype, **options
     )
 
 

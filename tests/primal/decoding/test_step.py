@@ -7,7 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contract_specs import SPECS
-from tests.primal.decoding.helpers import HEAD_DIM, HEADS, VALUE_DIM, decode, problem_of, state_of, tensors
+from tests.primal.decoding.helpers import (
+    HEAD_DIM,
+    HEADS,
+    VALUE_DIM,
+    decode,
+    problem_of,
+    state_of,
+    tensors,
+    width_of,
+)
 from torch.testing import assert_close
 
 from primaldual import preset
@@ -21,8 +30,9 @@ CHUNKS = st.lists(st.integers(1, 7), min_size=1, max_size=8)
 @settings(max_examples=6, deadline=None)
 @given(chunks=CHUNKS, kv_heads=st.sampled_from([1, 2, 4]), seed=st.integers(0, 10**6))
 def test_pieces_give_the_causal_rows(spec, chunks, kv_heads, seed):
-    problem, inputs = problem_of(spec), tensors(sum(chunks), kv_heads, seed)
-    state = state_of(problem, kv_heads=kv_heads, capacity=1)
+    width = width_of(spec)
+    problem, inputs = problem_of(spec), tensors(sum(chunks), kv_heads, seed, value_dim=width)
+    state = state_of(problem, kv_heads=kv_heads, value_dim=width, capacity=1)
     out = decode(problem, state, inputs, chunks)
     assert_close(out, problem.attend(*inputs, is_causal=True), rtol=1e-9, atol=1e-9)
     assert state.lengths == [sum(chunks)] * 2
@@ -38,13 +48,14 @@ def test_pieces_give_the_causal_rows(spec, chunks, kv_heads, seed):
 )
 def test_a_sequence_in_a_batch_gives_what_it_gives_alone(spec, chunks, kv_heads, seed, share):
     """Padding takes no place, wherever it stands, and holds NaN and inf; its outputs are exactly 0."""
-    problem, inputs = problem_of(spec), tensors(sum(chunks), kv_heads, seed, batch=3)
+    width = width_of(spec)
+    problem, inputs = problem_of(spec), tensors(sum(chunks), kv_heads, seed, batch=3, value_dim=width)
     valid = torch.rand(3, sum(chunks), generator=torch.Generator().manual_seed(seed)) < share
     poisoned = [
         torch.where(valid[:, None, :, None], tensor, poison)
         for tensor, poison in zip(inputs, (math.inf, math.nan, math.nan), strict=True)
     ]
-    state = state_of(problem, batch=3, kv_heads=kv_heads)
+    state = state_of(problem, batch=3, kv_heads=kv_heads, value_dim=width)
     pieces = zip(*(tensor.split(chunks, 2) for tensor in poisoned), valid.split(chunks, 1), strict=True)
     out = torch.cat([problem.step(state, *piece) for piece in pieces], 2)
     assert state.lengths == valid.sum(1).tolist()
@@ -108,9 +119,10 @@ def test_keys_with_a_large_mean(spec, dtype, tolerance):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_low_precision_is_close(spec):
-    problem = problem_of(spec).bfloat16()
-    inputs = tensors(20, 2, 0, torch.bfloat16)
-    out = decode(problem, state_of(problem, kv_heads=2, dtype=torch.bfloat16), inputs, [7] + [1] * 13)
+    problem, width = problem_of(spec).bfloat16(), width_of(spec)
+    inputs = tensors(20, 2, 0, torch.bfloat16, value_dim=width)
+    state = state_of(problem, kv_heads=2, dtype=torch.bfloat16, value_dim=width)
+    out = decode(problem, state, inputs, [7] + [1] * 13)
     wanted = problem.attend(*inputs, is_causal=True)
     rows = slice(10, None)
     size = float(wanted.detach()[:, :, rows].abs().max())

@@ -58,6 +58,7 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+"""The limits of a cell that may take all the time and memory there is."""
 
 
 def memory_size(given: object) -> int:

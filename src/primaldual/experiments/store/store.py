@@ -19,6 +19,8 @@ from primaldual.experiments.store.owner import FOLDER, Owner, forget, is_at_work
 from primaldual.experiments.store.records import Failure, Result
 
 FILE_NAME = "results.sqlite"
+"""The file of results in the folder of a comparison or a grid."""
+
 _TIMES_FOR_OUTCOMES = 20
 """An outcome that took long to compute waits longer for a locked file than anything else."""
 

@@ -1,1 +1,1 @@
-"""Kernels in Triton. Nothing imports them before a call that they serve: importing Triton takes time."""
+"""Kernels in Triton, which nothing imports before a call that they serve, as importing Triton takes time."""

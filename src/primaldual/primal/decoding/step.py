@@ -13,7 +13,7 @@ from primaldual.primal.decoding.head_decoders import HeadDecoder
 from primaldual.primal.decoding.new_tokens import NewTokens
 from primaldual.primal.decoding.sizes import check_step, check_valid
 from primaldual.primal.decoding.state import DecodingState
-from primaldual.primal.token_inputs import Inputs, check_inputs, with_width
+from primaldual.primal.token_inputs import Inputs, check_inputs, with_values, with_width
 
 
 def step(
@@ -56,6 +56,7 @@ def _step(
     inputs: Inputs | None,
 ) -> Tensor:
     """The same without gradients."""
+    inputs = with_values(problem.token_inputs, inputs, query.shape[1], value)
     given = check_inputs(problem, problem.token_inputs, inputs, query, query.shape[2], value.shape[3])
     length = state.common
     if valid is None and length and query.shape[2] == 1 and not given:

@@ -31,9 +31,9 @@ from primaldual.primal.forms.triton import AllScales, NormalizedQueries, Windowe
 from primaldual.primal.forms.triton_factored import TritonFactored
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
-from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import restrict
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended
+from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
 
 FORMS: tuple[Form, ...] = (
     NormalizedQueries(),
@@ -95,6 +95,9 @@ def run(
     """
     length = query.shape[2]
     choices = choices.for_length(source.length)
+    if choices.subset.by_scores:
+        source = RememberedSource(source)
+        choices = choices.of_call(query, source.take(list(range(query.shape[1])))[0], attendable)
     sets = choices.subset.head_sets(query.shape[1])
     if choices.transform.mixes_queries:
         with own_precision(query.device):
@@ -103,12 +106,15 @@ def run(
         attendable = Attendable(attendable.keys, attendable.pairs)
     key, value = source.tensors or (query, query)
     needs = choices.token_inputs
+    if any(need.of_value for need in needs):
+        value = source.take(list(range(query.shape[1])))[1]
+        inputs = with_values(needs, inputs, query.shape[1], value)
     given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
+    given = neutral_where_unattended(needs, given, attendable)
+    choices = choices.with_inputs(given)
     question = asked(query, key, value, source.length, len(sets), attendable, dropout_p)
     chosen = choose(choices, sets, question)
-    call = Call(
-        choices, query, source, attendable, dropout_p, neutral_where_unattended(needs, given, attendable)
-    )
+    call = Call(choices, query, source, attendable, dropout_p, given)
     if question.mode == EAGER and is_long(question):
         _warn(choices, sets, chosen, question)
     return run_chosen(call, sets, chosen)

@@ -80,8 +80,9 @@ class Explanation:
         for place, part in enumerate(self.served):
             title = self.spec if place == 0 else " " * len(self.spec)
             pooled = f" pooled by {part.scale}" if part.scale > 1 else ""
+            noun = "head" if len(part.heads) == 1 else "heads"
             yield (
-                f"{title}  heads {listed(part.heads)} of {self.total_heads}{pooled}: form {part.form}, "
+                f"{title}  {noun} {listed(part.heads)} of {self.total_heads}{pooled}: form {part.form}, "
                 f"{shown(part.cost.operations)} operations, {shown(part.bytes)}B"
             )
             if part.caution:

@@ -143,6 +143,13 @@ def shared_pairs_refusal(choices: Choices, heads: HeadSet, question: Question) -
     return choices.transform.query_refusal(kind)
 
 
+def row_pairs_refusal(choices: Choices) -> str | None:
+    """Why no pairs follow from scores of single keys and weights of single values."""
+    if choices.subset.by_feature:
+        return f"{choices.subset.spec()} weighs every feature of the members of a pool by itself"
+    return None
+
+
 def over_row_blocks(
     query: Tensor,
     training: TrainingSet,

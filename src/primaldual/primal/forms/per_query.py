@@ -12,7 +12,13 @@ from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.definition import normalized_kernel
-from primaldual.primal.forms.form import Cost, Form, transform_operations, weighted_mean_refusal
+from primaldual.primal.forms.form import (
+    Cost,
+    Form,
+    row_pairs_refusal,
+    transform_operations,
+    weighted_mean_refusal,
+)
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
 from primaldual.primal.row_pairs import BLOCK_NUMBERS, by_rows
@@ -31,7 +37,7 @@ class PerQuery(Form):
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
         if question.mode != EAGER:
             return "runs outside of graphs and of transforms of functions"
-        if refused := weighted_mean_refusal(choices):
+        if refused := weighted_mean_refusal(choices) or row_pairs_refusal(choices):
             return refused
         if not (choices.normalizer.cancels_query_factors or _few_features(choices, question.head_dim)):
             return "keeps too few digits of kernels that nothing normalises"

@@ -7,7 +7,7 @@ from torch import Tensor
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, softmax_refusal
+from primaldual.primal.forms.form import Cost, Form, row_pairs_refusal, softmax_refusal
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.question import GRAPH, Question
@@ -27,6 +27,8 @@ class Scores(Form):
         if question.mode == GRAPH:
             return "runs outside of graphs"
         if refused := softmax_refusal(choices._replace(pair_weights=PairWeights()), question):
+            return refused
+        if refused := row_pairs_refusal(choices):
             return refused
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
         if isinstance(kind, str):

@@ -13,6 +13,7 @@ from primaldual.primal.forms.form import (
     Form,
     differentiable,
     over_row_blocks,
+    row_pairs_refusal,
     softmax_cost,
 )
 from primaldual.primal.head_sets import HeadSet
@@ -44,6 +45,8 @@ class WithSink(Form):
             return None
         if question.mode == GRAPH:
             return "forms pairs query by query outside of graphs"
+        if own := row_pairs_refusal(choices):
+            return own
         return refused and choices.transform.scored_refusal(Kind(OWN, pooled_late=True))
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:

@@ -1,7 +1,7 @@
 import pytest
 
 from primaldual.errors import CheckpointError
-from primaldual.images.run_folders import RunFolder, is_main_process
+from primaldual.training.run_folders import RunFolder, is_main_process
 
 CONFIG = {"data": "digits", "model": "vit_micro", "attention": "bn", "seed": 0}
 

@@ -1,0 +1,106 @@
+"""``primaldual train text``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from primaldual.cli import image_options, options
+from primaldual.cli import text_options as choices
+
+
+def text(
+    file: choices.Text,
+    attention: choices.Attention = None,
+    base: choices.Base = None,
+    cache: choices.Cache = None,
+    out: choices.Out = None,
+    tokens: choices.Tokens = None,
+    context: choices.Context = None,
+    embed_dim: choices.EmbedDim = None,
+    heads: choices.Heads = None,
+    kv_heads: choices.KvHeads = None,
+    layers: choices.Layers = None,
+    dropout: choices.Dropout = None,
+    epochs: choices.Epochs = 5,
+    steps: choices.Steps = None,
+    batch_size: choices.BatchSize = 16,
+    learning_rate: choices.LearningRate = 2e-3,
+    validation: choices.Validation = 0.05,
+    test: choices.Test = 0.05,
+    mixed_precision: choices.MixedPrecision = "no",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    device: image_options.Device = None,
+    accumulation: image_options.Accumulation = 1,
+    activation_checkpointing: image_options.ActivationCheckpointing = False,
+    compile: image_options.Compile = False,
+    checkpoint_every: image_options.CheckpointEvery = None,
+    tracker: image_options.Tracker = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train a small causal decoder on a text file with any attention that decodes, and test it.
+
+    The first part of the text trains, the next chooses the epoch, the last tests.
+    The same command goes on after it was stopped or killed, as train images does.
+    With --base a trained model is trained further, and with --cache 0.5 its heads
+    get scales by which its cache takes half the bytes.
+
+    Examples:
+    $ primaldual train text poems.txt --out runs/poems
+    $ primaldual train text poems.txt --tokens characters --attention "bn+sh(1,1,2,4)" --steps 2000
+    $ primaldual train text poems.txt --kv-heads 2 --out runs/grouped
+    $ primaldual train text poems.txt --base runs/poems --cache 0.5 --steps 300 --learning-rate 0.001
+    $ primaldual train text poems.txt --base runs/poems -a "sh(1,2,4,4)" --steps 300
+    $ primaldual generate runs/poems --prompt "Shall I"
+    """
+    from primaldual.cli.text_view import TextNotes, told
+    from primaldual.language import PreparedTextRun, TextSettings
+    from primaldual.training import Execution, Trackers
+    from primaldual.training.accelerators import leave_processes
+    from primaldual.training.run_folders import is_main_process
+
+    settings = TextSettings(
+        text=file,
+        base=base,
+        cache=cache,
+        tokens=tokens,
+        attention=None if attention is None else options.one_spec(attention),
+        kv_heads=kv_heads,
+        context=context,
+        embed_dim=embed_dim,
+        num_heads=heads,
+        num_layers=layers,
+        dropout=dropout,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        mixed_precision=mixed_precision,
+        validation=validation,
+        test=test,
+        seed=seed,
+    )
+    run = PreparedTextRun(settings, out)
+    execution = Execution(
+        device=device,
+        checkpoint_dir=run.folder.checkpoints,
+        checkpoint_every=checkpoint_every,
+        accumulation=accumulation,
+        activation_checkpointing=activation_checkpointing,
+        compile=compile,
+    )
+    trackers = [Trackers(tracker, run.folder.path, run.config)] if tracker else []
+    with TextNotes(shown=is_main_process()) as notes:
+        notes.begin(run)
+        state = run.train(execution, [notes, *trackers])
+        leave_processes()
+        if not is_main_process():
+            return
+        notes.tell("testing")
+        done = run.finish(state)
+    if as_json:
+        print(json.dumps(done.numbers, indent=2))
+    else:
+        told(done.numbers, run.folder.path)
