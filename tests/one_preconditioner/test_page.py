@@ -8,7 +8,7 @@ from benchmarks.one_preconditioner.tasks import ATTENTIONS, TASKS
 
 def test_outcomes_follow_from_intervals(tmp_path):
     results = {
-        f"recall, scaled|{attention}|0.003|{seed}": score + seed / 1000
+        f"recall, scaled|{attention}|0.01|{seed}": score + seed / 1000
         for attention, score in {"softmax": 0.5, "bn": 0.9, "whiten": 0.4}.items()
         for seed in range(3)
     }
@@ -20,10 +20,10 @@ def test_outcomes_follow_from_intervals(tmp_path):
 
 
 def test_differences_are_paired_by_seed():
-    results = {"recall, mixed|bn|0.003|0": 0.6, "recall, mixed|bn|0.003|1": 0.7}
-    results |= {"recall, mixed|softmax|0.003|1": 0.5, "recall, mixed|softmax|0.003|2": 0.9}
+    results = {"recall, mixed|bn|0.01|0": 0.6, "recall, mixed|bn|0.01|1": 0.7}
+    results |= {"recall, mixed|softmax|0.01|1": 0.5, "recall, mixed|softmax|0.01|2": 0.9}
     assert difference(results, "recall, mixed", "bn", "softmax") is None
-    assert by_seed(results, "recall, mixed", "bn", "0.003") == {0: 0.6, 1: 0.7}
+    assert by_seed(results, "recall, mixed", "bn", "0.01") == {0: 0.6, 1: 0.7}
 
 
 def test_predictions_name_what_is_run():
