@@ -1,0 +1,1 @@
+"""Batch normalisation, whitening, local linear attention and MesaNet on tasks in context."""

@@ -1,0 +1,37 @@
+import json
+
+from benchmarks.one_preconditioner.page import difference, write
+from benchmarks.one_preconditioner.predictions import PREDICTIONS
+from benchmarks.one_preconditioner.records import add, by_seed
+from benchmarks.one_preconditioner.tasks import ATTENTIONS, TASKS
+
+
+def test_outcomes_follow_from_intervals(tmp_path):
+    results = {
+        f"recall, scaled|{attention}|0.01|{seed}": score + seed / 1000
+        for attention, score in {"softmax": 0.5, "bn": 0.9, "whiten": 0.4}.items()
+        for seed in range(3)
+    }
+    write(results, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text("utf-8")
+    assert "| recall, scaled | `bn` above `softmax` | +40.0 (+40.0 to +40.0) | held |" in text
+    assert "| recall, scaled | `whiten` above `softmax` | −10.0 (−10.0 to −10.0) | failed: below |" in text
+    assert "| recall, mixed | `whiten` above `softmax` | | not run |" in text
+
+
+def test_differences_are_paired_by_seed():
+    results = {"recall, mixed|bn|0.01|0": 0.6, "recall, mixed|bn|0.01|1": 0.7}
+    results |= {"recall, mixed|softmax|0.01|1": 0.5, "recall, mixed|softmax|0.01|2": 0.9}
+    assert difference(results, "recall, mixed", "bn", "softmax") is None
+    assert by_seed(results, "recall, mixed", "bn", "0.01") == {0: 0.6, 1: 0.7}
+
+
+def test_predictions_name_what_is_run():
+    assert {one.task for one in PREDICTIONS} <= set(TASKS)
+    assert {spec for one in PREDICTIONS for spec in (one.attention, one.baseline)} <= set(ATTENTIONS)
+
+
+def test_every_score_is_kept_at_once(tmp_path):
+    add(tmp_path / "scores.json", "b|bn|1|0", 0.123456)
+    assert add(tmp_path / "scores.json", "a|bn|1|0", 0.5) == {"a|bn|1|0": 0.5, "b|bn|1|0": 0.12346}
+    assert list(json.loads((tmp_path / "scores.json").read_text("utf-8"))) == ["a|bn|1|0", "b|bn|1|0"]
