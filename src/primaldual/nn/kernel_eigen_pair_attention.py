@@ -110,8 +110,8 @@ def mean_probabilities(model: nn.Module, *inputs: Tensor | None, draws: int = 10
         ArgumentError: no draw.
 
     Example:
-        >>> mean_probabilities(nn.Linear(4, 3), torch.randn(2, 4), draws=2).sum(-1)
-        tensor([1.0000, 1.0000])
+        >>> mean_probabilities(nn.Linear(4, 3), torch.randn(2, 4), draws=2).shape
+        torch.Size([2, 3])
     """
     if draws < 1:
         raise ArgumentError(f"draws must be 1 or more; got {draws}")
