@@ -9,6 +9,7 @@ import torch
 from primaldual import preset
 from primaldual.primal import remembered
 from primaldual.primal.forms import choice
+from primaldual.primal.parts import Part
 from primaldual.primal.patterns import Window
 
 
@@ -85,3 +86,17 @@ def test_few_sizes_are_remembered(monkeypatch):
     for length in range(2, 9):
         problem.attend(*torch.randn(3, 1, 2, length, 4).unbind(0))
     assert len(remembered._known[problem].calls) <= 3
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["bn", "top(1,2)", "window(1)|top(1,2)", "elliptical", "elliptical+conv(3)", "hca(2,3)", "conv2d(3)"],
+)
+def test_a_call_forgets_nothing_about_parts(spec):
+    problem = preset(spec).bind(2, 4)
+    tensors = torch.randn(3, 1, 2, 9, 4).unbind(0)
+    inputs = {need.name: torch.zeros(1, 2, 9, 4) for need in problem.token_inputs if need.name != "value"}
+    problem.attend(*tensors, inputs=inputs or None)
+    before = Part.changes
+    problem.attend(*tensors, inputs=inputs or None)
+    assert Part.changes == before

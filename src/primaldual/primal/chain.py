@@ -74,7 +74,7 @@ class Chain(Transform):
     def with_inputs(self, inputs: Inputs) -> Transform:
         bound = [transform.with_inputs(inputs) for transform in self._parts()]
         alike = all(one is other for one, other in zip(bound, self._parts(), strict=True))
-        return self if alike else Chain(*bound)
+        return self if alike else self.knowing(transforms=nn.ModuleList(bound))
 
     def steps(self) -> list[Transform]:
         return [step for transform in self._parts() for step in transform.steps()]

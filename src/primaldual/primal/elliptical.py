@@ -61,9 +61,7 @@ class Elliptical(Transform):
         value, previous = (inputs[name].detach() for name in ("value", "previous_value"))
         wide = accumulation_dtype(value.dtype)  # differences of large half-precision values overflow
         change = (value.to(wide) - previous).abs_()
-        bound = type(self)()  # an attribute of a part that is set by itself would make all be examined anew
-        object.__setattr__(bound, "changes_of_values", change.nan_to_num_(0.0, posinf=torch.inf))
-        return bound
+        return self.knowing(changes_of_values=change.nan_to_num_(0.0, posinf=torch.inf))
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         change = self._changes(heads, query).unsqueeze(2)

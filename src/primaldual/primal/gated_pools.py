@@ -70,9 +70,7 @@ class GatedPools(Subset):
         return (self.rate,)
 
     def with_inputs(self, inputs: Inputs) -> Self:
-        bound = type(self).__new__(type(self))
-        vars(bound).update(vars(self), gates=(inputs["key_gate"], inputs["value_gate"]))
-        return bound
+        return self.knowing(gates=(inputs["key_gate"], inputs["value_gate"]))
 
     def head_scales(self, heads: int) -> tuple[int, ...]:
         return (self.rate,) * heads

@@ -196,9 +196,7 @@ class Subset(Part):
         """The subset, or all keys in its place where it leaves out pairs by position."""
         if not self.patterned:
             return self
-        everything = Subset()
-        everything.layout = self.layout
-        return everything
+        return Subset().knowing(layout=self.layout)
 
     def pools(self, heads: int) -> bool:
         """Whether some of the heads are fitted on pooled pairs."""

@@ -69,13 +69,8 @@ class TopBlocks(Subset):
         return True
 
     def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Subset:
-        bound = (
-            ChosenKeys()
-        )  # attributes of a part that are set by themselves would make all be examined anew
         chosen = top_blocks(query, key, attendable, self.size, self.count, self.last)
-        object.__setattr__(bound, "chosen", chosen)
-        object.__setattr__(bound, "layout", self.layout)
-        return bound
+        return ChosenKeys().knowing(chosen=chosen, layout=self.layout)
 
     def allowed(self, query_length: int, key_length: int, device: torch.device) -> Tensor:
         """Every key, since any may be in a block that a call chooses."""

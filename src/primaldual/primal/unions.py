@@ -115,19 +115,15 @@ class Union(Subset):
         return any(part.by_scores for part in self.parts())
 
     def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Subset:
-        bound = Union(
-            *(part.of_call(query, key, attendable) for part in self.parts()), disjoint=self.disjoint
+        return self.knowing(
+            subsets=nn.ModuleList(part.of_call(query, key, attendable) for part in self.parts())
         )
-        bound.lay_out(self.layout)
-        return bound
 
     def with_inputs(self, inputs: Inputs) -> Subset:
         bound = [part.with_inputs(inputs) for part in self.parts()]
         if all(one is other for one, other in zip(bound, self.parts(), strict=True)):
             return self
-        made = Union(*bound, disjoint=self.disjoint)
-        made.lay_out(self.layout)
-        return made
+        return self.knowing(subsets=nn.ModuleList(bound))
 
     def keep_heads(self, members: list[int], heads: int) -> None:
         for part in self.parts():
