@@ -38,9 +38,8 @@ def attentions() -> str:
         for word in PARTS
     ]
     rows += [
-        f"| [`{name}`](docs/presets/{page_name(re.findall(r'[a-z_]+(?=[(])', spec)[-1])}) | named: "
-        f"`{cell(preset(name).spec())}` | |"
-        for name, spec in NAMED.items()
+        f"| [`{name}`](docs/presets/{page_name(re.findall(r'[a-z_]+(?=[(])', spec)[-1])}) | named: `{cell(spec)}` | |"
+        for name, spec in ((name, preset(name).spec()) for name in NAMED)
     ]
     words = "any combination of parts; transforms follow one another, left first; `|` joins subsets".replace(
         "|", r"\|"

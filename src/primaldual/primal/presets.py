@@ -15,7 +15,7 @@ from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.subsets import Subset
 from primaldual.primal.transforms import Transform
 from primaldual.primal.unions import Union
-from primaldual.primal.words import NAMED, PARTS, expanded, signature
+from primaldual.primal.words import NAMED, PARTS, signature
 
 OWN = "one of your own needs primaldual.register, on the command line --import MODULE"
 
@@ -137,7 +137,7 @@ def _spelled_out(spec: str) -> str:
 
 def _expanded(name: str, arguments: str, spec: str) -> str:
     try:
-        return expanded(name, arguments)
+        return NAMED[name](arguments)
     except ArgumentError as error:
         raise SpecError(f"spec {spec!r}: {error}") from None
 

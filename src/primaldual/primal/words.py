@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from typing import TypeVar, get_args, get_type_hints
 
 from torch.nn import Module
@@ -65,35 +66,36 @@ PARTS: dict[str, type[Part]] = {
 """The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
 parts; all else that is said of it comes from its class."""
 
-NAMED: dict[str, str] = {
-    "twicing": "boost(2,{})",
-    "mesanet": "dot+constant+ridge({})",
-    "deltanet": "cosine+constant+delta({})",
-    "gated_deltanet": "cosine+constant+forget+delta({})",
-    "hca": "window({radius})|gated({rate})+sink",
-}
-"""Published layers by name: the spec that each stands for, with the place of its arguments."""
 
+def hca(arguments: str) -> str:
+    """The spec of heavily compressed attention: a window, all keys pooled by gates, and a sink.
 
-def expanded(name: str, arguments: str) -> str:
-    """The spec that a published layer stands for.
+    Args:
+        arguments: ``"rate,window"``; "" = 128 and 128.
 
     Raises:
-        ArgumentError: other arguments than hca's rate and window, both 1 or more and 128 by default.
+        ArgumentError: other arguments than two whole numbers above 0.
 
     Example:
-        >>> expanded("mesanet", "2"), expanded("hca", "64,32")
-        ('dot+constant+ridge(2)', 'window(31)|gated(64)+sink')
+        >>> hca("64,32")
+        'window(31)|gated(64)+sink'
     """
-    if name != "hca":
-        return NAMED[name].format(arguments)
-    given = [text.strip() for text in arguments.split(",")] if arguments.strip() else ["128", "128"]
+    given = [text.strip() for text in (arguments.strip() or "128,128").split(",")]
     if len(given) != 2 or not all(text.isdecimal() and int(text) for text in given):
         raise ArgumentError(
             f"hca takes its rate and its window, two whole numbers above 0; got {arguments!r}"
         )
-    return NAMED[name].format(rate=given[0], radius=int(given[1]) - 1)
+    return f"window({int(given[1]) - 1})|gated({given[0]})+sink"
 
+
+NAMED: dict[str, Callable[[str], str]] = {
+    "twicing": "boost(2,{})".format,
+    "mesanet": "dot+constant+ridge({})".format,
+    "deltanet": "cosine+constant+delta({})".format,
+    "gated_deltanet": "cosine+constant+forget+delta({})".format,
+    "hca": hca,
+}
+"""Published layers by name: the spec that each stands for, given its arguments as text."""
 
 P = TypeVar("P", bound=Part)
 
