@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from primaldual.cli import image_options, options
+from primaldual.cli import computing_options, options
 
 
 def generate(
@@ -24,7 +24,7 @@ def generate(
         typer.Option(min=1, help="Draw from this many of the likeliest tokens.", show_default="all"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
-    device: image_options.Device = None,
+    device: computing_options.Device = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Continue a text with a model of primaldual train text, token by token.

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from primaldual.cli.computing_options import COMPUTING
+
 _RECIPE = "Recipe (default: by the size of the images)"
-_COMPUTING = "Computing (changes no result but by rounding)"
 
 Data = Annotated[
     str,
@@ -79,54 +80,11 @@ SkipBad = Annotated[
 Corruptions = Annotated[
     bool, typer.Option(help="Also test with noise, blur, less contrast and JPEG, made on the fly.")
 ]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        help="Such as cpu or cuda:1.", rich_help_panel=_COMPUTING, show_default="a GPU where there is one"
-    ),
-]
 MixedPrecision = Annotated[
     str | None,
     typer.Option(help="no or bf16.", rich_help_panel=_RECIPE, show_default=False),
 ]
-Accumulation = Annotated[
-    int,
-    typer.Option(
-        min=1,
-        help="Pieces that a process computes one after the other for a step; less memory.",
-        rich_help_panel=_COMPUTING,
-    ),
-]
-ActivationCheckpointing = Annotated[
-    bool,
-    typer.Option(
-        "--activation-checkpointing",
-        help="Compute activations again in the backward pass; less memory.",
-        rich_help_panel=_COMPUTING,
-    ),
-]
-Compile = Annotated[
-    bool,
-    typer.Option("--compile", help="Run the model through torch.compile.", rich_help_panel=_COMPUTING),
-]
 Workers = Annotated[
     int,
-    typer.Option(min=0, help="Processes that load images; 0 = those that train.", rich_help_panel=_COMPUTING),
-]
-CheckpointEvery = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Steps between checkpoints, besides that after every epoch.",
-        rich_help_panel=_COMPUTING,
-        show_default=False,
-    ),
-]
-Tracker = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Also log to tensorboard, wandb, mlflow or another tracker of Accelerate; repeatable.",
-        rich_help_panel=_COMPUTING,
-        show_default=False,
-    ),
+    typer.Option(min=0, help="Processes that load images; 0 = those that train.", rich_help_panel=COMPUTING),
 ]

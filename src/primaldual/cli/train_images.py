@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from primaldual.cli import computing_options, options
 from primaldual.cli import image_options as choices
-from primaldual.cli import options
 
 
 def images(
@@ -26,14 +26,14 @@ def images(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     skip_bad: choices.SkipBad = False,
     corruptions: choices.Corruptions = True,
-    device: choices.Device = None,
+    device: computing_options.Device = None,
     mixed_precision: choices.MixedPrecision = None,
-    accumulation: choices.Accumulation = 1,
-    activation_checkpointing: choices.ActivationCheckpointing = False,
-    compile: choices.Compile = False,
+    accumulation: computing_options.Accumulation = 1,
+    activation_checkpointing: computing_options.ActivationCheckpointing = False,
+    compile: computing_options.Compile = False,
     workers: choices.Workers = 0,
-    checkpoint_every: choices.CheckpointEvery = None,
-    tracker: choices.Tracker = None,
+    checkpoint_every: computing_options.CheckpointEvery = None,
+    tracker: computing_options.Tracker = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Train one image classifier of timm with any attention, test it, and write a report.
@@ -50,12 +50,11 @@ def images(
     $ torchrun --nproc-per-node 2 -m primaldual train images --data imagenet --steps 20
     """
     from primaldual.cli.image_view import ImageNotes, told
+    from primaldual.cli.run_training import trained
     from primaldual.images.report import write_image_report
     from primaldual.images.run_numbers import numbers_of
     from primaldual.images.run_settings import RunSettings
     from primaldual.images.runs import PreparedRun
-    from primaldual.training import Execution, Trackers
-    from primaldual.training.accelerators import leave_processes
     from primaldual.training.run_folders import is_main_process
 
     settings = RunSettings(
@@ -74,22 +73,20 @@ def images(
         seed=seed,
     )
     run = PreparedRun(settings, out, workers)
-    execution = Execution(
-        device=device,
-        checkpoint_dir=run.folder.checkpoints,
-        checkpoint_every=checkpoint_every,
-        accumulation=accumulation,
-        activation_checkpointing=activation_checkpointing,
-        compile=compile,
-    )
-    trackers = [Trackers(tracker, run.folder.path, run.config)] if tracker else []
     with ImageNotes(shown=is_main_process()) as notes:
         notes.begin(run)
-        state = run.train(execution, [notes, *trackers])
-        leave_processes()
-        if not is_main_process():
+        state = trained(
+            run,
+            notes,
+            tracker,
+            device=device,
+            checkpoint_every=checkpoint_every,
+            accumulation=accumulation,
+            activation_checkpointing=activation_checkpointing,
+            compile=compile,
+        )
+        if state is None:
             return
-        notes.tell("testing")
         done = run.finish(state, corruptions, notes.tell)
         notes.tell("drawing the report")
         page = write_image_report(done)

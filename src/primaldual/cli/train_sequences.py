@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from primaldual.cli import image_options, options
+from primaldual.cli import computing_options, options
 from primaldual.cli import sequence_options as choices
 from primaldual.cli.machine import cores
 
@@ -30,12 +30,12 @@ def lra(
     validation: choices.Validation = 0.1,
     mixed_precision: choices.MixedPrecision = None,
     seed: choices.Seed = 0,
-    device: image_options.Device = None,
-    accumulation: image_options.Accumulation = 1,
-    activation_checkpointing: image_options.ActivationCheckpointing = False,
-    compile: image_options.Compile = False,
-    checkpoint_every: image_options.CheckpointEvery = None,
-    tracker: image_options.Tracker = None,
+    device: computing_options.Device = None,
+    accumulation: computing_options.Accumulation = 1,
+    activation_checkpointing: computing_options.ActivationCheckpointing = False,
+    compile: computing_options.Compile = False,
+    checkpoint_every: computing_options.CheckpointEvery = None,
+    tracker: computing_options.Tracker = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Train one classifier of long sequences with any attention, test it, and write a report.
@@ -54,13 +54,12 @@ def lra(
     $ primaldual train lra --task text --data reviews.csv --columns review,stars
     $ primaldual train lra --task retrieval --data pairs --columns left,right,same
     """
+    from primaldual.cli.run_training import trained
     from primaldual.cli.sequence_view import SequenceNotes, told
     from primaldual.sequences.report import write_sequence_report
     from primaldual.sequences.run_numbers import numbers_of
     from primaldual.sequences.run_settings import RunSettings
     from primaldual.sequences.runs import PreparedRun
-    from primaldual.training import Execution, Trackers
-    from primaldual.training.accelerators import leave_processes
     from primaldual.training.run_folders import is_main_process
 
     settings = RunSettings(
@@ -86,21 +85,19 @@ def lra(
     with SequenceNotes(shown=is_main_process()) as notes:
         notes.tell(f"Preparing {task}")
         run = PreparedRun(settings, out, processes or cores())
-        execution = Execution(
+        notes.begin(run)
+        state = trained(
+            run,
+            notes,
+            tracker,
             device=device,
-            checkpoint_dir=run.folder.checkpoints,
             checkpoint_every=checkpoint_every,
             accumulation=accumulation,
             activation_checkpointing=activation_checkpointing,
             compile=compile,
         )
-        trackers = [Trackers(tracker, run.folder.path, run.config)] if tracker else []
-        notes.begin(run)
-        state = run.train(execution, [notes, *trackers])
-        leave_processes()
-        if not is_main_process():
+        if state is None:
             return
-        notes.tell("testing")
         done = run.finish(state)
         page = write_sequence_report(done)
     numbers = numbers_of(done)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from primaldual.cli import image_options, options
+from primaldual.cli import computing_options, options
 from primaldual.cli import text_options as choices
 
 
@@ -32,12 +32,12 @@ def text(
     test: choices.Test = 0.05,
     mixed_precision: choices.MixedPrecision = "no",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    device: image_options.Device = None,
-    accumulation: image_options.Accumulation = 1,
-    activation_checkpointing: image_options.ActivationCheckpointing = False,
-    compile: image_options.Compile = False,
-    checkpoint_every: image_options.CheckpointEvery = None,
-    tracker: image_options.Tracker = None,
+    device: computing_options.Device = None,
+    accumulation: computing_options.Accumulation = 1,
+    activation_checkpointing: computing_options.ActivationCheckpointing = False,
+    compile: computing_options.Compile = False,
+    checkpoint_every: computing_options.CheckpointEvery = None,
+    tracker: computing_options.Tracker = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Train a small causal decoder on a text file with any attention that decodes, and test it.
@@ -55,10 +55,9 @@ def text(
     $ primaldual train text poems.txt --base runs/poems -a "sh(1,2,4,4)" --steps 300
     $ primaldual generate runs/poems --prompt "Shall I"
     """
+    from primaldual.cli.run_training import trained
     from primaldual.cli.text_view import TextNotes, told
     from primaldual.language import PreparedTextRun, TextSettings
-    from primaldual.training import Execution, Trackers
-    from primaldual.training.accelerators import leave_processes
     from primaldual.training.run_folders import is_main_process
 
     settings = TextSettings(
@@ -83,22 +82,20 @@ def text(
         seed=seed,
     )
     run = PreparedTextRun(settings, out)
-    execution = Execution(
-        device=device,
-        checkpoint_dir=run.folder.checkpoints,
-        checkpoint_every=checkpoint_every,
-        accumulation=accumulation,
-        activation_checkpointing=activation_checkpointing,
-        compile=compile,
-    )
-    trackers = [Trackers(tracker, run.folder.path, run.config)] if tracker else []
     with TextNotes(shown=is_main_process()) as notes:
         notes.begin(run)
-        state = run.train(execution, [notes, *trackers])
-        leave_processes()
-        if not is_main_process():
+        state = trained(
+            run,
+            notes,
+            tracker,
+            device=device,
+            checkpoint_every=checkpoint_every,
+            accumulation=accumulation,
+            activation_checkpointing=activation_checkpointing,
+            compile=compile,
+        )
+        if state is None:
             return
-        notes.tell("testing")
         done = run.finish(state)
     if as_json:
         print(json.dumps(done.numbers, indent=2))
