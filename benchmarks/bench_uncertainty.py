@@ -1,4 +1,4 @@
-"""Uncertainty of attentions by kernel singular value decomposition, on digits and on data that are no digits.
+"""Uncertainty of attentions by kernel singular value decomposition, on digits and on data that are not digits.
 
 Scikit-learn's digits as 16 patches of 2 x 2 pixels, 1000 to learn from and 797 to test on, split anew for each seed.
 All models are the same transformer of two layers; "primal" and "kernel-eigen pair" replace its last attention. Nothing

@@ -166,7 +166,7 @@ def limits(results: Results) -> str:
         "of the training part."
     )
     made = _paragraph(
-        f"Made by `{COMMAND} run --data FILE`, which goes on where it stopped; `page` in the place of `run` writes this "
+        f"Made by `{COMMAND} run --data FILE`, which goes on where it stopped; `page` in place of `run` writes this "
         "page and the figure. Numbers in `benchmarks/results/cache_halving.json`."
     )
     return f"{tells}\n\n{made}"

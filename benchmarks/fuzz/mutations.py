@@ -15,7 +15,7 @@ NASTY = [
 """What mutations put into text."""
 
 NUMBERS = "0 1 2 3 -1 0.5 1e-9 1e5 1e999 64 1000 99999999999 true none 2x2 0x0".split()  # noqa: SIM905
-"""What mutations put in the place of numbers and words."""
+"""What mutations put in place of numbers and words."""
 
 
 def damaged(choice: random.Random, file: Path, folder: Path) -> str:

@@ -88,7 +88,7 @@ def _summary(results: Results) -> str:
     if not results.finished:
         words += "**The run was stopped before its end**: what is missing was not measured. "
     if results.quick:
-        words += "**A quick run, whose few rounds are no basis for judgement**; run the full command on a quiet machine. "
+        words += "**A quick run, whose few rounds prove nothing**; run the full command on a quiet machine. "
     return words + f"Measured on {results.started} by one command:"
 
 

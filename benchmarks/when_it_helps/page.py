@@ -72,7 +72,7 @@ def write(results: Path = PATH, page: Path = PAGE) -> None:
 
 
 def filled(text: str, records: Sequence[Record]) -> str:
-    """Put differences in the place of ``{task|attention}``, and softmax's accuracy in that of ``{task}``.
+    """Put differences in place of ``{task|attention}``, and softmax's accuracy in that of ``{task}``.
 
     Args:
         text: of the page.

@@ -2,7 +2,7 @@
 A causal effect by attention
 ============================
 
-Who takes a treatment often differs from who does not, so the plain difference of outcomes is no effect. Weights that
+Who takes a treatment often differs from who does not, so the plain difference of outcomes is not an effect. Weights that
 balance both groups undo that, and the problem that finds them is a support vector machine whose decision function is
 softmax attention (Zhang et al., arXiv 2310.00809). The data are simulated, so the true effect is known.
 """

@@ -63,7 +63,7 @@ for layer, (share, ratio) in enumerate(zip(shares, sums, strict=True)):
 # layers differ: in layer 2 half of all falls on one preposition, in the last layer the nouns come first. Below: a
 # regression with an intercept has coefficients that sum to 0. Those of trained heads do not, as nothing in training asks
 # for it: for half of the outputs of every layer the sum is more than half of what it could be. That a head can be read
-# as a regression is no finding about the head; such numbers are.
+# as a regression is not a finding about the head; such numbers are.
 figure, (above, below) = plt.subplots(
     2, 1, figsize=(8.4, 6.0), height_ratios=(1.4, 1)
 )

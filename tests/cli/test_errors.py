@@ -74,7 +74,7 @@ BAD = {
     "no home of a model": (["evaluate", "~nobody-of-that-name/m", "BasicMotions"], "has no home folder"),
     "columns": (
         ["compare", "BasicMotions", "--case", "id"],
-        "--case: only a .csv file has columns to name; BasicMotions is none",
+        "--case: only a .csv file has columns to name; BasicMotions is not one",
     ),
     "channels": (["predict", "MODEL", "file.csv", "--channels", ", "], "--channels must name columns"),
     "no split": (["train", "BasicMotions", "--out", "m", "--no-split"], "--no-split is for a file"),

@@ -159,7 +159,7 @@ BAD = {
     "spaces": ("case time x\nu 0 1\n", "the columns are case time x; case and time are not among them"),
     "a label": (
         "case,time,x,ill\nu,0,1,yes\n",
-        "line 2: ill is 'yes'; a number is needed; if the column is no channel",
+        "line 2: ill is 'yes'; a number is needed; if the column is not a channel",
     ),
     "date": ("case,time,x\nu,tomorrow,1\n", "line 2: time is 'tomorrow'; a number or an ISO date"),
     "endless": ("case,time,x\nu,inf,1\n", "line 2: time is 'inf'"),
@@ -179,5 +179,5 @@ def test_what_cannot_be_read_is_refused_with_a_hint(tmp_path, name):
 def test_other_encodings_are_refused_with_a_hint(tmp_path):
     for encoding in ("cp1252", "utf-16"):
         (tmp_path / "d.csv").write_text("case,time,größe\nu,0,1\n", encoding=encoding)
-        with pytest.raises(DataError, match=r"is no UTF-8 text .*save it as CSV UTF-8"):
+        with pytest.raises(DataError, match=r"is not UTF-8 text .*save it as CSV UTF-8"):
             load(tmp_path / "d.csv", "all")

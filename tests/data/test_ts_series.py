@@ -67,7 +67,7 @@ BAD = {
     "ragged": ({"body": "1,2:3:a\n", "one": "false"}, "line 8: channels have different lengths, 1, 2"),
     "length": ({"body": "1,2:a\n", "more": "@seriesLength 3\n"}, "length 2; the header says @seriesLength 3"),
     "unequal": ({"body": "1,2:a\n1:b\n", "more": "@equalLength true\n"}, "says @equalLength true"),
-    "not timed": ({"body": "1,2:a\n", "times": "true"}, r"'1,2' is no list of \(time,value\)"),
+    "not timed": ({"body": "1,2:a\n", "times": "true"}, r"'1,2' is not a list of \(time,value\)"),
     "time": ({"body": "(now,1):a\n", "times": "true"}, "a time is 'now'; a number or an ISO date"),
     "order": ({"body": "(1,1),(1,2):a\n", "times": "true"}, "times do not increase"),
     "two clocks": (

@@ -40,7 +40,7 @@ def test_classes_of_the_test_part_keep_their_numbers(tmp_path):
 
 
 def test_layouts_that_cannot_be_used_are_named(tmp_path):
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         read_folder(tmp_path / "nowhere")
     with pytest.raises(DataError, match="holds no folders of classes"):
         read_folder(tmp_path)

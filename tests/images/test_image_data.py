@@ -64,5 +64,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, workers):
     images = read_folder(tmp_path).training
     (tmp_path / images.files[1]).write_bytes(b"")
     data = ImageData(images, whole_view(8), workers=workers)
-    with pytest.raises(DataError, match=rf"^file .*{images.files[1]} is no readable image"):
+    with pytest.raises(DataError, match=rf"^file .*{images.files[1]} is not a readable image"):
         loaded(data)

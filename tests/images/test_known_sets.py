@@ -41,6 +41,6 @@ def test_sets_of_torchvision_keep_their_split(tmp_path, monkeypatch):
 
 def test_another_name_is_taken_for_a_folder():
     with pytest.raises(
-        DataError, match="data mnist is no folder; accepted are a folder of images and the name"
+        DataError, match="data mnist is not a folder; accepted are a folder of images and the name"
     ):
         read_parts("mnist")

@@ -24,7 +24,9 @@ def test_bytes_show_a_character_when_it_is_whole_and_stand_anything():
     euro = "€".encode()
     assert list(Bytes().decode(euro)) == ["", "", "€", ""]
     assert list(Bytes().decode(b"a\xe2")) == ["a", "", "\ufffd"]
-    assert Bytes().encode("\udcff").tolist() == [255]  # how a byte that is no UTF-8 comes from a command line
+    assert Bytes().encode("\udcff").tolist() == [
+        255
+    ]  # how a byte that is not UTF-8 comes from a command line
 
 
 def test_characters_know_their_text_alone():
@@ -39,7 +41,9 @@ def test_characters_know_their_text_alone():
 
 
 def test_half_of_a_surrogate_pair_is_refused():
-    with pytest.raises(ArgumentError, match=r"prompt cannot be written in UTF-8: '\\ud800' is no character"):
+    with pytest.raises(
+        ArgumentError, match=r"prompt cannot be written in UTF-8: '\\ud800' is not a character"
+    ):
         Bytes().encode("a\ud800", "prompt")
 
 

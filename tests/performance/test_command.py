@@ -10,7 +10,7 @@ from tests.performance.fakes import PLAN, footprint
 
 @pytest.fixture
 def small(monkeypatch):
-    """A small plan in the place of the full one, and no child processes."""
+    """A small plan in place of the full one, and no child processes."""
     monkeypatch.setattr(run, "peak_gflops", lambda dtype, budget, clock: 50.0)
     monkeypatch.setattr(command, "Runner", partial(run.Runner, footprint=footprint))
     monkeypatch.setattr(command, "full", lambda: PLAN)

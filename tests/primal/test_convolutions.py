@@ -263,12 +263,12 @@ def test_bad_specs(spec, message):
 @pytest.mark.parametrize(
     ("transform", "subset", "error", "message"),
     [
-        (Convolution2d(3), None, ShapeError, "got 12 positions with prefix 0, and 12 is no square"),
+        (Convolution2d(3), None, ShapeError, "got 12 positions with prefix 0, and 12 is not a square"),
         (
             Convolution2d(3, prefix=12),
             None,
             ShapeError,
-            "got 12 positions with prefix 12, and 0 is no square",
+            "got 12 positions with prefix 12, and 0 is not a square",
         ),
         (Convolution2d(3, grid=(3, 3)), None, ShapeError, "grid 3x3 with prefix 0 needs 9 positions; got 12"),
         (

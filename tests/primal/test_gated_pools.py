@@ -115,7 +115,7 @@ def test_hca_is_that_of_deepseek_v4():
 
 
 class Unturned(torch.nn.Module):
-    """Rotates nothing, in the place of a rotary embedding."""
+    """Rotates nothing, in place of a rotary embedding."""
 
     def forward(self, inputs, position_ids, layer_type=None):
         length = position_ids.shape[1]

@@ -42,7 +42,7 @@ ALLOWED = {
 def names(tree):
     """Every name that a module imports, reads or writes, quoted annotations and class names in strings included.
 
-    Names of torch.nn and ast do not count: nn.Identity and ast.Constant are no parts.
+    Names of torch.nn and ast do not count: nn.Identity and ast.Constant are not parts.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):

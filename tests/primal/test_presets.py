@@ -63,7 +63,7 @@ def test_what_the_table_gives_of_a_word(word):
     assert re.fullmatch(rf"{word}(\(.*\))?", signature(word))
     for spec in examples(word):
         parts = [part for part in preset(spec).modules() if type(part) is kind]
-        assert len(parts) == 1, f"{spec} is no example of {word}"
+        assert len(parts) == 1, f"{spec} is not an example of {word}"
         assert preset(preset(spec).spec()).spec() == preset(spec).spec()
 
 

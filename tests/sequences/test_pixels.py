@@ -54,7 +54,7 @@ def test_files_that_cannot_be_read_are_named_or_skipped(folder, tmp_path):
 
 def test_bad_data_is_refused(folder, tmp_path):
     (tmp_path / "data.tar").write_bytes(b"no tar")
-    with pytest.raises(DataError, match=r"data.tar is no readable tar file"):
+    with pytest.raises(DataError, match=r"data.tar is not a readable tar file"):
         pixel_parts(tmp_path / "kept", tmp_path / "data.tar")
     with pytest.raises(DataError, match="nowhere does not exist"):
         pixel_parts(tmp_path / "kept", tmp_path / "nowhere")

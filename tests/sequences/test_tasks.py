@@ -47,5 +47,5 @@ def test_settings_that_a_task_does_not_have_are_refused(tmp_path, given, message
 
 def test_a_table_needs_columns(tmp_path):
     table = write_table(tmp_path / "t.csv", [["text", "label"]])
-    with pytest.raises(DataError, match="is no folder of text files; give columns for a table"):
+    with pytest.raises(DataError, match="is not a folder of text files; give columns for a table"):
         parts_of(RunSettings("text", data=table, data_dir=tmp_path))

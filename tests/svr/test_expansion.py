@@ -64,7 +64,7 @@ def test_what_cannot_be_saved_or_read_says_so(solution, tmp_path):
     own = pdl.solve(pdl.derive(feature_map=square), keys, targets)
     with pytest.raises(CheckpointError, match="cannot be saved"):
         own.save(tmp_path / "own")
-    with pytest.raises(CheckpointError, match="is no file"):
+    with pytest.raises(CheckpointError, match="is not a file"):
         pdl.SupportVectorExpansion.load(tmp_path / "nothing")
     (tmp_path / "other").write_bytes(b"words")
     with pytest.raises(CheckpointError, match="corrupt"):

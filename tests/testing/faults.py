@@ -223,7 +223,7 @@ class DoubledGradient(Gain):
 
 
 class DetachedBuffer(DetachedGain):
-    """The same with a buffer in the place of the parameter."""
+    """The same with a buffer in place of the parameter."""
 
     def bind(self, heads, head_dim):
         del self.gain

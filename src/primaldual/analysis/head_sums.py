@@ -50,7 +50,7 @@ class HeadSums:
 def entropy(maps: LayerMaps) -> Tensor:
     """Entropy of the weights over the log of the number of keys: (batch, heads), mean over queries that have keys.
 
-    Of a head with a sink, of the weights over their sum. NaN where weights are no shares: negative, or above 1 together.
+    Of a head with a sink, of the weights over their sum. NaN where weights are not shares: negative, or above 1 together.
 
     Example:
         >>> weights = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]])

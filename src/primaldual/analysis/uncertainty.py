@@ -40,7 +40,7 @@ def uncertainty_scores(probabilities: Tensor, labels: Tensor, bins: int = 15) ->
 
     Raises:
         ShapeError: no case, or labels that do not fit.
-        ArgumentError: rows that are no probabilities, labels that are no classes, or no bin.
+        ArgumentError: rows that are not probabilities, labels that are not classes, or no bin.
 
     Reference: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017; Geifman, El-Yaniv,
         "Selective Classification for Deep Neural Networks", NeurIPS 2017.

@@ -134,7 +134,7 @@ def reading(
     given = {"--case": case, "--time": time, "--label": label, "--channels": channels}
     flags = [flag for flag, value in given.items() if value is not None]
     if flags and not data.lower().endswith(".csv"):
-        raise ArgumentError(f"{', '.join(flags)}: only a .csv file has columns to name; {data} is none")
+        raise ArgumentError(f"{', '.join(flags)}: only a .csv file has columns to name; {data} is not one")
     names = None
     if channels is not None:
         names = tuple(name.strip() for row in csv.reader([channels]) for name in row if name.strip())

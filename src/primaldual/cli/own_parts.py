@@ -45,7 +45,7 @@ def import_parts(modules: list[str] | tuple[str, ...]) -> None:
     """Import modules, looking in the working folder as ``python -m`` does.
 
     Raises:
-        ArgumentError: a file in the place of a module, or a module that cannot be imported.
+        ArgumentError: a file in place of a module, or a module that cannot be imported.
     """
     if modules and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

@@ -25,7 +25,7 @@ def check_model_folder(folder: Path) -> None:
     """
     check_writable(folder.parent)
     if folder.exists() and not (folder / "config.json").is_file():
-        raise ArgumentError(f"out {folder} exists and is no saved classifier; give a new folder")
+        raise ArgumentError(f"out {folder} exists and is not a saved classifier; give a new folder")
 
 
 def check_target(out: Path | None, as_json: bool) -> str:

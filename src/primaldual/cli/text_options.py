@@ -76,7 +76,7 @@ Epochs = Annotated[int, typer.Option(min=1, help="Passes over the text.", rich_h
 Steps = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Steps of all, in the place of epochs.", rich_help_panel=_TRAINING, show_default=False
+        min=1, help="Steps of all, in place of epochs.", rich_help_panel=_TRAINING, show_default=False
     ),
 ]
 BatchSize = Annotated[

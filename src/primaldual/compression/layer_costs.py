@@ -154,7 +154,7 @@ def check_lengths(measure: str, lengths: Sequence[int] | None) -> tuple[int | No
     """The lengths to try, (None,) where the data's own is meant.
 
     Raises:
-        ArgumentError: a measure that is none, lengths that are no positive integers or beside "operations".
+        ArgumentError: a measure that is none, lengths that are not positive integers or beside "operations".
     """
     if measure not in ("operations", *TRIED):
         raise ArgumentError(f"measure must be one of operations, {', '.join(TRIED)}; got {measure!r}")

@@ -25,7 +25,7 @@ class ProblemMaker:
     def __init__(self, attention: str, model: nn.Module, queries: Mapping[str, Tensor]) -> None:
         if not isinstance(attention, str) or attention.count("...") != 1:
             raise SpecError(
-                f'attention must be a spec with three dots in the place of the scales, such as "sh(...)"; got {attention!r}'
+                f'attention must be a spec with three dots in place of the scales, such as "sh(...)"; got {attention!r}'
             )
         self.attention = attention
         self.like = next(model.parameters())

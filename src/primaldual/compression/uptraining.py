@@ -43,7 +43,7 @@ def uptrain(
         original: a copy of the model made before :func:`primaldual.compress`.
         data: batches of real inputs, labels not needed; gone through in random order, again and again.
         steps: optimizer steps, one batch each.
-        seconds: stop after this time in the place of ``steps``; the learning rate follows the clock.
+        seconds: stop after this time in place of ``steps``; the learning rate follows the clock.
         learning_rate: highest.
         readout: as in :func:`primaldual.compress`.
         seed: of the order of batches.

@@ -18,7 +18,7 @@ from primaldual.data.reading import PLAIN, Reading
 from primaldual.errors import DataError
 
 _SPLITS = ("train", "test")
-_NO_CHANNEL = "; if the column is no channel, name the channels or the column of labels"
+_NO_CHANNEL = "; if the column is not a channel, name the channels or the column of labels"
 
 
 @dataclass

@@ -77,7 +77,7 @@ def read_lines(path: Path) -> tuple[list[Line], bool]:
     except FileNotFoundError as error:
         raise DataError(f"data file {path} does not exist") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read as a .csv file: {one_line(error)}") from error
     delimiter = _delimiter(text)

@@ -39,7 +39,7 @@ def wide_rows(
     """Name, line, cells and values at each time of every row.
 
     Raises:
-        DataError: a case in two rows, or a cell that is no number.
+        DataError: a case in two rows, or a cell that is not a number.
     """
     former: dict[str, int] = {}
     for count, (line, row) in enumerate(rows.lines):

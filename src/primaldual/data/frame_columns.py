@@ -17,7 +17,7 @@ def channel_numbers(name: str, column: Column) -> NDArray[np.float64]:
     """A channel, NaN where a value is missing.
 
     Raises:
-        DataError: a value that is no number.
+        DataError: a value that is not a number.
 
     Example:
         >>> channel_numbers("pulse", np.array([61.5, None, "NA"], dtype=object))

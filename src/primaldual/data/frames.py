@@ -95,7 +95,7 @@ def from_frame(frame: Any, reading: Reading = PLAIN) -> FrameCases:
 
 
 def _names(frame: Any) -> dict[str, Any] | None:
-    """The columns' names as text, with their own; None for what is no flat frame."""
+    """The columns' names as text, with their own; None for what is not a flat frame."""
     own = getattr(frame, "columns", None)
     if own is None or isinstance(frame, np.ndarray) or not hasattr(frame, "__getitem__"):
         return None

@@ -120,7 +120,9 @@ def load_parts(source: str | Path, data_dir: str | Path | None = None, reading: 
     ending = path.suffix.lower()
     if reading.columns and ending != ".csv":
         named = ", ".join(reading.columns)
-        raise ArgumentError(f"reading names columns ({named}), which only a .csv file has; {source} is none")
+        raise ArgumentError(
+            f"reading names columns ({named}), which only a .csv file has; {source} is not one"
+        )
     reader = READERS.get(ending)
     if reader is not None:
         if not path.is_file():

@@ -8,7 +8,7 @@ from primaldual.errors import DataError, did_you_mean
 
 
 def user_path(given: str | Path) -> Path:
-    """A path with the home folder in the place of ``~``.
+    """A path with the home folder in place of ``~``.
 
     Raises:
         DataError: there is no such home folder, as in containers without users.
@@ -17,7 +17,7 @@ def user_path(given: str | Path) -> Path:
         return Path(given).expanduser()
     except RuntimeError as error:
         raise DataError(
-            f"path {str(given)!r} has no home folder in the place of ~; set HOME, or name another folder "
+            f"path {str(given)!r} has no home folder in place of ~; set HOME, or name another folder "
             "(data-dir for downloads)"
         ) from error
 

@@ -42,7 +42,7 @@ def read_series(path: Path, labelled: bool = True) -> tuple[TsHeader, list[Serie
     except FileNotFoundError as error:
         raise DataError(f"data file {path} does not exist") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read as a .ts file: {one_line(error)}") from error
 
@@ -93,7 +93,7 @@ def _timed(field: str) -> tuple[list[float], list[float]]:
     """Times and values."""
     if not _PAIRS.fullmatch(field):
         raise ValueError(
-            f"{field.strip()[:40]!r} is no list of (time,value), which @timestamps true asks for"
+            f"{field.strip()[:40]!r} is not a list of (time,value), which @timestamps true asks for"
         )
     pairs = [pair.rpartition(",") for pair in re.findall(_PAIR, field)]
     times = [_read(point_in_time, when, "time", "a number or an ISO date") for when, _, _ in pairs]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 INDENT, WIDTH, NARROWEST = 24, 110, 60
 
 TIED = "\N{NO-BREAK SPACE}"
-"""In the place of spaces at which no line ends."""
+"""In place of spaces at which no line ends."""
 
 Row = Callable[[str, str], str]
 """Makes lines of a name and what stands beside it."""

@@ -33,7 +33,7 @@ class AttentionClassifier(AttentionEstimator, LabelTargets, BaseClassifier):  # 
     NumPy and torch are left as they were.
 
     ``fit`` also takes ``sample_weight``, factors of the cases' losses beside ``class_weight``, and
-    ``validation=(X, y)``, cases of your own in the place of those split off.
+    ``validation=(X, y)``, cases of your own in place of those split off.
 
     Args:
         attention: spec such as "bn(beta=0.8)+sh(1,1,2,4)", or a `PrimalProblem`.

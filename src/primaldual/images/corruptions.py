@@ -67,7 +67,7 @@ CORRUPTIONS: Mapping[str, Callable[[Image, int, int], Image]] = {
 """Corruptions by name: image, severity from 1 to 5, seed.
 
 The kinds are among those of Hendrycks and Dietterich (ICLR 2019); the severities are ours, relative to the size of the
-image, so the numbers are no ImageNet-C scores.
+image, so the numbers are not ImageNet-C scores.
 """
 
 

@@ -35,7 +35,7 @@ def read_folder(place: str | Path) -> ImageParts:
     folder = Path(place).expanduser()
     if not folder.is_dir():
         raise DataError(
-            f"data {place} is no folder; accepted are a folder of images and the name of a data set"
+            f"data {place} is not a folder; accepted are a folder of images and the name of a data set"
         )
     train = _subfolder(folder, _TRAIN)
     if train is None:

@@ -1,4 +1,4 @@
-"""Attention for classes that are not known here: a module in the place of their function on (batch, length, heads, dim)."""
+"""Attention for classes that are not known here: a module in place of their function on (batch, length, heads, dim)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class AdaptedAttention(nn.Module):
             delta: must be None: it shifts the scores.
 
         Returns:
-            (batch, Nq, heads, Dv), contiguous, and None in the place of the map, which
+            (batch, Nq, heads, Dv), contiguous, and None in place of the map, which
             :func:`primaldual.capture_attention` gives.
 
         Raises:

@@ -57,7 +57,7 @@ class AttentionCall:
         return found
 
     def real_queries(self) -> Tensor | None:
-        """Bool (batch, Nq): queries that are no padding, where they stand on the keys' positions; None = all."""
+        """Bool (batch, Nq): queries that are not padding, where they stand on the keys' positions; None = all."""
         keys = self.attendable.keys
         if keys is None or self.query.shape[2] != self.source.length:
             return None
@@ -76,7 +76,7 @@ def attending(model: nn.Module, layers: Layers = None) -> Iterator[list[Attentio
     eagerly meanwhile.
 
     Raises:
-        ArgumentError: the model is no module.
+        ArgumentError: the model is not a module.
         UnsupportedError: the model has no supported attention layer.
     """
     require_module(model)

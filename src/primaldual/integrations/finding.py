@@ -29,7 +29,7 @@ def find_sites(model: nn.Module) -> list[AttentionSite]:
 
 
 def other_attention(model: nn.Module, sites: list[AttentionSite]) -> list[tuple[str, str]]:
-    """Path and class of the modules that attend, by their class's name, and are no site of ours."""
+    """Path and class of the modules that attend, by their class's name, and are not sites of ours."""
     known = {id(site.module) for site in sites}
     around = {
         id(model.get_submodule(site.path.rpartition(".")[0])) for site in sites if site.path

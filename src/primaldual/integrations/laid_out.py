@@ -1,4 +1,4 @@
-"""The layout of positions as an argument of one call, in the place of a state of the attention."""
+"""The layout of positions as an argument of one call, in place of a state of the attention."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class SquareImage:
         """The grid and the prefix of ``length`` tokens.
 
         Raises:
-            ShapeError: the tokens behind the prefix are no square.
+            ShapeError: the tokens behind the prefix do not form a square.
         """
         side = isqrt(max(length - self.prefix, 0))
         if side == 0 or side * side != length - self.prefix:

@@ -101,7 +101,7 @@ class ConvertedMultiheadAttention(MultiheadAttention):
         """An nn.MultiheadAttention with copies of the weights as they are now.
 
         Raises:
-            UnsupportedError: projections that are no plain linear maps, or heads that were cut out.
+            UnsupportedError: projections that are not plain linear maps, or heads that were cut out.
         """
         projections = [cast(nn.Linear, self.get_submodule(name)) for name in INPUTS]
         check_prunable(*projections, self.out_proj)

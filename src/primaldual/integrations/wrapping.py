@@ -38,7 +38,7 @@ def refuse_wrapped(model: nn.Module, done: str) -> None:
         done: what is to be done with it, as a participle, for the message.
 
     Raises:
-        ArgumentError: the model is no module.
+        ArgumentError: the model is not a module.
         UnsupportedError: it is compiled, wrapped or sharded.
     """
     require_module(model)

@@ -23,7 +23,7 @@ def batch_normalized_query(
 
     A single key gets all the weight whatever the scores are: the query is 0 there.
 
-    One autograd node in the place of a dozen: the passes over keys and queries are what
+    One autograd node in place of a dozen: the passes over keys and queries are what
     batch-normalised attention costs beyond softmax. It can be differentiated once.
 
     Args:

@@ -1,4 +1,4 @@
-"""Softmax attention that hands out what its backward needs, in the place of keeping it.
+"""Softmax attention that hands out what its backward needs, in place of keeping it.
 
 PyTorch's blockwise CPU kernel behind scaled_dot_product_attention, called where a caller saves what the
 backward needs itself: attention by pieces, and softmax over several sets of keys merged exactly.

@@ -16,7 +16,7 @@ class Layout:
         suffix: how many of the last attendable tokens (separator) stay by themselves.
 
     Raises:
-        ArgumentError: grid sides that are not integers 1 or more, a prefix or suffix that is no integer 0 or more,
+        ArgumentError: grid sides that are not integers 1 or more, a prefix or suffix that is not an integer 0 or more,
             a suffix behind a grid.
     """
 

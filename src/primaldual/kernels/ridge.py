@@ -97,7 +97,7 @@ def ridge_weights(rows: Tensor, matrix: Tensor, roots: Tensor, penalty: float) -
 
 
 def regularized(matrix: Tensor, roots: Tensor, penalty: float) -> Tensor:
-    """R K R + lambda I, with 1 in the place of lambda at hidden keys."""
+    """R K R + lambda I, with 1 in place of lambda at hidden keys."""
     weighted = roots.unsqueeze(-1) * matrix * roots.unsqueeze(-2)
     diagonal = torch.full_like(roots, penalty).masked_fill(roots == 0, 1.0)
     return weighted + torch.diag_embed(diagonal)

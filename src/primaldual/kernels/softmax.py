@@ -34,7 +34,7 @@ def softmax_attention(
     if bias is not None:
         mask = additive(attendable.matrix(query.shape[2], key.shape[2], query.device), query, bias)
         is_causal = False
-    # Passed only where it is needed: under dynamic shapes the comparison is no plain bool.
+    # Passed only where it is needed: under dynamic shapes the comparison is not a plain bool.
     grouped = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
     return scaled_dot_product_attention(
         query,

@@ -53,7 +53,7 @@ def running_pairs(
         value: (batch, heads, N, Dv), finite everywhere.
         scores: s_j, (batch or 1, heads or 1, N, 1).
         window: length r of a window, 2 or more.
-        key_mask: bool (batch or 1, heads or 1, 1, N), or None; masked positions are no members.
+        key_mask: bool (batch or 1, heads or 1, 1, N), or None; masked positions are not members.
 
     Example:
         >>> rows = torch.tensor([1.0, 3.0, 5.0]).view(1, 1, 3, 1)

@@ -79,12 +79,12 @@ class Bytes:
             content = text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as error:
             raise ArgumentError(
-                f"{name} cannot be written in UTF-8: {text[error.start]!r} is no character"
+                f"{name} cannot be written in UTF-8: {text[error.start]!r} is not a character"
             ) from None
         return torch.tensor(list(content), dtype=torch.long)
 
     def decode(self, tokens: Iterable[int]) -> Iterator[str]:
-        """Characters as soon as their last byte is there; bytes that are no UTF-8 become U+FFFD."""
+        """Characters as soon as their last byte is there; bytes that are not UTF-8 become U+FFFD."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for token in tokens:
             yield decoder.decode(bytes([token]))
@@ -132,7 +132,7 @@ class Characters:
         """The characters of a text.
 
         Raises:
-            DataError: bytes that are no UTF-8.
+            DataError: bytes that are not UTF-8.
         """
         try:
             return cls("".join(sorted(set(content.decode("utf-8")))))

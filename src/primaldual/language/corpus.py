@@ -47,11 +47,11 @@ def read_corpus(
         tokens: "bytes", or "characters" for those that occur anywhere in the file.
         validation: share of the tokens, 0 = none.
         test: share of the tokens, 0 = none.
-        alphabet: of a model that is trained further, in the place of the file's own.
+        alphabet: of a model that is trained further, in place of the file's own.
 
     Raises:
         ArgumentError: tokens or shares that are not accepted, characters that the given alphabet lacks.
-        DataError: no such file, an empty one, or bytes that are no UTF-8.
+        DataError: no such file, an empty one, or bytes that are not UTF-8.
 
     Example:
         >>> import tempfile

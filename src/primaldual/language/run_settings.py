@@ -30,7 +30,7 @@ class TextSettings:
         num_layers: blocks; None = 3.
         dropout: None = that of the base, else 0.1.
         epochs: passes over the training part.
-        steps: steps of all, in the place of epochs.
+        steps: steps of all, in place of epochs.
         batch_size: windows per step.
         learning_rate: the highest one; it falls to 0 by a cosine.
         weight_decay: of AdamW, on matrices alone.

@@ -16,7 +16,7 @@ MEMORY = 2**32
 
 
 class CausalAttention(nn.Module):
-    r"""Give the balancing weights of a set of units: an encoder in the place of the solver of each set.
+    r"""Give the balancing weights of a set of units: an encoder in place of the solver of each set.
 
         a = sigmoid(encoder([x, w, K w])), the larger arm scaled down to sum_j w_j a_j = 0,   beta_j = C a_j w_j / s
 

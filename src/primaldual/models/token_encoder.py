@@ -24,7 +24,7 @@ class TokenEncoder(nn.Module):
         attention: spec such as "bn+sh", or a problem.
 
     Raises:
-        ArgumentError: a size that is no integer of at least 1, or heads that do not divide the width.
+        ArgumentError: a size that is not an integer of at least 1, or heads that do not divide the width.
 
     Example:
         >>> encoder = TokenEncoder(vocabulary=16, length=30, embed_dim=8, num_heads=2)

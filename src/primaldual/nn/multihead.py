@@ -1,4 +1,4 @@
-"""Multi-head attention of any primal problem, in the place of torch.nn.MultiheadAttention."""
+"""Multi-head attention of any primal problem, in place of torch.nn.MultiheadAttention."""
 
 from collections.abc import MutableMapping
 from copy import deepcopy

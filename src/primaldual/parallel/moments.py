@@ -49,7 +49,7 @@ def standardized(
         key: (batch, kv heads, n, D).
         found: mu and sigma^2, s^2 = sigma^2 + eps.
         by: beta, eps and g.
-        exact: otherwise keys are less mu in the place of beta mu, which a softmax ignores, and key heads stay shared.
+        exact: otherwise keys are less mu in place of beta mu, which a softmax ignores, and key heads stay shared.
     """
     heads, wide = query.shape[1], accumulation_dtype(query.dtype)
     query, key = query.to(wide), key.to(wide)

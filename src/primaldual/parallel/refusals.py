@@ -51,7 +51,7 @@ def refusal(choices: Choices, is_causal: bool) -> str | None:
 def _prefix_refusal(choices: Choices) -> str | None:
     """Why the keys up to the last query of a process do not serve its queries."""
     if choices.layout.grid is not None:
-        return "the prefixes of a grid are no grids, and a process forms those of its queries"
+        return "the prefixes of a grid are not grids, and a process forms those of its queries"
     if choices.transform.observes:
         return f"{choices.transform.spec()} keeps running statistics of whole sequences, and processes see prefixes"
     return None

@@ -66,7 +66,9 @@ def check_group(group: Any) -> None:
             "sharded attention needs torch.distributed: call torch.distributed.init_process_group first"
         )
     if dist.get_rank(group) < 0:
-        raise UnsupportedError("this process is no member of group; accepted is a group that it belongs to")
+        raise UnsupportedError(
+            "this process is not a member of group; accepted is a group that it belongs to"
+        )
     if in_graph() or in_transform():
         raise UnsupportedError(
             "sharded attention runs eagerly; got a graph of torch.compile or torch.export, or a transform of torch.func"

@@ -24,7 +24,7 @@ class Boost(NestedSolver):
     With ``residual=queries`` S is the attention of the layer's own queries, S = A(q, k): m = 2 gives (2A - A^2) v as
     published, in specs ``twicing``. It needs one query per key, and may diverge as m grows. With ``residual=keys``
     S = A(k, k), and r_t is the residual of the regression at its training inputs: where queries are keys the outputs tend
-    to the values, if the eigenvalues of S lie in (0, 2). m = 1 is no boosting. Each of the m products drops weights of
+    to the values, if the eigenvalues of S lie in (0, 2). m = 1 does not boost. Each of the m products drops weights of
     its own.
 
     Args:
@@ -93,7 +93,7 @@ class Scaled(NestedSolver):
         start: a at first, one number for every head; 0 is the attention without.
 
     Raises:
-        ArgumentError: a start that is no finite number, or use before ``bind``.
+        ArgumentError: a start that is not a finite number, or use before ``bind``.
 
     Reference: Teo, Nguyen, "Unveiling the Hidden Structure of Self-Attention via Kernel Principal Component Analysis",
         NeurIPS 2024 (arXiv 2406.13762).

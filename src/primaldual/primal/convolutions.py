@@ -141,7 +141,7 @@ class Convolution2d(DepthwiseConvolution):
         if side == 0 or side * side != length - prefix:
             raise ShapeError(
                 f"conv2d without a grid takes the positions after the prefix as a square image; got {length} positions "
-                f"with prefix {prefix}, and {length - prefix} is no square"
+                f"with prefix {prefix}, and {length - prefix} is not a square"
             )
         return Layout((side, side), prefix)
 

@@ -165,8 +165,8 @@ class DepthwiseConvolution(Transform):
         """How the training pairs lie."""
         if heads.positions.suffix and heads.scale > 1:
             raise UnsupportedError(
-                f"{self.spec()} takes pooled pairs for neighbours in a row; the last {heads.positions.suffix} of the "
-                "subset's suffix are none"
+                f"{self.spec()} takes pooled pairs for neighbours in a row; the {heads.positions.suffix} tokens of the "
+                "subset's suffix are not pooled"
             )
         layout = self.positions(heads, pairs).pooled(heads.scale)
         layout.check(pairs)

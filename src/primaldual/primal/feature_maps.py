@@ -94,7 +94,7 @@ class Exponential(FeatureMap):
     Source: Nguyen et al., ICLR 2023.
 
     Args:
-        scale: a positive factor, at most 1e6, in the place of 1 / sqrt(D), as some models have it.
+        scale: a positive factor, at most 1e6, in place of 1 / sqrt(D), as some models have it.
 
     Raises:
         ArgumentError: a scale that is not a positive number.

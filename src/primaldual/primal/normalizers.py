@@ -62,7 +62,7 @@ class Sink(SumOfKernels):
         learnable: a parameter per head; else the number that is given.
 
     Raises:
-        ArgumentError: a logit that is not finite, a flag that is no bool.
+        ArgumentError: a logit that is not finite, a flag that is not a bool.
 
     Reference: attention sinks with a learned logit per head, as in the open weights of gpt-oss (2025).
 

@@ -16,7 +16,7 @@ from primaldual.primal.token_inputs import Inputs
 
 
 class PairWeights(Part):
-    """Weights w_ij > 0 of the pairs, kappa(x_i, k_j) w_ij in the place of kappa; the base class states: all 1.
+    """Weights w_ij > 0 of the pairs, kappa(x_i, k_j) w_ij in place of kappa; the base class states: all 1.
 
     A pooled pair has the geometric mean of its members' weights.
     """

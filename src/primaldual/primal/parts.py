@@ -73,7 +73,7 @@ class Part(nn.Module):
         """A copy for one call that knows more. Nothing that was found out about parts is forgotten for it.
 
         Args:
-            numbers: attributes, and parts of the part, in the place of its own.
+            numbers: attributes, and parts of the part, in place of its own.
         """
         copy = type(self).__new__(type(self))
         inner = {name: value for name, value in numbers.items() if isinstance(value, nn.Module)}

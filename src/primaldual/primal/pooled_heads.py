@@ -44,7 +44,7 @@ class PooledHeads(Subset):
         weighted: pairs count for their members.
 
     Raises:
-        ArgumentError: a scale below 1, or as many scales as do not match the heads; a flag that is no bool.
+        ArgumentError: a scale below 1, or as many scales as do not match the heads; a flag that is not a bool.
     """
 
     name = "sh"

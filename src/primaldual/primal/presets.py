@@ -155,7 +155,7 @@ def _read_union(text: str, spec: str) -> Union:
         if not isinstance(part, Subset):
             accepted = ", ".join(name for name, kind in PARTS.items() if issubclass(kind, Subset))
             raise SpecError(
-                f"spec {spec!r} has {word.strip()!r} in a union, which is no subset; accepted are {accepted}"
+                f"spec {spec!r} has {word.strip()!r} in a union, which is not a subset; accepted are {accepted}"
             )
     try:
         return Union(*(part for part in parts if isinstance(part, Subset)), **options)

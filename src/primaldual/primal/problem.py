@@ -97,7 +97,7 @@ class PrimalProblem(Attention):
             )
         if self.transform.neighbours and not self.subset.ordered:
             raise UnsupportedError(
-                f"{self.transform.spec()} takes pairs for neighbours in a row; those of {self.subset.spec()} are none"
+                f"{self.transform.spec()} takes pairs for neighbours in a row; those of {self.subset.spec()} have no order"
             )
 
     def parts(self) -> Choices:

@@ -43,7 +43,7 @@ class TokenInput:
         of_value: calls with values take these for it where it is left out.
 
     Raises:
-        ArgumentError: a name that is no identifier, or other words for tokens or width.
+        ArgumentError: a name that is not an identifier, or other words for tokens or width.
 
     Example:
         >>> print(TokenInput("rate", "steps of a token, 0 or more"))

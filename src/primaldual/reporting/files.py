@@ -73,7 +73,7 @@ def saving(target: Path) -> Iterator[Path]:
 def write_failure(error: Exception) -> str | None:
     """Why tensors could not be written, None for errors of another kind.
 
-    torch raises a RuntimeError for a full disk, safetensors an error of its own that is no OSError.
+    torch raises a RuntimeError for a full disk, safetensors an error of its own that is not an OSError.
 
     Example:
         >>> write_failure(OSError(28, "No space left on device")), write_failure(KeyError("name"))

@@ -92,5 +92,5 @@ def _unpacked(folder: Path, data: Path) -> Iterator[Path]:
             with tarfile.open(data) as archive:
                 archive.extractall(place, filter="data")
         except (OSError, EOFError, tarfile.TarError) as error:
-            raise DataError(f"data {data} is no readable tar file ({first_line(error)})") from error
+            raise DataError(f"data {data} is not a readable tar file ({first_line(error)})") from error
         yield Path(place)

@@ -110,7 +110,7 @@ def _text(settings: RunSettings, processes: int) -> SequenceParts:
     if columns is not None:
         return _tables(settings, data, columns, 2, "the text and the label")
     if not data.is_dir():
-        raise DataError(f"data {data} is no folder of text files; give columns for a table")
+        raise DataError(f"data {data} is not a folder of text files; give columns for a table")
     key = {"source": listing(data), "skip_bad": settings.skip_bad}
     return stored_parts(settings.folder, "text", key, partial(read_text_folder, data, settings.skip_bad))
 

@@ -79,7 +79,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         )
         return [(reader.line_num, cells) for cells in reader if cells]
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except (OSError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table: {error}") from error
     finally:

@@ -41,7 +41,7 @@ def read(path: str | os.PathLike[str], file_format: str) -> dict[str, Any]:
 
     source = Path(path).expanduser()
     if not source.is_file():
-        raise CheckpointError(f"path {str(source)!r} is no file; accepted is what save wrote")
+        raise CheckpointError(f"path {str(source)!r} is not a file; accepted is what save wrote")
     try:
         with safe_open(source, "pt") as file:
             described = json.loads((file.metadata() or {}).get("primaldual", "{}"))
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike[str], file_format: str) -> dict[str, Any]:
         raise CheckpointError(f"path {str(source)!r} is corrupt: {error}") from error
     if not isinstance(described, dict) or described.get("format") != file_format:
         raise CheckpointError(
-            f"path {str(source)!r} is no saved expansion; the format {file_format!r} is accepted"
+            f"path {str(source)!r} is not a saved expansion; the format {file_format!r} is accepted"
         )
     try:
         return _fields(described, tensors)

@@ -181,7 +181,7 @@ def solve_path(
         parts = list(training_kernels(problem, data.keys, data.mask, memory))
         if not risk.pools and any(part.shares is not None for part in parts):
             raise UnsupportedError(
-                f"the subset {problem.subset.spec()!r} pools pairs, and means of labels are no labels; accepted for "
+                f"the subset {problem.subset.spec()!r} pools pairs, and means of labels are not labels; accepted for "
                 f"loss={loss!r} are subsets whose pairs are positions"
             )
         boxes = [

@@ -47,7 +47,7 @@ def check_identity(
 
 
 def _check_part(part: Part) -> None:
-    """A part that is no default has a spec, its word is its own, and its arguments show."""
+    """A part that is not a default has a spec, its word is its own, and its arguments show."""
     kind = type(part)
     word = part.spec()
     assert word or kind in DEFAULTS, (

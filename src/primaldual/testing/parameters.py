@@ -70,7 +70,7 @@ def check_parameters(
 def parameter_leaves(problem: PrimalProblem) -> dict[str, Tensor]:
     """Parameters and floating buffers as float64 leaves, by their name below ``problem``.
 
-    The averages that a problem in training writes are left out: they are no inputs of its outputs.
+    The averages that a problem in training writes are left out: they are not inputs of its outputs.
     """
     buffers = [] if problem.transform.observes else list(problem.named_buffers())
     return {

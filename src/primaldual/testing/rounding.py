@@ -19,7 +19,7 @@ BARS = {torch.float32: 10.0, torch.bfloat16: 3.0, torch.float16: 3.0}
 """Largest accepted error of ``attend``, in errors of ``dense``."""
 
 FLOORS = {torch.float32: 3e-7, torch.bfloat16: 8e-3, torch.float16: 1e-3}
-"""Least error that ``dense`` is credited with: about a rounding, so that luck of the definition is no bar."""
+"""Least error that ``dense`` is credited with: about a rounding, so that a lucky definition does not set the bar."""
 
 LEAST = 1e-2
 """Size that a part is credited with, in norms of the values: less is what is left where larger numbers cancel."""

@@ -55,7 +55,7 @@ class RunFolder:
             folder._compare(config)
         elif is_main_process():
             if folder.path.exists() and any(folder.path.iterdir()) and not folder.checkpoints.exists():
-                raise CheckpointError(f"out {folder.path} is no folder of a run; give a new one")
+                raise CheckpointError(f"out {folder.path} is not a folder of a run; give a new one")
             write_text(target, json.dumps(config, indent=2) + "\n")
         return folder
 

@@ -66,7 +66,7 @@ def test_defaults_contain_baselines(tmp_path):
 
 START = 'data = ["BasicMotions"]\n'
 BAD = {
-    "toml": ("data = [", "is no TOML"),
+    "toml": ("data = [", "is not TOML"),
     "no data": ("seeds = 1", "data is missing"),
     "empty data": ("data = []", "data is empty"),
     "key": (START + "sedes = 1", "unknown key sedes; did you mean seeds"),

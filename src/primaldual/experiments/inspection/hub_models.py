@@ -72,7 +72,7 @@ def _texts(
         tokenizer = transformers.AutoTokenizer.from_pretrained(own or source, trust_remote_code=False)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # made up where there is no file
         if own is not None:
-            raise CheckpointError(f"tokenizer {own}: there is none")
+            raise CheckpointError(f"tokenizer {own}: there is no tokenizer in this place")
         raise CheckpointError(
             f"model {source}: there is no tokenizer beside it; --tokenizer names another place"
         )

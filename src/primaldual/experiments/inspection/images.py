@@ -25,7 +25,7 @@ def image_files(data: str, cases: int) -> tuple[list[Path], str]:
     """
     folder = Path(data).expanduser()
     if not folder.is_dir():
-        raise DataError(f"data {data} is no folder; a folder of images is accepted")
+        raise DataError(f"data {data} is not a folder; a folder of images is accepted")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not found:
         raise DataError(f"data {data} holds no images ({', '.join(ENDINGS)})")
@@ -44,7 +44,7 @@ def opened(path: Path) -> Any:
         with image.open(path) as file:
             return file.convert("RGB")
     except Exception as error:  # every decoder raises its own kinds
-        raise DataError(f"file {path} is no readable image ({first_line(error)})") from None
+        raise DataError(f"file {path} is not a readable image ({first_line(error)})") from None
 
 
 def noise(cases: int, channels: int, height: int, width: int) -> tuple[list[Tensor], str]:

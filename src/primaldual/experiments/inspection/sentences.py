@@ -61,7 +61,7 @@ def texts(data: str | None, cases: int) -> tuple[list[str], str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError:
-        raise DataError(f"file {path} is no text in UTF-8; a text on each line is accepted") from None
+        raise DataError(f"file {path} is not UTF-8 text; a text on each line is accepted") from None
     except OSError as error:
         raise DataError(
             f"file {path} cannot be read ({error.strerror}); a text file with a text on each line is accepted"

@@ -20,7 +20,7 @@ from primaldual.primal.words import PARTS, own_module, summary
 from primaldual.training import TrainingSettings
 
 PER_RUN = {"attention", "random_state", "callbacks", "verbose", "checkpoint_dir"}
-"""Arguments of the classifier that are no settings of a comparison."""
+"""Arguments of the classifier that are not settings of a comparison."""
 
 _REDUNDANCY_CASES = 32
 

@@ -30,10 +30,10 @@ def read_grid(path: Path) -> Grid:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ArgumentError(f"{path} cannot be read: {reason}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ArgumentError(f"{path} is no TOML: {error}") from None
+        raise ArgumentError(f"{path} is not TOML: {error}") from None
     try:
         return grid_from(content, path.parent)
     except (ArgumentError, TypeError, ValueError) as error:

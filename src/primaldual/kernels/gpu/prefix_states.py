@@ -150,7 +150,7 @@ def prefix_states(key: Tensor) -> Tensor:
 
 
 def sum_behind(sums: Tensor, states: Tensor, divides: bool) -> None:
-    """In the place of what the queries of a block give for the keys before it, what those of all blocks behind it give.
+    """In place of what the queries of a block give for the keys before it, what those of all blocks behind it give.
 
     Args:
         sums: float32 (batch, heads, blocks, 4, D): for a key k, counted from the mean before the block, a query gives

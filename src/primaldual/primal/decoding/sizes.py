@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
         """The sizes, with what is None filled in.
 
         Raises:
-            ArgumentError: a size that is no integer 1 or more, kv_heads that do not divide heads, no floating dtype.
+            ArgumentError: a size that is not an integer 1 or more, kv_heads that do not divide heads, no floating dtype.
         """
         kv_heads = heads if kv_heads is None else kv_heads
         value_dim = head_dim if value_dim is None else value_dim

@@ -89,7 +89,7 @@ class Form(ABC):
 
 
 def weighted_mean_refusal(choices: Choices) -> str | None:
-    """Why the output is no mean of the values by the weights alone."""
+    """Why the output is not a mean of the values by the weights alone."""
     if not choices.solver.amortized:
         return "takes the values for the coefficients"
     return "fits a constant at every query, not a slope" if choices.order.linear else None
