@@ -42,7 +42,7 @@ BAD = {
     "split": (["evaluate", "MODEL", "BasicMotions", "--split", "dev"], "train, test, all"),
     "other channels": (["predict", "MODEL", "BasicMotions"], "has 6 channels"),
     "ending": (["predict", "MODEL", "BasicMotions", "--out", "p.txt"], ".csv, .json"),
-    "train over": (["train", "BasicMotions", "--out", "file"], "no saved classifier"),
+    "train over": (["train", "BasicMotions", "--out", "file"], "not a saved classifier"),
     "equation": (["equation", "softmax+linear"], "two parts"),
     "word": (["equation", "sofmax"], "did you mean softmax?"),
     "words": (["compare", "BasicMotions", "-a", "bn,lineer"], "did you mean linear?"),

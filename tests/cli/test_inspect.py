@@ -169,7 +169,7 @@ BAD = {
     "tokenizer of series": (["waves", "waves.npz", "--tokenizer", "bert"], "./waves takes series"),
     "tokenizer of timm": ([TIMM, "--tokenizer", "bert"], "--tokenizer is for models of texts"),
     "no texts": (["bert", "none.txt"], "none.txt cannot be read"),
-    "not UTF-8": (["bert", "latin.txt"], "no text in UTF-8"),
+    "not UTF-8": (["bert", "latin.txt"], "is not UTF-8 text"),
     "empty": (["bert", "empty.txt"], "holds no text"),
     "no images": (["vit", "bare"], "holds no images"),
     "no folder of images": (["vit", "texts.txt"], "is not a folder"),

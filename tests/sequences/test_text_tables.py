@@ -45,7 +45,7 @@ def test_long_texts_are_read_and_the_limit_of_csv_is_as_before(tmp_path):
         (b"text,label\nx\n", "line 2: 1 cells; the first line names 2 columns"),
         (b"text,label\nx,1\n,2\n", "line 3: a text or label is missing"),
         (b"text,label\nx, \n", "line 2: a text or label is missing"),
-        (b"text,label\n\xff,1\n", "no UTF-8 text .byte 11"),
+        (b"text,label\n\xff,1\n", "not UTF-8 text .byte 11"),
         (b'text,label\n"x,1\n', "cannot be read as a table"),
         (b"text,label\n", "the training part holds no texts"),
     ],

@@ -137,8 +137,8 @@ def test_penalties_that_are_no_numbers(penalty):
 @pytest.mark.parametrize(
     ("metadata", "change", "words"),
     [
-        ({"primaldual": "[1]"}, {}, "no saved expansion"),
-        ({}, {}, "no saved expansion"),
+        ({"primaldual": "[1]"}, {}, "not a saved expansion"),
+        ({}, {}, "not a saved expansion"),
         ({"primaldual": '{"format": "primaldual expansion 1"}'}, {}, "does not fit"),
         ({"primaldual": '{"format": "primaldual expansion 1", "attention": "words"}'}, {}, "does not fit"),
         (

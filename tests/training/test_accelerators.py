@@ -5,7 +5,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.training import accelerators
 from primaldual.training.accelerators import run_accelerator, usable_device
 from tests.training.helpers import toy_run, without_seconds
@@ -76,6 +76,17 @@ def test_several_processes_choose_their_own_devices(monkeypatch):
     with (
         pytest.raises(ArgumentError, match="device must be None where several processes train"),
         run_accelerator("cpu"),
+    ):
+        pass
+
+
+def test_division_of_weights_that_accelerate_would_leave_out_is_refused(monkeypatch, no_accelerator):
+    monkeypatch.setattr(accelerators, "_processes", lambda: 2)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with (
+        pytest.raises(UnsupportedError, match="FSDP needs accelerators; this launch trains on cpu"),
+        run_accelerator(),
     ):
         pass
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.primal.problem import PrimalProblem
+
+if TYPE_CHECKING:
+    from primaldual.integrations.hf_cache import AttentionCache
 
 
 def find(model: nn.Module) -> list[AttentionSite]:
@@ -44,6 +47,41 @@ def register(attention: str | PrimalProblem | None = None) -> list[str]:
     from primaldual.integrations.hf_register import register_names
 
     return register_names(attention)
+
+
+def make_cache(model: nn.Module) -> AttentionCache:
+    """A cache for ``generate`` that keeps of every converted layer a :class:`DecodingState`, not all keys and values.
+
+    Scaled heads then keep their pooled pairs, windows their last tokens and linear attentions their sums: outputs are
+    those without the cache. Layers that were not converted keep what transformers keeps. Padding on either side, beams
+    and prompts in pieces work; assisted generation and gradients are refused.
+
+    Args:
+        model: a decoder of transformers, converted by :func:`primaldual.convert` or set to a name of :func:`register`.
+
+    Returns:
+        The cache of one generation, empty. ``nbytes`` is what it holds; ``argument`` is it by the name under which
+        the installed version of transformers takes it.
+
+    Raises:
+        ArgumentError: no model of transformers with a decoder alone.
+        UnsupportedError: no layer of the model attends by this library.
+
+    Example:
+        >>> import torch
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> from primaldual.integrations.conversion import convert
+        >>> words = {"vocab_size": 9, "bos_token_id": 0, "eos_token_id": 8}
+        >>> model = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=4, **words)).eval()
+        >>> _ = convert(model, "sh(1,2,4,8)", verbose=False)
+        >>> cache, prompt = make_cache(model), torch.ones(1, 64, dtype=torch.long)
+        >>> options = {"max_new_tokens": 2, "do_sample": False, "pad_token_id": 0}
+        >>> model.generate(prompt, **cache.argument, **options).shape, cache.nbytes
+        (torch.Size([1, 66]), 8032)
+    """
+    from primaldual.integrations.hf_cache import AttentionCache
+
+    return AttentionCache(model)
 
 
 def is_converted(folder: Any, **kwargs: Any) -> bool:

@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from primaldual.errors import UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.embedded_image import EmbeddedImage
+from primaldual.integrations.hf_cache import StateLayer, layer_of
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.integrations.hf_padding import arrange
 from primaldual.integrations.laid_out import laid_out
@@ -95,12 +96,11 @@ def solve(
     extras: dict[str, Any],
 ) -> Outcome:
     """A problem on the tensors of a layer; arguments as in :func:`converted_attention`."""
-    for name, feature in attributes.REFUSED.items():
-        if extras.get(name) is not None:
-            raise UnsupportedError(
-                f"{name} must be None, because {feature} cannot be stated as a regression; got one"
-            )
+    _check_extras(extras)
+    cached = layer_of(key)
     query, key = in_own_units(query, module, scaling).to(value.dtype), key.to(value.dtype)
+    if cached is not None:
+        return _over_states(cached, problem, query, key, value, attention_mask, extras)
     if query.shape[0] != key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
@@ -146,6 +146,33 @@ def solve(
             if weights is not None:
                 weights[row][:, places] = part.weights(problem)[0]
     return out.transpose(1, 2).contiguous(), weights
+
+
+def _check_extras(extras: dict[str, Any]) -> None:
+    for name, feature in attributes.REFUSED.items():
+        if extras.get(name) is not None:
+            raise UnsupportedError(
+                f"{name} must be None, because {feature} cannot be stated as a regression; got one"
+            )
+
+
+def _over_states(
+    cached: StateLayer,
+    problem: Attention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    extras: dict[str, Any],
+) -> Outcome:
+    """The outputs of new tokens, of which a decoding state keeps what the problem needs."""
+    if _wants_weights(extras):
+        raise UnsupportedError(
+            "output_attentions must be False over a cache of decoding states, which keeps no maps"
+        )
+    _check_sliding_window(problem, query.shape[1], cached.get_seq_length(), extras.get("sliding_window"))
+    out = cached.attend(problem, query, key, value, attention_mask)
+    return out.transpose(1, 2).contiguous(), None
 
 
 def in_own_units(query: Tensor, module: nn.Module, scaling: float | None) -> Tensor:

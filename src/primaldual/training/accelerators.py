@@ -7,8 +7,9 @@ from contextlib import ExitStack, contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.utils import DistributedType
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, UnsupportedError
 
 _PROCESSES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Variables in which launchers tell the number of processes."""
@@ -31,6 +32,7 @@ def run_accelerator(device: str | torch.device | None = None) -> Iterator[Accele
 
     Raises:
         ArgumentError: a device that cannot be used, or one given to several processes.
+        UnsupportedError: FSDP of version 1, or on CPUs, where Accelerate would leave it out without a word.
 
     Example:
         >>> with run_accelerator("cpu") as accelerator:
@@ -44,6 +46,7 @@ def run_accelerator(device: str | torch.device | None = None) -> Iterator[Accele
                 f"device must be None where several processes train, which have a device each; got {device!r}"
             )
         accelerator = Accelerator()
+        _check_sharding(accelerator)
         if accelerator.gradient_accumulation_steps != 1:
             raise ArgumentError(
                 "gradient accumulation must be left to accumulation, which also fits batches to it; the launch asks for "
@@ -89,6 +92,16 @@ def usable_device(device: object) -> torch.device:
             "device 'meta' holds no numbers; accepted are devices that compute, such as 'cpu'"
         )
     return found
+
+
+def _check_sharding(accelerator: Accelerator) -> None:
+    sharded = accelerator.distributed_type == DistributedType.FSDP
+    if sharded and not accelerator.is_fsdp2:
+        raise UnsupportedError("FSDP must be of version 2; launch with --fsdp_version 2")
+    if not sharded and os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        raise UnsupportedError(
+            f"FSDP needs accelerators; this launch trains on {accelerator.device.type}: leave --use_fsdp out"
+        )
 
 
 def _processes() -> int:

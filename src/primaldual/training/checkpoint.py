@@ -105,15 +105,13 @@ class RunCheckpoints:
 
     def _write(self, state: TrainingState, writing: Path) -> None:
         self.accelerator.save_state(str(writing))
+        average = {} if self.average is None else self.average.tensors()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             older = self._written()
             save_file(state.best_weights, writing / BEST)
-            if self.average is not None:
-                save_file(
-                    {name: one.contiguous() for name, one in self.average.tensors().items()},
-                    writing / AVERAGE,
-                )
+            if average:
+                save_file({name: one.contiguous() for name, one in average.items()}, writing / AVERAGE)
             progress = {
                 "epoch": state.epoch,
                 "step": state.step,

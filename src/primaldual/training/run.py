@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from primaldual.errors import DataError, UnsupportedError
+from primaldual.errors import DataError
 from primaldual.training.augmentation import AUGMENTATIONS
 from primaldual.training.batches import Batch, Data, Piece, pieces
 from primaldual.training.callbacks import Callback, Record, TrainingInterrupted, TrainingState
@@ -50,27 +50,20 @@ class TrainingRun:
         self.accelerator = accelerator
         self.process, self.processes = accelerator.process_index, accelerator.num_processes
         self.callbacks = list(callbacks) if accelerator.is_main_process else []
-        self.model = accelerator.prepare_model(model)
-        self.optimizer = accelerator.prepare_optimizer(
-            OPTIMIZERS[settings.optimizer](
-                self.model.parameters(), settings.learning_rate, settings.weight_decay
-            )
+        folder = execution.checkpoint_dir
+        fingerprint = folder and run_fingerprint(model, objective, settings, training, validation)
+        self.model, self.optimizer = accelerator.prepare(
+            model,
+            OPTIMIZERS[settings.optimizer](model.parameters(), settings.learning_rate, settings.weight_decay),
         )
         plain = accelerator.unwrap_model(self.model)
-        if settings.ema_decay is not None and accelerator.distributed_type == DistributedType.FSDP:
-            raise UnsupportedError(
-                "ema_decay must be None under FSDP, whose processes hold parts of the weights"
-            )
         self.average = None if settings.ema_decay is None else WeightAverage(plain, settings.ema_decay)
         self.state = TrainingState(self.model, settings, steps=-(-len(training) // settings.batch_size))
         epochs = settings.epochs * self.state.steps
         self.state.last_step = epochs if settings.steps is None else min(settings.steps, epochs)
         self.checkpoints: RunCheckpoints | None = None
-        if execution.checkpoint_dir is not None:
-            fingerprint = run_fingerprint(plain, objective, settings, training, validation)
-            self.checkpoints = RunCheckpoints(
-                execution.checkpoint_dir, fingerprint, accelerator, self.average
-            )
+        if folder is not None:
+            self.checkpoints = RunCheckpoints(folder, str(fingerprint), accelerator, self.average)
             self.checkpoints.resume(self.state)
 
     def result(self, termination: Termination) -> TrainingState:

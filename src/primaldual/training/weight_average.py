@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class WeightAverage:
-    """Exponential moving average of all floating-point weights and buffers.
+    """Exponential moving average of all floating-point weights and buffers; under FSDP of this process's parts.
 
         a_0 = w_0,   a_t = d_t a_(t-1) + (1 - d_t) w_t,   d_t = min(decay, (1 + t) / (10 + t))
 
@@ -61,12 +62,21 @@ class WeightAverage:
             self._copy(former, self._weights)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """The average by name."""
-        return self._average
+        """The average by name; where processes hold parts of it, all of them must call."""
+        return {
+            name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            for name, tensor in self._average.items()
+        }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from an average of `tensors`."""
-        self._copy(tensors, self._average)
+        parts = {
+            name: distribute_tensor(tensors[name].to(own.device), own.device_mesh, own.placements)
+            if isinstance(own, DTensor)
+            else tensors[name]
+            for name, own in self._average.items()
+        }
+        self._copy(parts, self._average)
 
     @staticmethod
     @torch.no_grad()

@@ -1,0 +1,193 @@
+"""A cache for models of transformers that keeps of every layer what its attention needs, as a DecodingState."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.integrations.hf_masks import sort_mask
+from primaldual.primal.attention import Attention
+from primaldual.primal.decoding.state import DecodingState
+
+_LAYER = "_primaldual_cache_layer"
+_NAMES = "primaldual_"
+"""How the names of this library's attention functions begin."""
+
+
+class AttentionCache(Cache):  # type: ignore[misc] # transformers is untyped
+    """The cache of a decoder-only model whose layers attend by this library; the other layers keep all keys and values.
+
+    See :func:`primaldual.integrations.hf_attention.make_cache`.
+
+    Raises:
+        ArgumentError: no model of transformers with a decoder alone.
+        UnsupportedError: a model none of whose layers was converted or attends by a name of this library.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        if not isinstance(model, PreTrainedModel) or model.config.is_encoder_decoder:
+            raise ArgumentError(
+                f"model must be a decoder of transformers without an encoder; got {type(model).__name__}"
+            )
+        config = model.config.get_text_config(decoder=True)
+        layers = DynamicCache(config=config).layers
+        named = str(config._attn_implementation).startswith(_NAMES)
+        own = range(len(layers)) if named else _converted(model)
+        if not own:
+            raise UnsupportedError(
+                f"model must have layers that primaldual.convert has converted; {type(model).__name__} has none"
+            )
+        for number in own:
+            layers[number] = StateLayer()
+        super().__init__(layers=layers)
+        self._name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+    @property
+    def argument(self) -> dict[str, Cache]:
+        """The cache by the name of the argument that takes it, which later versions of transformers call ``cache``."""
+        return {self._name: self}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for the tokens so far."""
+        return sum(
+            layer.nbytes if isinstance(layer, StateLayer) else layer.keys.nbytes + layer.values.nbytes
+            for layer in self.layers
+            if layer.is_initialized
+        )
+
+
+class StateLayer(CacheLayerMixin):  # type: ignore[misc] # transformers is untyped
+    """The cache of one layer: a DecodingState that the layer's problem makes at its first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state: DecodingState | None = None
+        self._seen = 0
+        self._waiting = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for the tokens so far."""
+        return 0 if self._state is None else self._state.nbytes
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The new keys and values alone, marked so that the attention function finds this layer."""
+        if self._waiting:
+            raise UnsupportedError(
+                "the keys of the call before did not reach this library's attention: the model changes or attends them "
+                "by itself; generate without this cache"
+            )
+        self.lazy_initialization(key_states, value_states)
+        self._seen += key_states.shape[2]
+        self._waiting = True
+        marked = key_states.view_as(key_states)
+        setattr(marked, _LAYER, self)
+        return marked, value_states
+
+    def attend(
+        self, problem: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """The outputs (batch, heads, n, Dv) of new tokens, which the state takes in."""
+        if torch.is_grad_enabled() and query.requires_grad:
+            raise UnsupportedError(
+                "a cache of decoding states has no gradients: call the model under torch.no_grad()"
+            )
+        self._waiting = False
+        if self._state is None:
+            self._state = problem.init_state(
+                key.shape[0],
+                query.shape[1],
+                query.shape[3],
+                kv_heads=key.shape[1],
+                value_dim=value.shape[3],
+                dtype=value.dtype,
+                device=value.device,
+            )
+        return problem.step(self._state, query, key, value, self._tokens(problem, mask, query))
+
+    def _tokens(self, problem: Attention, mask: Tensor | None, query: Tensor) -> Tensor | None:
+        """Bool (batch, n), True = a token, not padding; None = all are tokens."""
+        if mask is None:
+            return None
+        batch, new = query.shape[0], query.shape[2]
+        found = sort_mask(mask, True, new, self._seen)
+        valid = found.valid()
+        if (
+            found.pairs is not None
+            or (new > 1 and not found.is_causal)
+            or (found.keys is None) != (valid is None)
+        ):
+            raise UnsupportedError(
+                f"{problem.spec()} over a cache of decoding states takes a causal mask and padding; the mask of this call "
+                "differs from query to query otherwise"
+            )
+        if valid is None:
+            valid = torch.ones(1, found.length, dtype=torch.bool, device=query.device)
+        valid = pad(valid, (0, self._seen - found.length)).expand(batch, -1)
+        assert self._state is not None
+        before = valid[:, : self._seen - new].sum(1).tolist()
+        if before != self._state.lengths:
+            raise ArgumentError(
+                f"attention_mask must keep the tokens of earlier calls, {self._state.lengths} in each row; got {before}"
+            )
+        tokens = valid[:, self._seen - new :]
+        return None if bool(tokens.all()) else tokens
+
+    def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
+        new = query_length.shape[0] if isinstance(query_length, Tensor) else query_length
+        return self._seen + new, 0
+
+    def get_seq_length(self) -> int:
+        return self._seen
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def get_max_cache_shape(self) -> int:
+        return -1
+
+    def reset(self) -> None:
+        self._state, self._seen, self._waiting = None, 0, False
+
+    def crop(self, tokens_to_remove: int) -> None:
+        raise UnsupportedError(
+            "a cache of decoding states cannot forget tokens, so assisted generation needs the model's own cache"
+        )
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self.batch_select_indices(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        if self._state is not None:
+            self.batch_select_indices(torch.arange(self._state.sizes.batch).repeat_interleave(repeats))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        if self._state is not None:
+            self._state = self._state.select(indices)
+
+
+def layer_of(key: Tensor) -> StateLayer | None:
+    """The cache layer that handed out these keys, if one did."""
+    return getattr(key, _LAYER, None)
+
+
+def _converted(model: nn.Module) -> list[int]:
+    return [
+        module.layer_idx
+        for module in model.modules()
+        if isinstance(getattr(module, "problem", None), Attention)
+        and isinstance(getattr(module, "layer_idx", None), int)
+    ]
