@@ -105,6 +105,14 @@ def test_layers_that_were_not_converted_keep_their_own_cache():
     assert cache.nbytes == whole + cache.layers[1].nbytes
 
 
+def test_layers_converted_in_some_heads_keep_their_own_cache():
+    model = gpt2()
+    pdl.convert(model, "sh(4)", layers=[0], heads=[1], verbose=False)
+    pdl.convert(model, "sh(2,2,4,4)", layers=[1], verbose=False)
+    found = model.generate(prompt(), **make_cache(model).argument, **GREEDY)
+    assert torch.equal(found, model.generate(prompt(), **GREEDY))
+
+
 def test_models_that_attend_by_name_have_states_in_every_layer():
     model = llama()
     register("sh(2,2,4,4)")

@@ -53,8 +53,8 @@ def make_cache(model: nn.Module) -> AttentionCache:
     """A cache for ``generate`` that keeps of every converted layer a :class:`DecodingState`, not all keys and values.
 
     Scaled heads then keep their pooled pairs, windows their last tokens and linear attentions their sums: outputs are
-    those without the cache. Layers that were not converted keep what transformers keeps. Padding on either side, beams
-    and prompts in pieces work; assisted generation and gradients are refused.
+    those without the cache. Layers that were not converted, or only in some heads, keep what transformers keeps.
+    Padding on either side, beams and prompts in pieces work; assisted generation and gradients are refused.
 
     Args:
         model: a decoder of transformers, converted by :func:`primaldual.convert` or set to a name of :func:`register`.

@@ -15,13 +15,14 @@ from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.primal.attention import Attention
 from primaldual.primal.decoding.state import DecodingState
+from primaldual.primal.problem import PrimalProblem
 
 _LAYER = "_primaldual_cache_layer"
 _NAMES = "primaldual_"
 """How the names of this library's attention functions begin."""
 
 
-class AttentionCache(Cache):  # type: ignore[misc] # transformers is untyped
+class AttentionCache(Cache):
     """The cache of a decoder-only model whose layers attend by this library; the other layers keep all keys and values.
 
     See :func:`primaldual.integrations.hf_attention.make_cache`.
@@ -57,18 +58,20 @@ class AttentionCache(Cache):  # type: ignore[misc] # transformers is untyped
     @property
     def nbytes(self) -> int:
         """Bytes held for the tokens so far."""
-        return sum(
-            layer.nbytes if isinstance(layer, StateLayer) else layer.keys.nbytes + layer.values.nbytes
-            for layer in self.layers
-            if layer.is_initialized
-        )
+        total = 0
+        for layer in self.layers:
+            if isinstance(layer, StateLayer):
+                total += layer.nbytes
+            else:
+                total += sum(one.nbytes for one in vars(layer).values() if isinstance(one, Tensor))
+        return total
 
 
-class StateLayer(CacheLayerMixin):  # type: ignore[misc] # transformers is untyped
+class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transformers types some functions alone
     """The cache of one layer: a DecodingState that the layer's problem makes at its first call."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # transformers types some functions alone
         self._state: DecodingState | None = None
         self._seen = 0
         self._waiting = False
@@ -105,6 +108,7 @@ class StateLayer(CacheLayerMixin):  # type: ignore[misc] # transformers is untyp
             raise UnsupportedError(
                 "a cache of decoding states has no gradients: call the model under torch.no_grad()"
             )
+        assert isinstance(problem, PrimalProblem)
         self._waiting = False
         if self._state is None:
             self._state = problem.init_state(
@@ -185,9 +189,6 @@ def layer_of(key: Tensor) -> StateLayer | None:
 
 
 def _converted(model: nn.Module) -> list[int]:
-    return [
-        module.layer_idx
-        for module in model.modules()
-        if isinstance(getattr(module, "problem", None), Attention)
-        and isinstance(getattr(module, "layer_idx", None), int)
-    ]
+    owners = [one for one in model.modules() if isinstance(getattr(one, "problem", None), PrimalProblem)]
+    numbers = [getattr(owner, "layer_idx", None) for owner in owners]
+    return [number for number in numbers if isinstance(number, int)]
