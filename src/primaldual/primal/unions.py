@@ -193,7 +193,8 @@ class Union(Subset):
         kind = self.training_kind(heads, attendable.pairs is not None, attendable.is_causal)
         assert isinstance(kind, Kind)
         if self.disjoint or kind.pooled_late:
-            return self.row_pairs(source, attendable, heads, query_length)
+            pairs = self.row_pairs(source, attendable, heads, query_length)
+            return pairs if kind.pooled_late else JoinedSet.of([each.listed() for each in pairs.sets])
         source, sets, masks = RememberedSource(source), [], attendable.select(heads.members)
         for part, own in self.with_heads(heads):
             front = part.consecutive_from(own)
