@@ -150,6 +150,10 @@ class Union(Subset):
     def patterned(self) -> bool:
         return any(part.patterned for part in self.parts())
 
+    @property
+    def placed(self) -> bool:
+        return any(part.placed for part in self.parts())
+
     def allowed(self, query_length: int, key_length: int, device: torch.device) -> Tensor | None:
         """Everything that some subset allows."""
         patterns = [part.allowed(query_length, key_length, device) for part in self.parts()]
