@@ -216,7 +216,7 @@ def test_what_is_refused(arguments, error, message):
         (
             derive(normalizer=lambda m: m.sum(-1)),
             ShapeError,
-            r"normalizer\(lambda\) must be \(..., M, N\) -> \(..., M, 1\), here \(2, 2, 9, 1\); got \(2, 2, 9\)",
+            r"normalizer\(_narrow\) must be \(..., M, N\) -> \(..., M, 1\), here \(2, 2, 9, 1\); got \(2, 2, 9\)",
         ),
         (
             derive(transform=lambda x: x[..., :2]),
@@ -255,8 +255,8 @@ def _narrow(inputs):
             r"kernel\(lambda\) must be .*; given .* it raised RuntimeError",
         ),
         (
-            {"normalizer": lambda matrix: _narrow(matrix)},
-            r"normalizer\(lambda\) must be .*; given .* it raised",
+            {"normalizer": _narrow},
+            r"normalizer\(_narrow\) must be .*; given .* it raised",
         ),
         ({"transform": _narrow}, r"transform\(_narrow\) must be .*; given .* it raised RuntimeError"),
         ({"transform": lambda inputs: inputs[..., [9]]}, "it raised IndexError"),
