@@ -98,7 +98,7 @@ ARGUMENTS: dict[str, Draw] = {
     "sink": _one_of("", 0.3, "-1", "0.5,learnable=false"),
     "alibi": _alibi,
     "forget": _one_of(""),
-    "lla": _one_of(1, 0.1, 0),
+    "lla": _one_of(1, 0.1, 0.5),
     "parallax": _one_of(""),
     "bn": _bn,
     "whiten": _one_of("", 0.5, 1),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from benchmarks.generated_cases.arguments import ARGUMENTS, Place, draw_word
 from primaldual.errors import PrimalDualError
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.words import PARTS
+from primaldual.primal.words import NAMED, PARTS
 
 SHARES = {
     "feature_map": 0.4,
@@ -19,6 +20,9 @@ SHARES = {
     "subset": 0.55,
 }
 """How often a choice beside the first word of a spec is drawn too."""
+
+SIGNED = r"\b(dot|cosine|polynomial\([13]\))"
+"""Kernels of either sign."""
 
 TRIALS = 12
 """How often a word is tried with others before another one takes its place."""
@@ -35,8 +39,16 @@ def draw_spec(random: Random, place: Place) -> str:
         word = random.choice(list(ARGUMENTS))
         for _ in range(TRIALS):
             spec = "+".join([_drawn(word, random, place), *_companions(word, random, place)])
+            spec = _normalized(spec)
             if _accepted(spec, place.heads):
                 return spec
+
+
+def _normalized(spec: str) -> str:
+    """The spec with h = 1 where kernels may add up to 0, by which nothing can be divided."""
+    words = re.split(r"[+(]", spec)
+    own = any(word in words for word in ("constant", "sink", *NAMED)) or set(words) & set(words_of("solver"))
+    return spec if own or not re.search(SIGNED, spec) else f"{spec}+constant"
 
 
 def _accepted(spec: str, heads: int) -> bool:

@@ -164,7 +164,10 @@ BAD = {
     "foreign": (["strange"], "names no model_type"),
     "garbled": (["garbled"], "cannot be read"),
     "no tokenizer": (["wordless"], "there is no tokenizer beside it"),
-    "no tokenizer to make up": (["llama"], "there is no tokenizer beside it; --tokenizer names another place"),
+    "no tokenizer to make up": (
+        ["llama"],
+        "there is no tokenizer beside it; --tokenizer names another place",
+    ),
     "tokenizer": (["bert", "--tokenizer", "images"], "tokenizer images: "),
     "tokenizer of images": (
         ["vit", "--tokenizer", "bert"],

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from primaldual.errors import CheckpointError
 from primaldual.estimators.description import describe
-from primaldual.reporting.described_weights import config_change, save_described
 from primaldual.reporting.files import saving
+from primaldual.training.described_weights import config_change, save_described
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -16,8 +16,8 @@ from primaldual.language.alphabets import Alphabet, read_alphabet
 from primaldual.language.generation import generate_tokens
 from primaldual.language.next_token import TextScores, scores_of, token_losses
 from primaldual.models import Decoder
-from primaldual.reporting.described_weights import config_change, save_described
 from primaldual.reporting.files import saving, write_text
+from primaldual.training.described_weights import config_change, save_described
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SIZES = (

@@ -37,10 +37,6 @@ class HeadsOfUnion(HeadSet):
 
     scales: tuple[int, ...] = ()
 
-    def of(self, place: int) -> HeadSet:
-        """The same heads as one of the subsets knows them."""
-        return HeadSet(self.members, self.scales[place], self.positions)
-
     def pairs(self, length: int) -> int:
         return sum(self.positions.windows(length, scale) for scale in self.scales)
 
@@ -184,7 +180,10 @@ class Union(Subset):
 
     def with_heads(self, heads: HeadSet) -> list[tuple[Subset, HeadSet]]:
         assert isinstance(heads, HeadsOfUnion)
-        return [(part, heads.of(place)) for place, part in enumerate(self.parts())]
+        return [
+            (part, HeadSet(heads.members, scale, part.layout))
+            for part, scale in zip(self.parts(), heads.scales, strict=True)
+        ]
 
     def _reach_of_singles(self, heads: HeadSet) -> int:
         """How far from a query every key is there as a single one; -1 = none is."""

@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from primaldual.errors import CheckpointError
-from primaldual.reporting.described_weights import save_described
 from primaldual.reporting.files import check_writable, saving, write_text
+from primaldual.training.described_weights import save_described
 
 _CONFIG, _NUMBERS, _WEIGHTS = "config.json", "results.json", "model.safetensors"
 _LONGEST = 120

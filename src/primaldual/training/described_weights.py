@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 _CONFIG = "config"
@@ -20,8 +22,6 @@ def save_described(tensors: Mapping[str, Tensor], target: Path, config: Mapping[
         target: the file.
         config: values of JSON by name.
     """
-    from safetensors.torch import save_file
-
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(whole, target, {_CONFIG: json.dumps(config)})
 
@@ -43,8 +43,6 @@ def config_change(weights: Path, config: Mapping[str, Any], names: Iterable[str]
         >>> config_change(file, {"attention": "bn"})
         ''
     """
-    from safetensors import safe_open
-
     with safe_open(weights, "pt") as file:
         written = (file.metadata() or {}).get(_CONFIG)
     if written is None:
