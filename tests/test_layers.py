@@ -60,7 +60,7 @@ BELOW = {
         "images",
         "reporting",
     },
-    "language": {"errors", "integrations", "compression", "models", "training", "reporting"},
+    "language": {"errors", "kernels", "integrations", "compression", "models", "training", "reporting"},
     "__main__": {"cli"},
     "cli": {
         "__init__",

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.fuzz.commands import prepare
 from benchmarks.fuzz.running import run_cases, silence
+from benchmarks.fuzz.whole_files import prepare
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run damaged commands.")

@@ -21,7 +21,7 @@ NUMBERS = "0 1 2 3 -1 0.5 1e-9 1e5 1e999 64 1000 99999999999 true none 2x2 0x0".
 def damaged(choice: random.Random, file: Path, folder: Path) -> str:
     """The path of a damaged copy of a file, written into a folder."""
     data = file.read_bytes()
-    if file.suffix in {".npz", ".safetensors"}:
+    if file.suffix in {".npz", ".safetensors", ".sqlite", ".png"}:
         data = _mutated_bytes(choice, data)
     elif file.suffix == ".json" and choice.random() < 0.8:
         data = json.dumps(_mutated_values(choice, json.loads(data))).encode()

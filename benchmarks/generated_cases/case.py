@@ -9,12 +9,16 @@ from random import Random
 import torch
 from torch import Tensor
 
+from benchmarks.generated_cases.arguments import Place
 from benchmarks.generated_cases.specs import draw_spec
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.inputs import prepared
 
 LENGTHS = (0, 1, 2, 3, 5, 7, 11, 16, 17, 23, 31, 64, 67, 97, 131)
+
+SHORT = 31
+"""The longest length of attentions whose definition forms a matrix or pools of every query."""
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda tensor: tensor,
@@ -76,14 +80,17 @@ def draw_case(number: int) -> Case:
     heads = kv_heads * random.choice([1, 1, 2, 3])
     batch = random.choice([0, 1, 2, 2, 3]) if random.random() < 0.3 else 2
     grid, prefix = None, 0
-    key_length = query_length = random.choice(LENGTHS)
     if random.random() < 0.2:
         grid, prefix = (random.randint(1, 5), random.randint(1, 5)), random.choice([0, 0, 1, 2])
+    head_dim = random.choice([1, 2, 3, 5, 8, 16])
+    value_dim = random.choice([1, 3, 8, head_dim, head_dim])
+    problem = prepared(preset(draw_spec(random, Place(heads, grid, prefix))), heads, head_dim, number)
+    lengths = [length for length in LENGTHS if length <= SHORT or not _costly(problem)]
+    key_length = query_length = random.choice(lengths)
+    if grid is not None:
         key_length = query_length = prefix + grid[0] * grid[1]
     elif random.random() < 0.4:
-        query_length = random.choice(LENGTHS)
-    head_dim, value_dim = random.choice([1, 2, 3, 5, 8, 16]), random.choice([1, 3, 8])
-    problem = prepared(preset(draw_spec(random, heads, grid, prefix)), heads, head_dim, number)
+        query_length = random.choice(lengths)
     dtype = random.choice([torch.float64] * 5 + [torch.float32] * 3 + [torch.bfloat16, torch.float16])
     shapes = ((batch, heads, query_length, head_dim), (batch, kv_heads, key_length, head_dim))
     drawn = [
@@ -106,12 +113,16 @@ def draw_case(number: int) -> Case:
         problem.to(dtype).double(),
         (query, key, value),
         mask,
-        random.random() < 0.5,
+        random.random() < 0.5 or problem.solver.ordered,
         dtype,
         (layouts[0], layouts[1], layouts[2]),
         random.choice([0.0, torch.nan, torch.inf, 1e4]),
         random.random() < 0.6,
     )
+
+
+def _costly(problem: PrimalProblem) -> bool:
+    return problem.subset.by_feature or problem.solver.by_row
 
 
 def draw_mask(random: Random, generator: torch.Generator, sizes: tuple[int, int, int, int]) -> Tensor | None:

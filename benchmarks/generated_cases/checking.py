@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.generated_cases.case import LAYOUTS, Case
-from primaldual.errors import PrimalDualError, ShapeError, UnsupportedError
+from primaldual.errors import PrimalDualError, UnsupportedError
 from primaldual.primal.problem import PrimalProblem
 
 TIMES = 1000.0
@@ -55,7 +55,9 @@ class Rounding:
     eps: float
     largest: float
 
-    def fault(self, name: str, found: Tensor, exact: Tensor, rounded: Tensor, coarse: Tensor) -> str:
+    def fault(
+        self, name: str, found: Tensor, exact: Tensor, rounded: Tensor, coarse: Tensor, moved: Tensor
+    ) -> str:
         """What is wrong with a result, "" where nothing is.
 
         Args:
@@ -64,6 +66,7 @@ class Rounding:
             exact: by the definition in float64.
             rounded: by the definition in float32.
             coarse: by the definition in the type of the case.
+            moved: by the definition in float64, of inputs that are off by its rounding in a float64 case.
         """
         if found.shape != exact.shape:
             return f"{name}: shape {tuple(found.shape)} instead of {tuple(exact.shape)}"
@@ -75,6 +78,7 @@ class Rounding:
         if not bool(found.isfinite().all()):
             return f"{name}: {int((~found.isfinite()).sum())} numbers are not finite"
         usual = max(usual * self.eps / torch.finfo(torch.float32).eps, low if self.eps > 1e-10 else 0.0)
+        usual = max(usual, float((moved - exact).abs().max()))
         allowed = TIMES * usual + (FLOOR * self.eps + LEAST) * self.largest
         return "" if error <= allowed else f"{name}: off by {error:.3g}, allowed is {allowed:.3g}"
 
@@ -87,35 +91,67 @@ def check_case(case: Case) -> Outcome:
     """
     try:
         exact = _computed(case.problem, case.inputs, case, "dense")
-    except (UnsupportedError, ShapeError) as refused:
+    except PrimalDualError as refused:
         return _refused_alike(case, refused)
     try:
         found = _computed(case.problem, _given(case), case, "attend")
     except UnsupportedError as refused:
         return Outcome(refusal=str(refused))
     except Exception as error:
+        if isinstance(error, PrimalDualError) and _out_of_range(case, exact):
+            return Outcome(refusal=str(error))
         return Outcome(faults=(f"{type(error).__name__}: {error}",))
-    rounded = _computed(case.problem, tuple(tensor.float() for tensor in case.inputs), case, "dense")
-    coarse = rounded
-    if case.dtype != torch.float64:
-        coarse = _computed(
-            case.problem, tuple(tensor.to(case.dtype) for tensor in case.inputs), case, "dense"
-        )
+    try:
+        rounded = _defined(case, torch.float32)
+        coarse = rounded if case.dtype == torch.float64 else _defined(case, case.dtype)
+    except PrimalDualError as refused:
+        return Outcome(refusal=str(refused))
     sizes = [float(one.abs().max()) for one in exact if one.numel()]
     largest = max(filter(math.isfinite, sizes), default=0.0)
     rounding = Rounding(torch.finfo(case.dtype).eps, largest)
+    moved = _moved(case) if case.dtype == torch.float64 else exact
     faults = [
         fault
-        for name, one, wanted, near, low in zip(_names(case), found, exact, rounded, coarse, strict=True)
-        if (fault := rounding.fault(name, one, wanted, near, low))
+        for results in zip(_names(case), found, exact, rounded, coarse, moved, strict=True)
+        if (fault := rounding.fault(*results))
     ]
     if case.mask is None and case.is_causal and case.inputs[0].shape[2] == case.inputs[1].shape[2]:
-        faults += _decoded(case, exact[0], rounded[0], rounding)
+        faults += _decoded(case, exact[0], rounded[0], moved[0], rounding)
     shape = tuple(case.inputs[0].shape)
     return Outcome(
         "",
         tuple(faults),
         tuple(case.problem.explain(shape, is_causal=case.is_causal).forms) if all(shape) else (),
+    )
+
+
+def _defined(case: Case, dtype: torch.dtype) -> list[Tensor]:
+    return _computed(case.problem, tuple(tensor.to(dtype) for tensor in case.inputs), case, "dense")
+
+
+def _moved(case: Case) -> list[Tensor]:
+    """By the definition in float64, of inputs that are off by its rounding.
+
+    Parts that always compute in float64 lose as many digits in float32, whose results do not tell how many.
+    """
+    generator = torch.Generator().manual_seed(case.number)
+    eps = torch.finfo(torch.float64).eps
+    inputs = (
+        one * (1 + eps * torch.randn(one.shape, generator=generator, dtype=one.dtype)) for one in case.inputs
+    )
+    return _computed(case.problem, tuple(inputs), case, "dense")
+
+
+def _out_of_range(case: Case, exact: list[Tensor]) -> bool:
+    """Whether the definition has no digits in the type of the case either, so that it may be refused."""
+    try:
+        coarse = _defined(case, case.dtype)
+    except PrimalDualError:
+        return True
+    pairs = [(one.double(), other) for one, other in zip(coarse, exact, strict=True) if other.numel()]
+    return not all(
+        one.isfinite().all() and (one - other).abs().max() <= WORTHLESS * other.abs().max()
+        for one, other in pairs
     )
 
 
@@ -172,7 +208,7 @@ def _computed(problem: PrimalProblem, inputs: tuple[Tensor, ...], case: Case, fo
     ]
 
 
-def _decoded(case: Case, exact: Tensor, rounded: Tensor, rounding: Rounding) -> list[str]:
+def _decoded(case: Case, exact: Tensor, rounded: Tensor, moved: Tensor, rounding: Rounding) -> list[str]:
     """The same token by token, in pieces of any size, with the last tokens forgotten and given again."""
     query, key, value = (tensor.to(case.dtype) for tensor in case.inputs)
     batch, heads, length, head_dim = query.shape
@@ -207,5 +243,5 @@ def _decoded(case: Case, exact: Tensor, rounded: Tensor, rounding: Rounding) -> 
         return []
     except Exception as error:
         return [f"decoding: {type(error).__name__}: {error}"]
-    fault = rounding.fault("decoding", outputs, exact, rounded, rounded.to(case.dtype))
+    fault = rounding.fault("decoding", outputs, exact, rounded, rounded.to(case.dtype), moved)
     return [fault] if fault else []

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
+from benchmarks.generated_cases.arguments import ARGUMENTS, Place, draw_word
 from primaldual.errors import PrimalDualError
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.words import NAMED, PARTS
 
-Grid = tuple[int, int]
+SHARES = {
+    "feature_map": 0.4,
+    "normalizer": 0.2,
+    "pair_weights": 0.15,
+    "solver": 0.08,
+    "order": 0.08,
+    "subset": 0.55,
+}
+"""How often a choice beside the first word of a spec is drawn too."""
+
+SIGNED = r"\b(dot|cosine|polynomial\([13]\))"
+"""Kernels of either sign."""
+
+TRIALS = 12
+"""How often a word is tried with others before another one takes its place."""
 
 
-def draw_spec(random: Random, heads: int, grid: Grid | None, prefix: int) -> str:
-    """A spec for so many heads, accepted by the library.
+def draw_spec(random: Random, place: Place) -> str:
+    """A spec that the library accepts, around a first word that is each word equally often.
 
     Args:
         random: where choices come from.
-        heads: query heads.
-        grid: sides of the image that positions form, None = a sequence.
-        prefix: lone positions in front.
+        place: sizes that the parts must fit.
     """
     while True:
-        parts = [
-            _feature_map(random),
-            random.choice(["", "", "", "constant"]),
-            *_transforms(random, grid, prefix),
-            _subset(random, heads, grid, prefix),
-        ]
-        spec = "+".join(filter(None, parts)) or "softmax"
-        if _accepted(spec, heads):
-            return spec
+        word = random.choice(list(ARGUMENTS))
+        for _ in range(TRIALS):
+            spec = "+".join([_drawn(word, random, place), *_companions(word, random, place)])
+            spec = _normalized(spec)
+            if _accepted(spec, place.heads):
+                return spec
+
+
+def _normalized(spec: str) -> str:
+    """The spec with h = 1 where kernels may add up to 0, by which nothing can be divided."""
+    words = re.split(r"[+(]", spec)
+    own = any(word in words for word in ("constant", "sink", *NAMED)) or set(words) & set(words_of("solver"))
+    return spec if own or not re.search(SIGNED, spec) else f"{spec}+constant"
 
 
 def _accepted(spec: str, heads: int) -> bool:
@@ -39,36 +58,32 @@ def _accepted(spec: str, heads: int) -> bool:
         return False
 
 
-def _feature_map(random: Random) -> str:
-    kinds = ["", "", "", "linear", f"taylor({random.randint(0, 3)})", f"random({random.choice([1, 5, 16])})"]
-    return random.choice([*kinds, f"softmax(scale={random.choice([0.1, 1.0, 2.0])})"])
+def words_of(choice: str) -> list[str]:
+    """The words of the parts that make a choice.
+
+    Example:
+        >>> words_of("normalizer")
+        ['constant', 'sink']
+    """
+    return [word for word in ARGUMENTS if word in PARTS and PARTS[word].choice == choice]
 
 
-def _transforms(random: Random, grid: Grid | None, prefix: int) -> list[str]:
-    lone = f",prefix={prefix}" if prefix else ""
-    drawn = [
-        f"bn(beta={random.choice([0.0, 0.5, 1.0])},scale={random.choice(['inv_std', 'none'])})",
-        random.choice(["bn", "bn(gain=0.2)", "bn(gain=0.3,per=feature)", "bn(learnable=true)"]),
-        f"conv({random.choice([1, 3, 5])},causal={random.choice(['true', 'false'])}{lone})",
-        f"conv(3,queries=true{lone})",
+def _companions(word: str, random: Random, place: Place) -> list[str]:
+    own = PARTS[word].choice if word in PARTS else None
+    found = [
+        _drawn(random.choice(words_of(choice)), random, place)
+        for choice, share in SHARES.items()
+        if choice != own and random.random() < share
     ]
-    if grid is not None:
-        drawn.append(f"conv2d({random.choice([1, 3])},grid={grid[0]}x{grid[1]}{lone})")
-    return random.sample(drawn, random.choice([0, 0, 1, 1, 2]))
+    others = [other for other in words_of("transform") if other != word]
+    count = random.choice([0, 0, 1, 1, 2]) - (own == "transform")
+    return found + [draw_word(other, random, place) for other in random.sample(others, max(0, count))]
 
 
-def _subset(random: Random, heads: int, grid: Grid | None, prefix: int) -> str:
-    scales = ",".join(str(random.choice([1, 1, 2, 3, 4, 7])) for _ in range(heads))
-    shape = f",grid={grid[0]}x{grid[1]}" if grid is not None else ""
-    lone = f",prefix={prefix}" if prefix else ""
-    suffix = f",suffix={random.choice([1, 2])}" if grid is None and random.random() < 0.3 else ""
-    return random.choice(
-        [
-            "",
-            f"window({random.choice([0, 1, 3, 8])})" if grid is None else "",
-            f"sh({scales}{shape}{lone}{suffix})",
-            f"sh({scales}{shape}{lone},weighted=true)",
-            f"anchored({scales}{shape}{lone}{suffix})",
-            f"anchored({scales},kept=0.4)" if grid is None else "",
-        ]
-    )
+def _drawn(word: str, random: Random, place: Place) -> str:
+    """A word with arguments, a subset sometimes joined with another one."""
+    first, subsets = draw_word(word, random, place), words_of("subset")
+    if word not in subsets or random.random() < 0.8:
+        return first
+    second = draw_word(random.choice(subsets), random, place)
+    return f"{first}|{second}{random.choice(['', '|disjoint=true'])}"

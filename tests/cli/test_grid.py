@@ -43,6 +43,8 @@ def test_a_grid_runs_once_is_shown_and_exported(capsys, config, tmp_path):
     for words in ("softmax", "bn", "AttentionRidge"):
         assert words in out
     assert "6/6" in err
+    assert "6 runs to do, " in err
+    assert "the same command goes on with those that are missing" in err
     page = tmp_path / "out" / "report.html"
     assert err.rstrip().endswith(f"Report: {page}")
     assert "AttentionRidge" in page.read_text()

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaModel
 
 import primaldual as pdl
 from primaldual.cli import main
@@ -23,6 +24,8 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("inspect")
     save_bert(place / "bert")
     save_bert(place / "wordless", tokenizer=False)
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 9}
+    LlamaModel(LlamaConfig(num_hidden_layers=1, **sizes)).save_pretrained(place / "llama")
     save_vit(place / "vit")
     save_images(place / "images")
     (place / "texts.txt").write_text(
@@ -161,6 +164,10 @@ BAD = {
     "foreign": (["strange"], "names no model_type"),
     "garbled": (["garbled"], "cannot be read"),
     "no tokenizer": (["wordless"], "there is no tokenizer beside it"),
+    "no tokenizer to make up": (
+        ["llama"],
+        "there is no tokenizer beside it; --tokenizer names another place",
+    ),
     "tokenizer": (["bert", "--tokenizer", "images"], "tokenizer images: "),
     "tokenizer of images": (
         ["vit", "--tokenizer", "bert"],

@@ -90,7 +90,7 @@ def test_a_failed_write_leaves_the_old_model(saved, fitted, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("primaldual.estimators.folders.save_file", full)
+    monkeypatch.setattr("primaldual.estimators.folders.save_described", full)
     with pytest.raises(CheckpointError, match="cannot be written: the disk is full"):
         fitted.save(saved)
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
@@ -118,6 +118,16 @@ def test_corrupt_files_are_one_clear_line(saved, name, content, message):
         AttentionClassifier.load(saved)
     assert "\n" not in str(caught.value)
     assert str(saved) in str(caught.value)
+
+
+def test_a_config_that_was_edited_is_noticed(saved):
+    config = json.loads((saved / "config.json").read_text())
+    config["model"]["attention"] = "linear"
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        CheckpointError, match=r"does not fit: its config was changed since model\.safetensors"
+    ):
+        AttentionClassifier.load(saved)
 
 
 def test_weights_of_another_model_are_refused(saved, tmp_path):

@@ -55,10 +55,19 @@ def test_top_k_leaves_the_likeliest():
     ("given", "message"),
     [
         ({"prompt": torch.tensor([], dtype=torch.long)}, "prompt must have one token or more; got none"),
-        ({"length": -1}, "length must be 0 or more; got -1"),
+        ({"prompt": [1, 2]}, r"prompt must be a tensor \(tokens,\); got list"),
+        (
+            {"prompt": torch.zeros(1, 2, dtype=torch.long)},
+            r"prompt must be a tensor \(tokens,\); got shape \(1, 2\)",
+        ),
+        ({"length": -1}, "length must be an integer 0 or more; got -1"),
+        ({"length": 2.5}, "length must be an integer 0 or more; got 2.5"),
+        ({"temperature": "hot"}, "temperature must be a finite number of at least 0; got 'hot'"),
+        ({"top_k": 1.5}, "top_k must be an integer 1 or more; got 1.5"),
+        ({"seed": 0.5}, "seed must be an integer of 64 bits at most; got 0.5"),
         ({"temperature": -0.5}, "temperature must be a finite number of at least 0; got -0.5"),
         ({"temperature": float("nan")}, "temperature must be a finite number"),
-        ({"top_k": 0}, "top_k must be 1 or more; got 0"),
+        ({"top_k": 0}, "top_k must be an integer 1 or more; got 0"),
     ],
 )
 def test_bad_values_are_refused_before_the_first_token(given, message):
@@ -89,5 +98,7 @@ def test_tokens_that_the_decoder_does_not_know_are_refused(prompt):
 
 
 def test_seeds_of_more_than_64_bits_are_refused():
-    with pytest.raises(ArgumentError, match="seed must have 64 bits at most; got 18446744073709551616"):
+    with pytest.raises(
+        ArgumentError, match="seed must be an integer of 64 bits at most; got 18446744073709551616"
+    ):
         generate_tokens(model().decoder, torch.tensor([1]), length=1, seed=2**64)

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import primaldual as pdl
 from primaldual.errors import ArgumentError, CheckpointError
@@ -45,6 +46,32 @@ def test_a_model_that_was_converted_is_saved_as_it_is(tmp_path):
     pdl.convert(own.decoder, pdl.derive(lambda inputs: inputs.relu()), verbose=False)
     with pytest.raises(CheckpointError, match="cannot be saved, since no model is built from it"):
         own.save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_heads": 2},
+        {"attention": "bn"},
+        {"kv_heads": 1, "num_heads": 1},
+        {"tokens": "characters", "characters": "b"},
+    ],
+)
+def test_a_config_that_was_edited_is_noticed(tmp_path, change):
+    saved = model(Characters("a"), attention="softmax")
+    saved.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "note": "mine"}))
+    pdl.LanguageModel.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(CheckpointError, match=r"its config was changed since model\.safetensors was saved: "):
+        pdl.LanguageModel.load(tmp_path)
+
+
+def test_weights_of_former_versions_tell_no_config(tmp_path):
+    model().save(tmp_path)
+    save_file(load_file(tmp_path / "model.safetensors"), tmp_path / "model.safetensors")
+    assert pdl.LanguageModel.load(tmp_path).attention == "softmax"
 
 
 def test_other_folders_are_refused(tmp_path):

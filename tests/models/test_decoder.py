@@ -93,7 +93,7 @@ def test_smaller_caches_hold_fewer_bytes():
 
 
 def test_bad_sizes_and_attentions_are_refused():
-    with pytest.raises(ArgumentError, match="num_layers must be 1 or more; got 0"):
+    with pytest.raises(ArgumentError, match="num_layers must be an integer 1 or more; got 0"):
         decoder(num_layers=0)
     with pytest.raises(ArgumentError, match="one for each of the 2 blocks; got 3"):
         decoder(attention=["bn", "bn", "bn"])
@@ -108,3 +108,37 @@ def test_bad_sizes_and_attentions_are_refused():
     model.step(state, torch.zeros(1, 12, dtype=torch.long))
     with pytest.raises(ShapeError, match="got 13"):
         model.step(state, torch.zeros(1, 1, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    "name", ["vocabulary", "context", "embed_dim", "num_heads", "num_layers", "feedforward_dim", "kv_heads"]
+)
+@pytest.mark.parametrize("size", [1.5, 0, "2", True])
+def test_sizes_are_whole_numbers(name, size):
+    with pytest.raises(ArgumentError, match=f"{name} must"):
+        decoder(**{name: size})
+
+
+@pytest.mark.parametrize("dropout", [1.5, -0.1, "0.1", math.nan])
+def test_dropout_is_a_probability(dropout):
+    with pytest.raises(ArgumentError, match="dropout must"):
+        decoder(dropout=dropout)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        (torch.tensor([[1, 11]]), "tokens must be integers from 0 to 10; got 11"),
+        (torch.tensor([[-1, 2]]), "tokens must be integers from 0 to 10; got -1"),
+        (torch.tensor([[0.5]]), "tokens must be int32 or int64; got torch.float32"),
+        (torch.tensor([[True]]), "tokens must be int32 or int64; got torch.bool"),
+    ],
+)
+def test_tokens_without_an_embedding_are_refused(tokens, told):
+    model = decoder()
+    with pytest.raises(ArgumentError, match=told):
+        model(tokens)
+    state = model.init_state(1)
+    with pytest.raises(ArgumentError, match=told):
+        model.step(state, tokens)
+    assert (state.length, model(torch.zeros(1, 0, dtype=torch.int32)).shape) == (0, (1, 0, 11))

@@ -27,6 +27,8 @@ SOME = [
     ("elliptical", False, True),
     ("elliptical", True, False),
     ("top(2,3)", True, True),
+    ("top(2,3,last=true)", False, True),
+    ("sh(2)|top(1,3)", False, False),
     ("hca(3,2)", True, True),
 ]
 

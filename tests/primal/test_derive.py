@@ -216,7 +216,7 @@ def test_what_is_refused(arguments, error, message):
         (
             derive(normalizer=lambda m: m.sum(-1)),
             ShapeError,
-            r"normalizer\(lambda\) must be \(..., M, N\) -> \(..., M, 1\), here \(2, 2, 9, 1\); got \(2, 2, 9\)",
+            r"normalizer\(_narrow\) must be \(..., M, N\) -> \(..., M, 1\), here \(2, 2, 9, 1\); got \(2, 2, 9\)",
         ),
         (
             derive(transform=lambda x: x[..., :2]),
@@ -240,3 +240,29 @@ def test_what_is_refused(arguments, error, message):
 def test_wrong_shapes(problem, error, message):
     with pytest.raises(error, match=message):
         problem.attend(*tensors(2, 4, 9))
+
+
+def _narrow(inputs):
+    return inputs @ torch.ones(2, 2, dtype=inputs.dtype)
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"feature_map": _narrow}, r"feature_map\(_narrow\) must be \(\.\.\., D\) -> \(\.\.\., F\); given"),
+        (
+            {"feature_map": lambda query, key: query @ key},
+            r"kernel\(lambda\) must be .*; given .* it raised RuntimeError",
+        ),
+        (
+            {"normalizer": _narrow},
+            r"normalizer\(_narrow\) must be .*; given .* it raised",
+        ),
+        ({"transform": _narrow}, r"transform\(_narrow\) must be .*; given .* it raised RuntimeError"),
+        ({"transform": lambda inputs: inputs[..., [9]]}, "it raised IndexError"),
+        ({"subset": lambda query, key: (key @ key) > 0}, r"subset\(lambda\) must be .*; given .* it raised"),
+    ],
+)
+def test_errors_inside_functions_name_the_part_and_the_shapes(parts, told):
+    with pytest.raises(ShapeError, match=told):
+        derive(**parts).attend(*torch.randn(3, 1, 2, 5, 4).unbind(0))

@@ -160,3 +160,21 @@ def test_differences_beyond_half_precision_count():
         *(tensor.double() for tensor in (query, key, value)), inputs={"previous_value": previous.double()}
     )
     assert_close(found.double() / 60_000, wide / 60_000, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("spec", ["elliptical", "elliptical+window(2)"])
+@pytest.mark.parametrize(("dtype", "large"), [(torch.float32, 2.0**125), (torch.float64, 2.0**1021)])
+def test_values_whose_changes_add_up_beyond_their_type_have_the_metric_of_smaller_ones(
+    dtype, large, spec, is_causal
+):
+    query, key, value, previous = (tensor.to(dtype) for tensor in tensors())
+    value = value.sign() * (1 - 0.5 * value.tanh().abs())
+    previous = -value * previous.tanh().abs()
+    problem, inputs = preset(spec), {"previous_value": previous}
+    wanted = problem.attend(query, key, value, is_causal=is_causal, inputs=inputs)
+    for compute in (problem.attend, problem.dense):
+        found = compute(
+            query, key, value * large, is_causal=is_causal, inputs={"previous_value": previous * large}
+        )
+        assert_close(found / large, wanted)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from primaldual import FeatureMap, PrimalProblem, Transform, preset
+from primaldual import FeatureMap, Order, PairWeights, PrimalProblem, Subset, Transform, preset
 from primaldual.errors import ArgumentError
 from primaldual.primal.normalizers import Normalizer
 
@@ -54,3 +54,26 @@ def test_a_part_of_your_own_is_named(name, base, line):
     assert line in problem.equation()
     assert "Own" in problem.equation("latex")
     assert problem.spec() == "Own"
+
+
+@pytest.mark.parametrize("style", ["text", "latex"])
+@pytest.mark.parametrize(
+    ("name", "base"), [("pair_weights", PairWeights), ("order", Order), ("subset", Subset)]
+)
+def test_parts_that_state_no_formula_are_named(name, base, style):
+    word = name.replace("_", " ")
+    assert f"{word}: Own" in PrimalProblem(**{name: type("Own", (base,), {})()}).equation(style)
+    assert f"{word}: " not in PrimalProblem().equation(style)
+
+
+@pytest.mark.parametrize(
+    ("spec", "formula"), [("lla(2)", "‖v_j − b − W (k_j − x)‖² + 2 ‖W‖²"), ("parallax", "Cov(v, k)")]
+)
+def test_orders_are_said(spec, formula):
+    assert formula in preset(spec).equation()
+
+
+@pytest.mark.parametrize("spec", ["boost(2)", "scaled(0.3)", "cosine+delta(0.5)"])
+def test_the_coefficients_are_said_once(spec):
+    problem = preset(spec)
+    assert problem.equation().count(problem.solver.formula("text")[-1]) == 1

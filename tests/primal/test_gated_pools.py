@@ -167,3 +167,24 @@ def test_refusals():
         with pytest.raises(SpecError, match="hca takes its rate"):
             preset(spec)
     assert preset("hca").spec() == "sink(0)+window(127)|gated(128)"
+
+
+@pytest.mark.parametrize("spec", ["gated(3)", "gated(1)", "hca(3,2)", "gated(3)|sh(2)"])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_a_pool_that_its_gates_close_is_a_pair_of_zeros(spec, is_causal):
+    (query, key, value), gates = tensors()
+    gates["key_gate"][:, 0, 3:6], gates["value_gate"][:, :, :3, 1] = -torch.inf, -torch.inf
+    inputs = {name: gate.requires_grad_() for name, gate in gates.items()}
+    problem, leaves = preset(spec), [*inputs.values(), key.requires_grad_(), value.requires_grad_()]
+    found, wanted = (
+        compute(query, key, value, is_causal=is_causal, inputs=inputs)
+        for compute in (problem.attend, problem.dense)
+    )
+    assert bool(found.isfinite().all())
+    assert_close(found, wanted)
+    seed = torch.randn_like(found)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, leaves, seed), torch.autograd.grad(wanted, leaves, seed), strict=True
+    ):
+        assert bool(mine.isfinite().all())
+        assert_close(mine, theirs)

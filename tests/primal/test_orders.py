@@ -143,3 +143,11 @@ def test_there_is_no_single_regression_to_solve():
 def test_a_slope_of_other_coefficients_than_the_values_is_refused():
     with pytest.raises(UnsupportedError, match="one of both"):
         preset("lla+boost(2)")
+
+
+def test_a_covariance_under_negative_weights_is_refused_by_its_name():
+    query = torch.ones(1, 1, 1, 2, dtype=torch.float64)
+    key = torch.tensor([[3.0, 0.0], [0.0, -2.0], [-1.0, -1.5]], dtype=torch.float64)[None, None]
+    for compute in (preset("dot+lla(0)").attend, preset("dot+lla(0)").dense):
+        with pytest.raises(ArgumentError, match="the covariance of keys with its ridge must be"):
+            compute(query, key, key)

@@ -13,8 +13,9 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from primaldual import BatchNormalization, MultiheadAttention, PrimalProblem, Window, preset, solve
-from primaldual.errors import ArgumentError, SpecError
+from primaldual.errors import ArgumentError, SpecError, UnsupportedError
 from primaldual.svr import SupportVectorExpansion, implied_regression, kernel_scale
+from primaldual.testing.fed_problem import fed
 
 
 def tensors(batch=3, heads=2, length=7, head_dim=4, kv_heads=None, seed=0, dtype=torch.float64):
@@ -413,3 +414,29 @@ def test_two_processes_agree_with_one(tmp_path):
     for rank in (0, 1):
         found = torch.load(tmp_path / f"averages{rank}")
         assert_close(found, dict(averages(problem).state_dict()), rtol=1e-12, atol=1e-12)
+
+
+def test_pairs_that_are_formed_with_inputs_of_the_tokens_are_observed():
+    problem = fed(bound("bn(running=true)+gated(2)"))
+    query, key, value = tensors()
+    problem.attend(query, key, value)
+    shares = problem.made(query, key, value)["key_gate"]
+    pooled = torch.stack(
+        [
+            (shares[:, :, place : place + 2].softmax(2) * key[:, :, place : place + 2]).sum(2)
+            for place in range(0, 7, 2)
+        ],
+        2,
+    )
+    mean, variance = of_sequences(pooled)
+    assert_close(averages(problem).running_mean, mean)
+    assert_close(averages(problem).running_variance, variance)
+
+
+def test_pairs_of_every_query_are_not_observed():
+    problem = bound("bn(running=true)+window(2)|sh(1)|disjoint=true")
+    with pytest.raises(
+        UnsupportedError, match=r"running statistics.*: .*disjoint=true forms those of every query"
+    ):
+        problem.attend(*tensors())
+    assert problem.eval().attend(*tensors()).shape == (3, 2, 7, 4)

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from primaldual import AllKeys, MaskedKeys, PooledHeads, PrimalProblem, Union, Window, preset
 from primaldual.errors import ArgumentError, SpecError, UnsupportedError
+from primaldual.testing.inputs import masks, prepared, tensors
 
 LENGTH, HEADS, WIDTH = 29, 4, 6
 
@@ -217,3 +218,65 @@ def test_bad_arguments_are_named():
 def test_heads_are_kept_with_their_scales():
     problem = preset("window(2)|sh(1,2,3,4)").bind(4, 6)
     assert problem.keep_heads([1, 3], 4).spec() == "window(2)|sh(2,4)"
+
+
+@pytest.mark.parametrize("order", ["lla(0.1)", "parallax"])
+@pytest.mark.parametrize("weights", ["", "forget+", "alibi+"])
+@pytest.mark.parametrize("spec", ["top(1,1)|window(2)|disjoint=true", "sh(1)|sh(1)", "window(1)|top(1,2)"])
+def test_a_slope_over_unions_of_single_keys(spec, weights, order):
+    problem = prepared(preset(f"{weights}{order}+{spec}"), 2, 3)
+    query, key, value = tensors(2, 3, 6)
+    mask = masks(2, 2, 6, 6)["pattern"]
+    assert_close(problem.attend(query, key, value, mask), problem.dense(query, key, value, mask))
+
+
+@pytest.mark.parametrize("rest", ["bn", "bn+sink(0.3)", "linear+bn", "whiten", "bn+alibi"])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_normalised_keys_of_disjoint_single_keys(rest, is_causal):
+    problem = prepared(preset(f"{rest}+window(2)|sh(1)|disjoint=true"), 2, 3)
+    query, key, value = tensors(2, 3, 7)
+    for mask in masks(2, 2, 7, 7).values():
+        found = problem.attend(query, key, value, mask, is_causal)
+        assert_close(found, problem.dense(query, key, value, mask, is_causal))
+
+
+@pytest.mark.parametrize("weights", ["forget", "alibi"])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_weights_of_pairs_over_unions_of_all_keys(weights, is_causal):
+    problem = prepared(preset(f"{weights}+sh(1)|sh(1)"), 2, 3)
+    query, key, value = tensors(2, 3, 6)
+    found = problem.attend(query, key, value, is_causal=is_causal)
+    assert_close(found, problem.dense(query, key, value, is_causal=is_causal))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "sh(2,4,weighted=true)|sh(3,3,suffix=2)",
+        "sh(2)|sh(3,prefix=1)",
+        "sh(2,prefix=2)|sh(3)|window(1)",
+        "anchored(2,3)|sh(3,suffix=1)",
+    ],
+)
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_subsets_keep_their_own_lone_positions(spec, is_causal):
+    for rest in ("", "+sink(0.3)", "+bn(beta=0.5)"):
+        problem = prepared(preset(spec + rest), 2, 3)
+        query, key, value = tensors(2, 3, 7)
+        for mask in masks(2, 2, 7, 7).values():
+            found = problem.attend(query, key, value, mask, is_causal)
+            assert_close(found, problem.dense(query, key, value, mask, is_causal))
+
+
+@pytest.mark.parametrize(
+    "spec", ["window(2)|anchored(1,3)", "sh(2)|anchored(2,3)", "sink(0.3)+anchored(1,3)"]
+)
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_anchors_have_their_gradient_beside_other_pairs(spec, is_causal):
+    problem = prepared(preset(spec), 2, 3)
+    leaves = list(tensors(2, 3, 9)) + list(problem.parameters())
+    outputs = [compute(*leaves[:3], is_causal=is_causal) for compute in (problem.attend, problem.dense)]
+    seed = torch.randn_like(outputs[0])
+    found, wanted = (torch.autograd.grad(out, leaves, seed) for out in outputs)
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert_close(mine, theirs)

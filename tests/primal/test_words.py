@@ -41,3 +41,13 @@ def test_words_that_no_spec_can_hold_are_refused(name):
 def test_what_is_no_class_of_a_part_is_refused(part):
     with pytest.raises(ArgumentError, match="part must be a class of a Part"):
         register(part)
+
+
+def test_a_class_that_is_defined_anew_replaces_the_former_one_with_a_warning():
+    def defined():
+        return type("Again", (Shifted,), {"name": "again"})
+
+    register(defined())
+    with pytest.warns(UserWarning, match=r"the word 'again' stands for a new class .*Again from now on"):
+        second = register(defined())
+    assert PARTS["again"] is second

@@ -1,14 +1,20 @@
 """A short run of ``python -m benchmarks.generated_cases``, and faults that it must find."""
 
+import re
 import warnings
+from random import Random
 
 import pytest
 import torch
+from benchmarks.generated_cases.arguments import ARGUMENTS, Place
 from benchmarks.generated_cases.case import draw_case
 from benchmarks.generated_cases.checking import check_case
+from benchmarks.generated_cases.specs import draw_spec
 
 from primaldual import PrimalProblem
 from primaldual.errors import SlowAttentionWarning
+from primaldual.primal.presets import _spelled_out
+from primaldual.primal.words import NAMED, PARTS, own_module
 
 BLOCKS, CASES = 6, 25
 
@@ -49,3 +55,15 @@ def test_a_case_is_the_same_every_time():
     first, second = draw_case(7), draw_case(7)
     assert str(first) == str(second)
     assert all(torch.equal(one, other) for one, other in zip(first.inputs, second.inputs, strict=True))
+
+
+def test_every_word_of_a_spec_is_drawn():
+    own = {word for word, part in PARTS.items() if own_module(part) is None}
+    assert set(ARGUMENTS) == own | set(NAMED)
+    place = Place(2, None, 0)
+    drawn = {word for number in range(400) for word in _words(draw_spec(Random(number), place))}
+    assert drawn >= own
+
+
+def _words(spec):
+    return re.findall(r"[a-z]\w*(?=[(+|]|$)", _spelled_out(spec))

@@ -22,19 +22,26 @@ def flags_of(command: Any) -> dict[str, str]:
 def with_flags(message: str, flags: Mapping[str, str]) -> str:
     """The message with flags for arguments.
 
-    Names of several words are replaced wherever they stand, single words only where they begin the message:
-    elsewhere they are words of the sentence, and before a colon the name of the data.
+    Names of several words, joined by underscores or dashes, are replaced wherever they stand, and so are names before an
+    equals sign between spaces. Other single words are replaced only where they begin the message: elsewhere they are words
+    of the sentence, and before a colon the name of the data.
 
     Example:
         >>> with_flags("num_heads must divide embed_dim", {"num_heads": "--heads", "embed_dim": "--embed-dim"})
         '--heads must divide --embed-dim'
         >>> with_flags("epochs must count epochs", {"epochs": "--epochs"})
         '--epochs must count epochs'
+        >>> with_flags("none is on disk; give data-dir, or tokens = bytes", {"data-dir": "--data-dir", "tokens": "--tokens"})
+        'none is on disk; give --data-dir, or --tokens bytes'
     """
 
     def flag(match: re.Match[str]) -> str:
-        name = match.group()
-        anywhere = match.start() == 0 or "_" in name
-        return flags.get(name, name) if anywhere else name
+        name, equals = match.group(1), match.group(2)
+        if name not in flags:
+            return match.group()
+        if equals:
+            return f"{flags[name]} "
+        anywhere = match.start() == 0 or "_" in name or "-" in name
+        return flags[name] if anywhere else name
 
-    return re.sub(r"(?<![\w\-/.'\"])[A-Za-z][\w\-]*(?![\w/.'\"(:])", flag, message)
+    return re.sub(r"(?<![\w\-/.'\"])([A-Za-z][\w\-]*)( = (?=\w))?(?![\w/.'\"(:])", flag, message)

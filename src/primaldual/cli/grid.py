@@ -138,6 +138,11 @@ def _run(opened: OpenGrid, place: Place, notes: Screen) -> None:
     finished, missing = opened.finished, opened.missing
     if len(missing) < len(opened.cells):
         notes.print(f"{len(finished)} of {len(opened.cells)} runs are finished already.")
+    notes.print(
+        f"{len(missing)} runs to do, {place.slots} at a time. Ctrl-C stops; the same command goes on with those that are "
+        "missing.",
+        soft_wrap=True,
+    )
     left = TimeLeft(missing, finished, place.slots)
 
     def hear(event: Event) -> None:

@@ -38,6 +38,9 @@ def reproduce(
 ) -> None:
     """Run the data sets that the literature uses: those on disk; the others are listed with how to get them.
 
+    Before the runs begin it says how many they are. They may take days; what has ended is kept, and the same command
+    goes on.
+
     The library contains no published numbers. Give those of a paper as a .csv file with the columns data, method,
     accuracy (a share) and protocol (honest, optimistic or unknown); they are shown as theirs.
 

@@ -5,11 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from primaldual.errors import CheckpointError
 from primaldual.estimators.description import describe
 from primaldual.reporting.files import saving
+from primaldual.training.described_weights import config_change, save_described
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -22,11 +23,11 @@ def write(estimator: Any, path: str | os.PathLike[str]) -> None:
     if target.exists() and not _is_ours(target):
         raise CheckpointError(f"path {str(target)!r} exists and is not a saved estimator; it is left alone")
     description = {"format": FORMAT, "estimator": type(estimator).__name__, **describe(estimator)}
-    weights = {name: tensor.cpu().contiguous() for name, tensor in estimator.model_.state_dict().items()}
+    weights = {name: tensor.cpu() for name, tensor in estimator.model_.state_dict().items()}
     text = json.dumps(description, indent=2, allow_nan=False)
     with saving(target) as fresh:
         fresh.mkdir()
-        save_file(weights, fresh / WEIGHTS)
+        save_described(weights, fresh / WEIGHTS, description)
         (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
@@ -45,7 +46,10 @@ def read(cls: Any, path: str | os.PathLike[str]) -> Any:
             raise CheckpointError(
                 f"path {str(folder)!r} holds an {description['estimator']}; {cls.__name__} was asked for"
             )
-        return cls._from_description(description, load_file(folder / WEIGHTS))
+        found = cls._from_description(description, load_file(folder / WEIGHTS))
+        if changed := config_change(folder / WEIGHTS, description):
+            raise CheckpointError(f"path {str(folder)!r} is corrupt or does not fit: {changed}")
+        return found
     except CheckpointError:
         raise
     except Exception as error:  # json, safetensors and torch each raise their own kinds

@@ -59,11 +59,15 @@ def finite(
         Traceback (most recent call last):
         primaldual.errors.ArgumentError: beta must be a number from -1e+06 to 1e+06; got nan
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and least <= value <= most and not (above and value == least):
+    if is_number(value) and least <= value <= most and not (above and value == least):
         return float(value)
     bounds = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
     raise ArgumentError(f"{name} must be a number {bounds}; got {shown(value)}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is an int or a float, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def flag(name: str, value: object) -> bool:

@@ -16,7 +16,7 @@ from primaldual.kernels.statistics import accumulation_dtype
 def gated_pool(tensor: Tensor, gates: Tensor, scale: int, key_mask: Tensor | None) -> Tensor:
     """sum_j softmax_j(g_jd) x_jd over the attendable members j of every window of ``scale`` positions.
 
-    A ragged tail is a shorter window; a window without an attendable member gives 0.
+    A ragged tail is a shorter window; a window gives 0 in a feature without an attendable member whose gate is above -inf.
 
     Args:
         tensor: (batch, heads, N, D), finite.
@@ -41,11 +41,8 @@ def gated_pool(tensor: Tensor, gates: Tensor, scale: int, key_mask: Tensor | Non
     if filler[-1]:
         gates, tensor = pad(gates, filler, value=-math.inf), pad(tensor, filler)
     gates = gates.unflatten(-2, (count, scale))
-    if key_mask is not None:
-        empty = (gates == -math.inf).all(-2, keepdim=True)
-        shares = torch.where(empty, 0.0, torch.where(empty, 0.0, gates).softmax(-2))
-    else:
-        shares = gates.softmax(-2)
+    empty = gates.detach().amax(-2, keepdim=True) == -math.inf
+    shares = torch.where(empty, 0.0, torch.where(empty, 0.0, gates).softmax(-2))
     members = tensor.unflatten(-2, (count, scale))
     once = not (shares.requires_grad or members.requires_grad or in_graph() or in_transform())
     return (shares.mul_(members) if once else shares * members).sum(-2).to(tensor.dtype)

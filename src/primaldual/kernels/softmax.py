@@ -74,7 +74,8 @@ def attention_with_sink(
         bias: (batch or 1, heads or 1, 1, Nk), added to the scores; or None.
     """
     plain = attendable.pairs is None and (not attendable.is_causal or query.shape[2] == key.shape[2])
-    if dropout_p == 0 and runs_alone(query, value):
+    learned = bias is not None and bias.requires_grad  # whose gradient the kernel does not give
+    if dropout_p == 0 and not learned and runs_alone(query, value):
         key, value = (for_query_heads(part, query.shape[1]) for part in (key, value))
         mask, is_causal = attendable.keys, attendable.is_causal
         if not plain:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.arguments import is_number, is_whole, shown, whole
 from primaldual.models import Decoder
 
 
@@ -41,21 +42,23 @@ def generate_tokens(
         >>> len(list(generate_tokens(decoder, torch.tensor([1]), length=10)))
         10
     """
-    if prompt.dim() != 1 or not len(prompt):
+    if not isinstance(prompt, Tensor) or prompt.dim() != 1:
+        given = f"shape {tuple(prompt.shape)}" if isinstance(prompt, Tensor) else type(prompt).__name__
+        raise ArgumentError(f"prompt must be a tensor (tokens,); got {given}")
+    if not len(prompt):
         raise ArgumentError("prompt must have one token or more; got none")
     vocabulary = decoder.tokens.num_embeddings
     if prompt.is_floating_point() or not 0 <= int(prompt.min()) <= int(prompt.max()) < vocabulary:
         raise ArgumentError(
             f"prompt must be integers from 0 to {vocabulary - 1}; got {prompt.dtype} from {prompt.min()} to {prompt.max()}"
         )
-    if length < 0:
-        raise ArgumentError(f"length must be 0 or more; got {length}")
-    if not 0 <= temperature < float("inf"):
-        raise ArgumentError(f"temperature must be a finite number of at least 0; got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ArgumentError(f"top_k must be 1 or more; got {top_k}")
-    if not -(2**63) <= seed < 2**64:
-        raise ArgumentError(f"seed must have 64 bits at most; got {seed}")
+    whole("length", length)
+    if not (is_number(temperature) and 0 <= temperature < float("inf")):
+        raise ArgumentError(f"temperature must be a finite number of at least 0; got {shown(temperature)}")
+    if top_k is not None:
+        whole("top_k", top_k, 1)
+    if not is_whole(seed, -(2**63), 2**64 - 1):
+        raise ArgumentError(f"seed must be an integer of 64 bits at most; got {shown(seed)}")
     return _drawn(decoder, prompt, length, temperature, top_k, seed)
 
 

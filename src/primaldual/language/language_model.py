@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from primaldual.errors import CheckpointError, PrimalDualError
 from primaldual.language.alphabets import Alphabet, read_alphabet
@@ -17,6 +17,7 @@ from primaldual.language.generation import generate_tokens
 from primaldual.language.next_token import TextScores, scores_of, token_losses
 from primaldual.models import Decoder
 from primaldual.reporting.files import saving, write_text
+from primaldual.training.described_weights import config_change, save_described
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SIZES = (
@@ -55,7 +56,7 @@ class LanguageModel:
         """The model in a folder of ``primaldual train text``, or one that `save` wrote.
 
         Raises:
-            CheckpointError: the folder holds no such model, or a broken one.
+            CheckpointError: the folder holds no such model, a broken one, or a config that was changed since it was saved.
         """
         place = Path(folder).expanduser()
         for name in (CONFIG, WEIGHTS):
@@ -68,11 +69,16 @@ class LanguageModel:
             with torch.random.fork_rng(devices=[]):
                 model = cls.of(read_alphabet(config), config)
             model.decoder.load_state_dict(load_file(place / WEIGHTS))
+            changed = config_change(place / WEIGHTS, config, (*model.alphabet.description(), *SIZES))
         except Exception as error:  # json, safetensors and torch each raise their own kinds
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
                 f"folder {str(folder)!r} holds no language model that can be read: {type(error).__name__}: {reason}"
             ) from error
+        if changed:
+            raise CheckpointError(
+                f"folder {str(folder)!r} holds no language model that can be read: {changed}"
+            )
         return model
 
     @property
@@ -96,9 +102,10 @@ class LanguageModel:
             raise CheckpointError(
                 f"attention {self.attention} cannot be saved, since no model is built from it: {error}"
             ) from error
+        config = {**self.alphabet.description(), **config}
         with saving(place / WEIGHTS) as fresh:
-            save_file({name: one.contiguous() for name, one in self.decoder.state_dict().items()}, fresh)
-        write_text(place / CONFIG, json.dumps({**self.alphabet.description(), **config}, indent=2) + "\n")
+            save_described(self.decoder.state_dict(), fresh, config)
+        write_text(place / CONFIG, json.dumps(config, indent=2) + "\n")
 
     def generate(self, prompt: str, length: int = 200, **drawing: Any) -> str:
         """Text that continues a prompt, without the prompt.

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
+from primaldual.kernels.arguments import finite, whole
+from primaldual.kernels.modes import in_graph
 from primaldual.nn.decoder import DecoderBlock
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
@@ -52,7 +54,8 @@ class Decoder(nn.Module):
         kv_heads: key and value heads, which groups of query heads share; None = ``num_heads``.
 
     Raises:
-        ArgumentError: a size below 1, sizes that do not divide, or as many attentions as do not match the blocks.
+        ArgumentError: a size that is no integer of 1 or more, sizes that do not divide, or as many attentions as do not
+            match the blocks.
         UnsupportedError: an attention that does not decode step by step, such as one on a grid.
 
     Example:
@@ -77,16 +80,25 @@ class Decoder(nn.Module):
         kv_heads: int | None = None,
     ) -> None:
         super().__init__()
-        for name, size in {"vocabulary": vocabulary, "context": context, "num_layers": num_layers}.items():
-            if size < 1:
-                raise ArgumentError(f"{name} must be 1 or more; got {size}")
+        hidden = 4 * whole("embed_dim", embed_dim, 1) if feedforward_dim is None else feedforward_dim
+        sizes = {
+            "vocabulary": vocabulary,
+            "context": context,
+            "embed_dim": embed_dim,
+            "num_heads": num_heads,
+            "num_layers": num_layers,
+            "feedforward_dim": hidden,
+            "kv_heads": num_heads if kv_heads is None else kv_heads,
+        }
+        for name, size in sizes.items():
+            whole(name, size, 1)
+        finite("dropout", dropout, 0, 1)
         attentions = [attention] * num_layers if isinstance(attention, str | PrimalProblem) else attention
         if len(attentions) != num_layers:
             raise ArgumentError(
                 f"attention must be one, or one for each of the {num_layers} blocks; got {len(attentions)}"
             )
         self.context = context
-        hidden = 4 * embed_dim if feedforward_dim is None else feedforward_dim
         self.layers = nn.ModuleList(
             DecoderBlock(embed_dim, num_heads, hidden, dropout, one, kv_heads) for one in attentions
         )
@@ -121,6 +133,7 @@ class Decoder(nn.Module):
 
         Raises:
             ShapeError: another shape, or more tokens than ``context``.
+            ArgumentError: no integers; on the CPU also tokens outside of the vocabulary.
         """
         hidden = self.dropout(self._embedded(tokens, 0))
         for block in self.layers:
@@ -150,6 +163,7 @@ class Decoder(nn.Module):
 
         Raises:
             ShapeError: another shape, or more tokens in all than ``context``.
+            ArgumentError: as `forward`.
         """
         hidden = self._embedded(tokens, state.length)
         for block, one in zip(self.blocks(), state.layers, strict=True):
@@ -165,7 +179,21 @@ class Decoder(nn.Module):
     def _embedded(self, tokens: Tensor, start: int) -> Tensor:
         if tokens.dim() != 2:
             raise ShapeError(f"tokens must be (batch, length); got shape {tuple(tokens.shape)}")
+        self._check_known(tokens)
         end = start + tokens.shape[1]
         if end > self.context:
             raise ShapeError(f"tokens must be at most context = {self.context} in a sequence; got {end}")
         return self.tokens(tokens) + self.positions[start:end]
+
+    def _check_known(self, tokens: Tensor) -> None:
+        """Raise ArgumentError for tokens without an embedding; reading them from a GPU would wait for it."""
+        size = self.tokens.num_embeddings
+        if tokens.dtype not in (torch.int32, torch.int64):
+            raise ArgumentError(f"tokens must be int32 or int64; got {tokens.dtype}")
+        if in_graph() or tokens.device.type != "cpu" or not tokens.numel():
+            return
+        least, most = (int(bound) for bound in tokens.aminmax())
+        if least < 0 or most >= size:
+            raise ArgumentError(
+                f"tokens must be integers from 0 to {size - 1}; got {least if least < 0 else most}"
+            )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
+from primaldual.kernels.arguments import is_number, shown
 from primaldual.kernels.masks import Attendable
 from primaldual.nn.input_projections import InputProjections
 from primaldual.nn.inputs import batch_first, clean, read_masks
@@ -86,6 +87,10 @@ class MultiheadAttention(nn.Module):
             raise UnsupportedError(
                 "add_bias_kv and add_zero_attn must be False: such keys belong to no training pair"
             )
+        given = {"embed_dim": embed_dim, "num_heads": num_heads, "kv_heads": kv_heads, "head_dim": head_dim}
+        for name, size in given.items():
+            if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
+                raise ArgumentError(f"{name} must be an integer; got {shown(size)}")
         if num_heads < 1 or embed_dim < 1 or (head_dim is None and embed_dim % num_heads):
             raise ArgumentError(
                 f"num_heads must divide embed_dim; got embed_dim {embed_dim} and num_heads {num_heads}"
@@ -97,8 +102,8 @@ class MultiheadAttention(nn.Module):
             raise ArgumentError(
                 f"kv_heads must divide num_heads; got num_heads {num_heads} and kv_heads {kv_heads}"
             )
-        if not 0 <= dropout < 1:
-            raise ArgumentError(f"dropout must be at least 0 and below 1; got {dropout}")
+        if not (is_number(dropout) and 0 <= dropout < 1):
+            raise ArgumentError(f"dropout must be at least 0 and below 1; got {shown(dropout)}")
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.kv_heads = kv_heads

@@ -60,7 +60,7 @@ def _prefix_refusal(choices: Choices) -> str | None:
 def _place_refusal(choices: Choices) -> str | None:
     """Why it matters where among the keys a query stands."""
     counting = (
-        (choices.subset, choices.subset.patterned),
+        (choices.subset, choices.subset.placed),
         (choices.pair_weights, choices.pair_weights.uneven),
         (choices.solver, choices.solver.ordered),
     )

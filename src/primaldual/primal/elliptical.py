@@ -11,12 +11,15 @@ from torch.nn.functional import avg_pool1d, pad
 from primaldual.errors import ShapeError
 from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.scans import prefix_sums_, whole_blocks
-from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.kernels.statistics import widest
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import pick
 from primaldual.primal.token_inputs import VALUE_DIM, Inputs, TokenInput
 from primaldual.primal.training_sets import ALL, PREFIX, Band, Kind, TrainingSet, last
 from primaldual.primal.transforms import Transform
+
+SMALLER = 2.0**-64
+"""What float64 values are multiplied by, so that sums of their differences stay finite; m is the same."""
 
 
 class Elliptical(Transform):
@@ -55,12 +58,13 @@ class Elliptical(Transform):
         TokenInput("value", "the values themselves", torch.nan, width=VALUE_DIM, learned=False, of_value=True),
     )  # fmt: skip
     changes_of_values: Tensor | None = None
-    """|v - p| of every position, (batch, heads, Nk, D); known during a call."""
+    """|v - p| of every position times one power of two, (batch, heads, Nk, D); known during a call."""
 
     def with_inputs(self, inputs: Inputs) -> Self:
         value, previous = (inputs[name].detach() for name in ("value", "previous_value"))
-        wide = accumulation_dtype(value.dtype)  # differences of large half-precision values overflow
-        change = (value.to(wide) - previous).abs_()
+        wide = widest(value.device)  # differences and sums of large values overflow in their own type
+        size = SMALLER if value.dtype == wide else 1.0
+        change = (value.to(wide) * size - previous.to(wide) * size).abs_()
         return self.knowing(changes_of_values=change.nan_to_num_(0.0, posinf=torch.inf))
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
@@ -106,7 +110,7 @@ class Elliptical(Transform):
         return _relative_(_sums(change, training)).to(query.dtype)
 
     def _changes(self, heads: HeadSet, query: Tensor) -> Tensor:
-        """|v - p| of some heads, (batch, heads, Nk, D), in float32 or wider."""
+        """|v - p| of some heads, (batch, heads, Nk, D), times one power of two, in float64 where there is one."""
         changes = self.changes_of_values
         assert changes is not None
         if changes.shape[-1] != query.shape[-1]:
@@ -114,7 +118,7 @@ class Elliptical(Transform):
                 f"{self.spec()} weights feature d of the keys by feature d of the values, so both need one dimension; got "
                 f"head_dim {query.shape[-1]} and value_dim {changes.shape[-1]}"
             )
-        return pick(changes, heads.members).to(accumulation_dtype(query.dtype))
+        return pick(changes, heads.members)
 
     def formula(self, style: str) -> list[str]:
         if style == "latex":

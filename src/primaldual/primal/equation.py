@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from primaldual.errors import ArgumentError
 from primaldual.primal.choices import Choices
+from primaldual.primal.parts import Part
 
 
 def equation(choices: Choices, style: str) -> str:
@@ -14,10 +15,19 @@ def equation(choices: Choices, style: str) -> str:
     """
     solver = choices.solver
     if style in ("text", "latex"):
-        lines = [line for part in choices[:-1] for line in part.formula(style)]
+        stated = [part for part in choices if part is not solver]  # whose formula is that of the coefficients
+        lines = [line for part in stated for line in part.formula(style) or _named(part, style)]
         written = _text if style == "text" else _latex
         return written(lines, solver.objective(style), *solver.coefficient(style))
     raise ArgumentError(f'style must be "text" or "latex"; got {style!r}')
+
+
+def _named(part: Part, style: str) -> list[str]:
+    """The name of a part that states no formula; nothing of a default."""
+    if not part.spec():
+        return []
+    line = f"{part.choice.replace('_', ' ')}: {part.spec()}"
+    return [rf"\text{{{line.replace('_', ' ')}}}" if style == "latex" else line]
 
 
 def _text(lines: list[str], objective: str, symbol: str, coefficient: str) -> str:

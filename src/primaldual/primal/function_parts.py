@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from primaldual.errors import ArgumentError, ShapeError
+from primaldual.errors import ArgumentError, PrimalDualError, ShapeError
 from primaldual.kernels.masks import keep_attendable
 from primaldual.primal.decoding.incremental import Incremental, PointByPoint
 from primaldual.primal.feature_maps import FeatureMap
@@ -37,6 +37,27 @@ class FunctionPart(Part):
 
     def spec(self) -> str:
         return f"{self.kind}({name_of(self.function)})"
+
+    def called(self, rule: str, *tensors: Tensor) -> Tensor:
+        """What the function makes of tensors.
+
+        Args:
+            rule: the shapes that it takes and gives.
+            tensors: its arguments.
+
+        Raises:
+            ShapeError: it raised an error of torch or Python, as tensors that do not fit do.
+        """
+        try:
+            return self.function(*tensors)
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            if isinstance(error, PrimalDualError | NotImplementedError | torch.OutOfMemoryError):
+                raise
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+            reason = " ".join(str(error).split())[:200]
+            raise ShapeError(
+                f"{self.spec()} must be {rule}; given {shapes} it raised {type(error).__name__}: {reason}"
+            ) from error
 
     def written(self, style: str) -> str:
         """The function's name in an equation."""
@@ -71,8 +92,9 @@ class FeatureFunction(FunctionPart, FeatureMap):
         return self.features(query) @ self.features(key).transpose(-2, -1)
 
     def features(self, inputs: Tensor) -> Tensor:
-        found = self.function(inputs)
-        _check(self.spec(), found, (*inputs.shape[:-1], None), "(..., D) -> (..., F)")
+        rule = "(..., D) -> (..., F)"
+        found = self.called(rule, inputs)
+        _check(self.spec(), found, (*inputs.shape[:-1], None), rule)
         return found
 
     def feature_count(self, head_dim: int) -> int:
@@ -92,9 +114,9 @@ class KernelFunction(FunctionPart, FeatureMap):
     kind = "kernel"
 
     def kernel(self, query: Tensor, key: Tensor) -> Tensor:
-        found = self.function(query, key)
-        wanted = (*query.shape[:-1], key.shape[-2])
-        _check(self.spec(), found, wanted, "(..., M, D), (..., N, D) -> (..., M, N)")
+        rule = "(..., M, D), (..., N, D) -> (..., M, N)"
+        found = self.called(rule, query, key)
+        _check(self.spec(), found, (*query.shape[:-1], key.shape[-2]), rule)
         return found
 
     def formula(self, style: str) -> list[str]:
@@ -108,8 +130,9 @@ class NormalizerFunction(FunctionPart, Normalizer):
     kind = "normalizer"
 
     def denominator(self, kernel_matrix: Tensor) -> Tensor:
-        found = self.function(kernel_matrix)
-        _check(self.spec(), found, (*kernel_matrix.shape[:-1], 1), "(..., M, N) -> (..., M, 1)")
+        rule = "(..., M, N) -> (..., M, 1)"
+        found = self.called(rule, kernel_matrix)
+        _check(self.spec(), found, (*kernel_matrix.shape[:-1], 1), rule)
         return found
 
     def formula(self, style: str) -> list[str]:
@@ -138,8 +161,9 @@ class TransformFunction(FunctionPart, Transform):
         return self.apply_to(query), training.with_keys(keys)
 
     def apply_to(self, inputs: Tensor) -> Tensor:
-        found = self.function(inputs)
-        _check(self.spec(), found, inputs.shape, "(..., D) -> (..., D)")
+        rule = "(..., D) -> (..., D)"
+        found = self.called(rule, inputs)
+        _check(self.spec(), found, inputs.shape, rule)
         return found
 
     def formula(self, style: str) -> list[str]:
@@ -163,7 +187,8 @@ class SubsetFunction(FunctionPart, Subset):
 
     def allowed(self, query_length: int, key_length: int, device: torch.device) -> Tensor:
         queries = torch.arange(query_length, device=device) + (key_length - query_length)
-        found = self.function(queries[:, None], torch.arange(key_length, device=device)[None])
+        positions = queries[:, None], torch.arange(key_length, device=device)[None]
+        found = self.called("(Nq, 1), (1, Nk) -> (Nq, Nk)", *positions)
         if not isinstance(found, Tensor) or found.dtype != torch.bool:
             kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
             raise ArgumentError(f"{self.spec()} must return a bool tensor, True = in the subset; got {kind}")

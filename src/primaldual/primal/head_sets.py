@@ -33,3 +33,7 @@ class HeadSet:
     def pairs(self, length: int) -> int:
         """How many training pairs a sequence of this length has."""
         return self.positions.windows(length, self.scale)
+
+    def single(self, length: int) -> bool:
+        """Whether every position is a pair by itself, once: no pools, and no union."""
+        return self.scale == 1 and self.pairs(length) == length

@@ -81,8 +81,10 @@ class JoinedSet(TrainingSet):
         return attention_of(call if sink is None else SinkCall(call, sink), query)
 
     def _mergeable(self) -> bool:
-        """Whether every set has a kernel of its own, and one of them gains by it."""
+        """Whether every set has a kernel of its own, and one of them gains by it; kernels take no learned weights."""
         length = self.query_length
+        if any(each.log_weight is not None and each.log_weight.requires_grad for each in self.sets):
+            return False
         bands = [each for each in self.sets if isinstance(each, Band)]
         rest = [each for each in self.sets if each.attendable.is_causal and not isinstance(each, Band)]
         return bool(bands) and all(each.key.shape[2] == length for each in (*bands, *rest))

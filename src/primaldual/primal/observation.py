@@ -11,9 +11,17 @@ from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.choices import Choices
 from primaldual.primal.sources import KeyValueSource
+from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
+from primaldual.primal.training_sets import ALL, Kind
 
 
-def observe(choices: Choices, source: KeyValueSource, attendable: Attendable, query: Tensor) -> None:
+def observe(
+    choices: Choices,
+    source: KeyValueSource,
+    attendable: Attendable,
+    query: Tensor,
+    inputs: Inputs | None = None,
+) -> None:
     """Show the transform the training pairs of every sequence, if it asks for them.
 
     These are the pairs of the bidirectional attention on all keys that some query may attend: the causal
@@ -25,6 +33,7 @@ def observe(choices: Choices, source: KeyValueSource, attendable: Attendable, qu
         source: keys and values, finite where masked.
         attendable: the masks.
         query: (batch, heads, Nq, D), for its sizes.
+        inputs: what the parts need of every token, by name.
 
     Raises:
         UnsupportedError: a subset that has no fast form under a key mask.
@@ -40,15 +49,31 @@ def observe(choices: Choices, source: KeyValueSource, attendable: Attendable, qu
         keys = attendable.keys
         if attendable.pairs is not None:
             keys = attendable.matrix(query_length, source.length, query.device).any(-2, keepdim=True)
+        choices = _of_call(choices, source, attendable, query, inputs)
         subset = choices.subset.without_pattern()
         for group in subset.head_sets(heads):
             kind = subset.training_kind(group, False, False)
-            if isinstance(kind, str):
+            if kind != Kind(ALL):
+                own = f"{subset.spec()} forms those of every query"
                 raise UnsupportedError(
-                    f"{choices.transform.spec()} keeps running statistics of training pairs that all queries share: {kind}"
+                    f"{choices.transform.spec()} keeps running statistics of training pairs that all queries share: "
+                    f"{kind if isinstance(kind, str) else own}"
                 )
             training = subset.training_set(source, Attendable(keys), group, query_length)
             choices.transform.observe(training, group)
+
+
+def _of_call(
+    choices: Choices, source: KeyValueSource, attendable: Attendable, query: Tensor, inputs: Inputs | None
+) -> Choices:
+    """The parts with what they need of every token, where they need anything."""
+    needs, heads = choices.token_inputs, query.shape[1]
+    if not needs:
+        return choices
+    value = source.take(list(range(heads)))[1]
+    inputs = with_values(needs, inputs, heads, value)
+    given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
+    return choices.with_inputs(neutral_where_unattended(needs, given, attendable))
 
 
 def _recomputing() -> bool:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.arguments import finite
-from primaldual.kernels.key_covariance import LARGEST_RIDGE, SMALLEST_SHARE
+from primaldual.kernels.cholesky import cholesky
+from primaldual.kernels.key_covariance import LARGEST_RIDGE, NAME, SMALLEST_SHARE
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part, overrides
 from primaldual.primal.sources import pick
@@ -135,7 +136,9 @@ class LocalLinear(Order):
             (self.ridge * torch.exp(torch.clamp(-log_total, max=80))).clamp(max=LARGEST_RIDGE).maximum(least)
         )
         identity = torch.eye(query.shape[-1], dtype=query.dtype, device=query.device)
-        return -torch.linalg.solve(covariance + ridge.unsqueeze(-1) * identity, distance)
+        system = covariance + ridge.unsqueeze(-1) * identity
+        cholesky(system.detach(), NAME)  # says what is wrong; solve is differentiated twice in less time
+        return -torch.linalg.solve(system, distance)
 
     def operations(self, pairs: int, queries: int, head_dim: int) -> int:
         moments = queries * pairs * head_dim * (head_dim + 1)

@@ -198,7 +198,7 @@ class PrimalProblem(Attention):
             return form(parts, query, source, attendable, dropout_p, inputs)
         source = RememberedSource(source)
         outputs = form(parts, query, source, attendable, dropout_p, inputs)
-        observe(parts, source, attendable, query)
+        observe(parts, source, attendable, query, inputs)
         return outputs
 
     def init_state(

@@ -15,7 +15,7 @@ from primaldual.kernels.modes import in_graph
 from primaldual.kernels.row_pools import Pools, Shares, anchored_shares, arranged, equal_shares
 from primaldual.kernels.row_scores import Filter, FormedPairs, JoinedPairs, row_attention
 from primaldual.kernels.statistics import accumulation_dtype
-from primaldual.primal.training_sets import OWN, Kind, TrainingSet
+from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
 
 PositionWeights = Callable[[slice, Tensor], Tensor]
 
@@ -83,6 +83,12 @@ class RowPairs(TrainingSet):
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
         return softmax_by_rows(self, query, scale, dropout_p, sink)
+
+    def listed(self) -> MaskedPairs:
+        if self.pools is not None or self.taps is not None:
+            raise NotImplementedError("pools and filters differ from query to query")
+        allowed = self.allowed if self.omitted is None else self.allowed & ~self.omitted
+        return MaskedPairs(self.key, self.value, self.query_length, Attendable(pairs=allowed))
 
     def to(self, dtype: torch.dtype) -> Self:
         return replace(self, key=self.key.to(dtype), value=self.value.to(dtype))

@@ -65,6 +65,11 @@ class Subset(Part):
         """Whether pairs are left out by position."""
         return type(self).allowed is not Subset.allowed
 
+    @property
+    def placed(self) -> bool:
+        """Whether pairs depend on where among the keys a query stands, beside the causal order."""
+        return self.patterned
+
     def training_kind(self, heads: HeadSet, pairs: bool, is_causal: bool) -> Kind | str:
         """How training keys differ from query to query, or why they are given by their definition alone.
 

@@ -68,6 +68,10 @@ class TopBlocks(Subset):
     def by_scores(self) -> bool:
         return True
 
+    @property
+    def placed(self) -> bool:
+        return False
+
     def of_call(self, query: Tensor, key: Tensor, attendable: Attendable) -> Subset:
         chosen = top_blocks(query, key, attendable, self.size, self.count, self.last)
         return ChosenKeys().knowing(chosen=chosen, layout=self.layout)

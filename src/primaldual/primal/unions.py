@@ -37,10 +37,6 @@ class HeadsOfUnion(HeadSet):
 
     scales: tuple[int, ...] = ()
 
-    def of(self, place: int) -> HeadSet:
-        """The same heads as one of the subsets knows them."""
-        return HeadSet(self.members, self.scales[place], self.positions)
-
     def pairs(self, length: int) -> int:
         return sum(self.positions.windows(length, scale) for scale in self.scales)
 
@@ -150,6 +146,10 @@ class Union(Subset):
     def patterned(self) -> bool:
         return any(part.patterned for part in self.parts())
 
+    @property
+    def placed(self) -> bool:
+        return any(part.placed for part in self.parts())
+
     def allowed(self, query_length: int, key_length: int, device: torch.device) -> Tensor | None:
         """Everything that some subset allows."""
         patterns = [part.allowed(query_length, key_length, device) for part in self.parts()]
@@ -180,7 +180,10 @@ class Union(Subset):
 
     def with_heads(self, heads: HeadSet) -> list[tuple[Subset, HeadSet]]:
         assert isinstance(heads, HeadsOfUnion)
-        return [(part, heads.of(place)) for place, part in enumerate(self.parts())]
+        return [
+            (part, HeadSet(heads.members, scale, part.layout))
+            for part, scale in zip(self.parts(), heads.scales, strict=True)
+        ]
 
     def _reach_of_singles(self, heads: HeadSet) -> int:
         """How far from a query every key is there as a single one; -1 = none is."""
@@ -193,7 +196,8 @@ class Union(Subset):
         kind = self.training_kind(heads, attendable.pairs is not None, attendable.is_causal)
         assert isinstance(kind, Kind)
         if self.disjoint or kind.pooled_late:
-            return self.row_pairs(source, attendable, heads, query_length)
+            pairs = self.row_pairs(source, attendable, heads, query_length)
+            return pairs if kind.pooled_late else JoinedSet.of([each.listed() for each in pairs.sets])
         source, sets, masks = RememberedSource(source), [], attendable.select(heads.members)
         for part, own in self.with_heads(heads):
             front = part.consecutive_from(own)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.arguments import finite
+from primaldual.kernels.cholesky import cholesky
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.statistics import widest
 from primaldual.kernels.whitening import Shrinkage, centred_and_factor, prefix_whitened
@@ -64,7 +65,7 @@ class Whitening(Transform):
         diagonal = torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
         identity = torch.eye(keys.shape[-1], dtype=wide, device=keys.device)
         shrunk = (1 - self.shrink) * covariance + self.shrink * diagonal + self.eps * identity
-        inverse = torch.linalg.inv(torch.linalg.cholesky(shrunk)).mT
+        inverse = torch.linalg.inv(cholesky(shrunk, "the covariance of the keys")).mT
         changed = ((query - mean.squeeze(-2)).unsqueeze(-2) @ inverse).squeeze(-2)
         return changed.to(dtype), (moved @ inverse).to(dtype)
 

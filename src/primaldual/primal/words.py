@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable
 from typing import TypeVar, get_args, get_type_hints
 
@@ -105,7 +106,8 @@ def register(part: type[P]) -> type[P]:
 
     The word is the class's ``name``, otherwise the name of the class in small letters. Specs, saved models and
     the command line (``--import MODULE``) read it from then on, as they read the library's own.
-    Workers of grids import the class's module themselves.
+    Workers of grids import the class's module themselves. A class that is defined anew, as when a cell of a notebook runs
+    again, replaces the former one of its name with a warning.
 
     Args:
         part: a class whose arguments a spec can state: numbers, words, true, false and sizes.
@@ -145,6 +147,12 @@ def register(part: type[P]) -> type[P]:
     if other is not None and _address(other) != _address(part):
         raise ArgumentError(
             f"the word {word!r} is that of {'.'.join(_address(other))}; name {part.__name__} otherwise"
+        )
+    if other is not None and other is not part:
+        warnings.warn(
+            f"the word {word!r} stands for a new class {'.'.join(_address(part))} from now on; problems that were made "
+            "before keep the former one",
+            stacklevel=2,
         )
     PARTS[word] = part
     return part

@@ -26,16 +26,26 @@ def check_module(
         out = problem.eval().attend(*inputs)
     loaded = copy.deepcopy(problem)
     loaded.load_state_dict(problem.state_dict())
-    pickled = pickle.loads(pickle.dumps(problem))
     others = {
         "in evaluation": problem.eval(),
         "after load_state_dict": loaded,
         "copied": copy.deepcopy(problem),
-        "pickled": pickled,
+        "pickled": _pickled(problem),
     }
     same = repeatable(device)
     for name, other in others.items():
         close(other.attend(*inputs), out, f"{problem.spec()}, {name}", rtol=same, atol=same)
+
+
+def _pickled(problem: PrimalProblem) -> PrimalProblem:
+    try:
+        found: PrimalProblem = pickle.loads(pickle.dumps(problem))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise AssertionError(
+            f"{problem.spec()} cannot be pickled: {error}; pickle finds functions and classes that are defined at the "
+            "top of a module, under their own names"
+        ) from error
+    return found
 
 
 class _Attention(nn.Module):

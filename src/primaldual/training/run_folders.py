@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from primaldual.errors import CheckpointError
 from primaldual.reporting.files import check_writable, saving, write_text
+from primaldual.training.described_weights import save_described
 
 _CONFIG, _NUMBERS, _WEIGHTS = "config.json", "results.json", "model.safetensors"
 _LONGEST = 120
@@ -60,9 +60,9 @@ class RunFolder:
         return folder
 
     def save(self, model: nn.Module, numbers: Mapping[str, Any]) -> None:
-        """Write weights and numbers, each whole or not at all."""
+        """Write weights, with the config that ``numbers`` tell, and numbers, each whole or not at all."""
         with saving(self.path / _WEIGHTS) as fresh:
-            save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, fresh)
+            save_described(model.state_dict(), fresh, numbers["config"])
         write_text(self.path / _NUMBERS, json.dumps(numbers, indent=2) + "\n")
 
     def _compare(self, config: Mapping[str, Any]) -> None:

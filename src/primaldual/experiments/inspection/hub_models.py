@@ -67,15 +67,18 @@ def _texts(
 ) -> tuple[list[Any], int, str, tuple[str, ...]]:
     """Batches of texts of the same length: without padding, whose outputs would count as a change."""
     chosen, words = texts(data, cases)
+    lacking = CheckpointError(
+        f"model {source}: there is no tokenizer beside it; --tokenizer names another place"
+    )
+    if own is None and Path(source).is_dir() and not _has_tokenizer(Path(source)):
+        raise lacking
     place = f"model {source}: the tokenizer beside it" if own is None else f"tokenizer {own}: it"
     with _one_line(place):
         tokenizer = transformers.AutoTokenizer.from_pretrained(own or source, trust_remote_code=False)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # made up where there is no file
         if own is not None:
             raise CheckpointError(f"tokenizer {own}: there is no tokenizer in this place")
-        raise CheckpointError(
-            f"model {source}: there is no tokenizer beside it; --tokenizer names another place"
-        )
+        raise lacking
     limit = min(
         LONGEST, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", LONGEST)
     )
@@ -91,6 +94,12 @@ def _texts(
                 batch["decoder_input_ids"] = batch["input_ids"]
             batches.append(batch)
     return batches, len(chosen), words, tuple(tokenizer.convert_ids_to_tokens(batches[0]["input_ids"][0]))
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a file of any kind of tokenizer."""
+    begins, ends = ("tokenizer", "vocab", "merges"), (".model", ".tiktoken")
+    return any(file.name.startswith(begins) or file.name.endswith(ends) for file in folder.iterdir())
 
 
 def _images(

@@ -43,7 +43,7 @@ class Biased(Form):
         if question.is_causal and question.query_length > question.key_length:
             return "needs a key for every query of a causal mask"
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
-        if heads.scale > 1 or choices.subset.patterned or isinstance(kind, str):
+        if not heads.single(question.key_length) or choices.subset.patterned or isinstance(kind, str):
             return "needs all single keys that the mask allows"
         return shared_pairs_refusal(choices, heads, question)
 

@@ -46,7 +46,7 @@ class Decayed(Form):
         if question.query_length > question.key_length:
             return "needs a key for every query"
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
-        if heads.scale > 1 or choices.subset.patterned or isinstance(kind, str):
+        if not heads.single(question.key_length) or choices.subset.patterned or isinstance(kind, str):
             return "needs all single keys up to the query"
         return shared_pairs_refusal(choices, heads, question)
 

@@ -48,8 +48,10 @@ class LocalLinearForm(Form):
         kind = choices.subset.training_kind(heads, question.pairs, question.is_causal)
         if isinstance(kind, str):
             return kind
-        if kind.pooled_late or (heads.scale > 1 and choices.pair_weights.uneven):
+        if kind.pooled_late:
             return f"{choices.subset.spec()} pools for every query what it may attend"
+        if choices.pair_weights.uneven and not heads.single(question.key_length):
+            return f"{choices.subset.spec()} has pairs that are not one for each position"
         return choices.transform.shared_refusal(kind)
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
