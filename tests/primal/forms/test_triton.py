@@ -20,6 +20,7 @@ CASES = {
     ("sh(1,2,4,8)", True): "all scales by Triton",
     ("sh(2)", True): "all scales by Triton",
     ("bn+sh(1,1,3,8)", False): "all scales by Triton",
+    ("bn(gain=0.2)+sh(1,1,3,8)", False): "all scales by Triton",
     ("window(5)", False): "window by Triton",
     ("window(5)", True): "window by Triton",
 }
@@ -62,9 +63,9 @@ def test_digits_are_those_of_the_definition_in_the_same_type(spec, is_causal):
     [
         ("bn", False, torch.float32, "serves bfloat16 and float16"),
         ("bn", True, HALF, "leaves the range of float16 under a causal mask"),
-        ("bn(gain=0.2)", True, torch.bfloat16, "takes no gain under a causal mask"),
         ("bn", True, torch.bfloat16, "serves heads of 64 features and more under a causal mask"),
-        ("bn+sh(1,1,2,4)", True, HALF, "takes no statistics of pools that grow with the query"),
+        ("bn+sh(1,1,2,4)", True, HALF, "leaves the range of float16 under a causal mask"),
+        ("bn+sh(1,1,2,3)", True, torch.bfloat16, "windows whose length divides 64"),
         ("sh(1,2,3,4)", True, HALF, "needs as many queries as keys and windows whose length divides 64"),
         ("sh(1,2,3,4,prefix=1)", False, HALF, "needs pairs that are means over consecutive windows"),
         ("window(5)+bn", False, HALF, "needs no transform"),

@@ -94,6 +94,8 @@ def pool(
         with_moments: take moments: float32 (batch, kv heads, chunks, 2, D).
         chunk: how many form one; None = BLOCK.
     """
+    if pools is None and not with_moments:
+        return key, value, None
     batch, heads, keys, width = key.shape
     wide = value.shape[-1]
     longest, pooled_key, pooled_value = keys, key, value

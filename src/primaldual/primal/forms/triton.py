@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.gpu import availability
 from primaldual.kernels.heads import for_query_heads
@@ -49,6 +46,15 @@ def refusal_of_kernels(choices: Choices, question: Question) -> str | None:
         return f"serves heads of up to {WIDEST} features"
     if len({question.kv_heads, question.heads}) > 1 and question.groups > 1:
         return "needs heads that share keys to share a scale"
+    return None
+
+
+def refusal_of_prefix_statistics(question: Question) -> str | None:
+    """Why no kernel here takes the statistics of what every query sees under a causal mask."""
+    if question.dtype == torch.float16:
+        return "leaves the range of float16 under a causal mask"
+    if min(question.head_dim, question.value_dim) < NARROWEST:
+        return f"serves heads of {NARROWEST} features and more under a causal mask"
     return None
 
 
@@ -95,37 +101,14 @@ class NormalizedQueries(OneCall):
             return "needs heads that are fitted on all keys"
         if question.is_causal and not question.square:
             return "needs as many queries as keys under a causal mask"
-        if question.is_causal and question.dtype == torch.float16:
-            return "leaves the range of float16 under a causal mask"
-        if question.is_causal and found.gain is not None:
-            return "takes no gain under a causal mask"
-        if question.is_causal and min(question.head_dim, question.value_dim) < NARROWEST:
-            return f"serves heads of {NARROWEST} features and more under a causal mask"
-        return None
+        return refusal_of_prefix_statistics(question) if question.is_causal else None
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, question.key_length)
 
     def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        if in_graph():
-            from primaldual.kernels.gpu.operators.causal_batch_norm import causal_batch_norm
-            from primaldual.kernels.gpu.operators.normalized import normalized
-        else:
-            from primaldual.kernels.gpu.causal_batch_norm import causal_batch_norm
-            from primaldual.kernels.gpu.normalized import normalized
-
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            found, scale = choices.transform.standardization(sets[0]), choices.softmax_scale(query.shape[3])
-            assert found is not None
-            assert scale is not None
-            if is_causal:
-                return causal_batch_norm(query, key, value, found.beta, found.eps, scale)
-            changed, keys = normalized(query, key, found.beta, found.eps)
-            if found.gain is not None:
-                changed = changed * found.gain.unsqueeze(1).to(changed.dtype)
-            # a condition, since sizes may be symbolic
-            sharing: dict[str, Any] = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
-            return scaled_dot_product_attention(changed, keys, value, scale=scale, **sharing)
+            return _normalized_or_pooled(choices, sets[0], query, key, value, None, is_causal)
 
         return attend
 
@@ -139,8 +122,8 @@ class AllScales(OneCall):
         if refused := refusal_of_kernels(choices, question):
             return refused
         found = choices.transform.standardization(heads)
-        if not choices.untransformed and (found is None or found.gain is not None):
-            return "needs no transform, or one by the keys' mean and variance without a gain"
+        if not choices.untransformed and found is None:
+            return "needs no transform, or one by the keys' mean and variance"
         size = pools_of(choices, heads)
         if size is None:
             return "needs pairs that are means over consecutive windows"
@@ -148,36 +131,48 @@ class AllScales(OneCall):
             return "gains nothing where one call of SDPA does everything"
         if not question.is_causal:
             return None
-        if found is not None:
-            return "takes no statistics of pools that grow with the query"
         if not question.square or OWN_WINDOW % size:
             return f"needs as many queries as keys and windows whose length divides {OWN_WINDOW} under a causal mask"
-        return None
+        return refusal_of_prefix_statistics(question) if found else None
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, heads.pairs(question.key_length))
 
     def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        if in_graph():
-            from primaldual.kernels.gpu.operators.scaled_heads import scaled_heads
-        else:
-            from primaldual.kernels.gpu.scaled_heads import scaled_heads
-
         scale_of = {head: alike.scale for alike in sets for head in alike.members}
         everyone = HeadSet(sorted(scale_of), 1, sets[0].positions)
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            found, scale = choices.transform.standardization(everyone), choices.softmax_scale(query.shape[3])
-            assert scale is not None
             heads = len(scale_of)
             if len(sets) > 1 and heads != key.shape[1]:
                 key, value = for_query_heads(key, heads), for_query_heads(value, heads)
             scales = tuple([scale_of[head] for head in range(0, heads, heads // key.shape[1])])
-            return scaled_heads(
-                query, key, value, scale, scales, found and (found.beta, found.eps), is_causal
-            )
+            return _normalized_or_pooled(choices, everyone, query, key, value, scales, is_causal)
 
         return attend
+
+
+def _normalized_or_pooled(
+    choices: Choices,
+    heads: HeadSet,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scales: tuple[int, ...] | None,
+    is_causal: bool,
+) -> Tensor:
+    from primaldual.kernels.gpu.batch_norm import Normalization
+    from primaldual.kernels.gpu.entering import Setting
+
+    if in_graph():
+        from primaldual.kernels.gpu.operators.scaled_heads import scaled_heads
+    else:
+        from primaldual.kernels.gpu.scaled_heads import scaled_heads
+
+    found, scale = choices.transform.standardization(heads), choices.softmax_scale(query.shape[3])
+    assert scale is not None
+    normalization = None if found is None else Normalization(*found)
+    return scaled_heads(query, key, value, Setting(scale, scales, normalization, is_causal))
 
 
 class Windowed(OneCall):
