@@ -50,25 +50,25 @@ def operators(device):
     return {
         "normalized": (
             scaled_heads,
-            (query, few_keys, few_values, 0.3, None, False, True, 0.0, 1e-2, beta, gain),
+            (query, few_keys, few_values, mask[:, 0, None], 0.3, None, False, True, 0.0, 1e-2, beta, gain),
             slice(1),
         ),
         "causal": (
             scaled_heads,
-            (turned, few_keys, few_values, 0.3, None, True, True, 0.5, None, None, None),
+            (turned, few_keys, few_values, None, 0.3, None, True, True, 0.5, None, None, None),
             slice(1),
         ),
         "scales": (
             scaled_heads,
-            (query, key, value, 0.3, [1, 4], True, True, 0.0, 1e-2, beta, gain),
+            (query, key, value, None, 0.3, [1, 4], True, True, 0.0, 1e-2, beta, gain),
             slice(1),
         ),
         "plain scales": (
             scaled_heads,
-            (turned, key, value, 0.3, [2, 2], False, False, 0.0, None, None, None),
+            (turned, key, value, None, 0.3, [2, 2], False, False, 0.0, None, None, None),
             slice(1),
         ),
-        "window": (window, (query, few_keys, few_values, 0.3, False, [2, 2]), slice(1)),
+        "window": (window, (query, few_keys, few_values, mask[:, 0, None], 0.3, False, [2, 2]), slice(1)),
         "linear": (linear, (query, few_keys, few_values, mask, False, "elu+1"), slice(1)),
         "causal linear": (linear, (turned, key, value, None, True, "identity"), slice(1)),
     }
@@ -188,7 +188,7 @@ def test_exported_and_traced_programs_need_no_operators():
 
 def test_second_derivatives_are_refused(device):
     query, key, value = tensors(device)
-    out = window.forward(query, key, value, 0.3, False, [2, 2])[0]
+    out = window.forward(query, key, value, None, 0.3, False, [2, 2])[0]
     (slope,) = torch.autograd.grad(out.sum(), query, create_graph=True)
     with pytest.raises((RuntimeError, UnsupportedError), match="backward"):
         slope.sum().backward()

@@ -85,6 +85,70 @@ def test_scaled_heads_are_those_of_the_definition(scales, normalization, is_caus
     assert_same(out, leaves, wanted, wide, 5e-6)
 
 
+def of_what_counts(tensor, valid, scale):
+    """Means over the members of windows that count, of the windows that have any, (N, D)."""
+    parts = zip(tensor.split(scale), valid.split(scale), strict=True)
+    return torch.stack([part[counts].mean(0) for part, counts in parts if counts.any()])
+
+
+def masked_definition(query, key, value, scale, normalization, scales, valid):
+    """Head by head of every sequence on the keys that count; 0 where none does."""
+    out = torch.zeros(*query.shape[:3], value.shape[3], dtype=query.dtype, device=query.device)
+    for batch, head in [(batch, head) for batch in range(query.shape[0]) for head in range(query.shape[1])]:
+        kv = head * key.shape[1] // query.shape[1]
+        if valid[batch, kv].any():
+            window = scales[kv] if scales else 1
+            keys, values = (
+                of_what_counts(each[batch, kv], valid[batch, kv], window) for each in (key, value)
+            )
+            one = [each[None, None] for each in (query[batch, head], keys, values)]
+            beta, eps, gain = normalization or (0.0, None, None)
+            if normalization:
+                one[:2] = standardized(*one[:2], beta if isinstance(beta, float) else beta[head], eps)
+                one[0] = one[0] if gain is None else one[0] * gain[head]
+            out[batch, head] = attended(*one, scale)[0, 0]
+    return out
+
+
+def mask(device):
+    """A head that is padded on the left, one with holes, one of a single key, and one of none."""
+    valid = torch.ones(2, 2, 40, dtype=torch.bool, device=device)
+    valid[0, 0, :20] = False
+    valid[0, 1, 16:25] = False
+    valid[0, 1, ::3] = False
+    valid[1, 0] = torch.arange(40, device=device) == 30
+    valid[1, 1] = False
+    return valid
+
+
+@pytest.mark.parametrize(
+    ("scales", "normalization"),
+    [
+        (None, Normalization(1.0, 1e-5)),
+        ((1, 8), Normalization(1.0, 1e-5)),
+        ((2, 8), "learned"),
+        ((1, 8), None),
+    ],
+)
+def test_keys_that_do_not_count_have_no_part(scales, normalization, device):
+    torch.manual_seed(0)
+    groups = 2 if normalization == "learned" else 1
+    leaves = [torch.randn(2, heads, 40, 8, device=device) for heads in (2 * groups, 2, 2)]
+    leaves[1][:, 0] += 3
+    if normalization == "learned":
+        leaves += [torch.rand(4, device=device), torch.randn(4, 8, device=device)]
+    leaves, valid = [tensor.requires_grad_() for tensor in leaves], mask(device)
+    wide = [tensor.detach().double().requires_grad_() for tensor in leaves]
+
+    def normalized(learned):
+        return Normalization(learned[0], 1e-2, learned[1]) if learned else normalization
+
+    out = scaled_heads(*leaves[:3], Setting(0.3, scales, normalized(leaves[3:]), False), valid)
+    wanted = masked_definition(*wide[:3], 0.3, normalized(wide[3:]), scales, valid)
+    assert_same(out, leaves, wanted, wide, 5e-6)
+    assert (out[1, groups:] == 0).all()
+
+
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize(
     ("scales", "normalization"),

@@ -80,15 +80,44 @@ def test_what_is_not_served_is_said(spec, is_causal, dtype, why):
 
 
 @pytest.mark.usefixtures("available")
-def test_heads_that_share_keys_are_served_and_masked_keys_are_not():
+def test_heads_that_share_keys_are_served():
     problem, (query, key, value) = preset("sh(2)"), inputs()
     shared = problem.attend(query, key[:, :2], value[:, :2])
     repeated = [tensor[:, :2].repeat_interleave(2, 1) for tensor in (key, value)]
     torch.testing.assert_close(shared, problem.attend(query, *repeated), rtol=1e-2, atol=1e-3)
-    mask = torch.ones(2, 1, 1, 45, dtype=torch.bool, device=DEVICE)
-    assert (
-        "all scales by Triton" not in problem.explain(query.shape, mask=mask, dtype=HALF, device=DEVICE).forms
+
+
+@pytest.mark.usefixtures("available")
+@pytest.mark.parametrize(
+    ("spec", "is_causal", "by_head"),
+    [("bn", False, False), ("bn+sh(1,1,2,4)", False, True), ("window(5)", True, False)],
+)
+def test_keys_that_do_not_count_have_no_part(spec, is_causal, by_head):
+    problem, tensors = preset(spec).bind(4, 8).to(DEVICE), inputs(length=20)
+    mask = torch.ones(2, 4 if by_head else 1, 1, 20, dtype=torch.bool, device=DEVICE)
+    mask[0, 0, :, :7] = False
+    mask[1, -1, :, 12:] = False
+    forms = problem.explain(tensors[0].shape, mask=mask, is_causal=is_causal, dtype=HALF, device=DEVICE).forms
+    assert all("by Triton" in form for form in forms)
+    exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    gradient = torch.randn(tensors[0].shape, device=DEVICE, dtype=HALF)
+    results = []
+    for attend, leaves in ((problem.attend, tensors), (problem.dense, tensors), (problem.dense, exact)):
+        out = attend(*leaves, mask=mask, is_causal=is_causal)
+        results.append((out, *torch.autograd.grad(out, leaves, gradient.to(out.dtype))))
+    for got, own, wish in zip(*results, strict=True):
+        assert (got.double() - wish).norm() <= 2 * (own.double() - wish).norm() + 1e-3 * wish.norm()
+
+
+@pytest.mark.usefixtures("available")
+@pytest.mark.parametrize("spec", ["bn", "sh(1,1,2,4)"])
+def test_masked_keys_of_causal_statistics_and_own_windows_are_not_served(spec):
+    mask = torch.ones(2, 1, 1, 45, dtype=torch.bool)
+    explanation = preset(spec).explain(
+        (2, 4, 45, 64), mask=mask, is_causal=True, dtype=torch.bfloat16, device="cuda"
     )
+    assert not any("by Triton" in form for form in explanation.forms)
+    assert "needs every key to count under a causal mask" in str(explanation)
 
 
 @pytest.mark.usefixtures("available")

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -52,10 +53,10 @@ def _of_queries(
 
 @triton.jit(do_not_specialize=["beta", "batches", "keys", "chunks"])
 def _of_keys(
-    grad, changed, found, sums, grad_k, table, betas, gains, beta, batches, groups, keys, chunks,
-    g_b, g_h, g_n, c_b, c_h, c_n, p_b, p_h, p_n,
+    grad, changed, found, sums, grad_k, table, valid, betas, gains, beta, batches, groups, keys, chunks,
+    g_b, g_h, g_n, c_b, c_h, c_n, p_b, p_h, p_n, m_b, m_h,
     D: tl.constexpr, BD: tl.constexpr, BM: tl.constexpr, TILE: tl.constexpr,
-    POOLED: tl.constexpr, LEARNED: tl.constexpr, GAINED: tl.constexpr, DIVIDE: tl.constexpr,
+    POOLED: tl.constexpr, LEARNED: tl.constexpr, GAINED: tl.constexpr, DIVIDE: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     kv = tl.program_id(1) // batches
     batch = (tl.program_id(1) % batches).to(tl.int64)
@@ -67,10 +68,12 @@ def _of_keys(
         grad += offset * g_n
         changed += offset * c_n
         grad_k += offset * p_n
+        valid += offset
     else:
         grad += kv * g_h
         changed += kv * c_h
         grad_k += kv * p_h
+    valid += batch * m_b + kv * m_h
     if tl.program_id(0) * BM >= length:
         return
     d = tl.arange(0, BD)
@@ -98,7 +101,16 @@ def _of_keys(
     mask = (row < length) & (d < D)[None, :]
     slope = tl.load(grad + batch * g_b + wide * g_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
     key = tl.load(changed + batch * c_b + wide * c_n + d[None, :], mask=mask, other=0.0).to(tl.float32)
-    slope = inverse[None, :] * (slope - (first[None, :] + key * second[None, :]) / length)
+    total = length.to(tl.float32)
+    if MASKED:
+        total = 0.0
+        for start in range(0, length, BM):
+            other = start + tl.arange(0, BM)
+            total += tl.sum((tl.load(valid + other, mask=other < length, other=0) != 0).to(tl.float32), 0)
+        total = tl.maximum(total, 1.0)
+    slope = inverse[None, :] * (slope - (first[None, :] + key * second[None, :]) / total)
+    if MASKED:
+        slope = tl.where(tl.load(valid + row, mask=row < length, other=0) != 0, slope, 0.0)
     tl.store(grad_k + batch * p_b + wide * p_n + d[None, :], slope.to(grad_k.dtype.element_ty), mask=mask)
 
 
@@ -130,6 +142,7 @@ def normalize_backward(
     found: Tensor,
     pools: Pools | None,
     normalization: Normalization,
+    valid: Tensor | None = None,
 ) -> Gradients:
     """Gradients of queries and keys where the products of both changed ones are scores of a softmax.
 
@@ -144,6 +157,7 @@ def normalize_backward(
         found: mu and 1 / s.
         pools: the pools that the keys are; their gradient takes the place of ``grad_key``.
         normalization: as the forward had it.
+        valid: which of the changed keys count: bool (batch, kv heads, Nk), or of pools (batch, 1, total).
     """
     batch, heads, queries, width = query.shape
     kv_heads = found.shape[1]
@@ -152,6 +166,7 @@ def normalize_backward(
     chunks = blocks(queries, SUMMED)
     sums = found.new_empty(batch, heads, chunks, 2, width)
     longest = changed_key.shape[2] if pools is None else pools.longest
+    strides = (0, 0) if valid is None else (valid.stride(0), 0 if pools else valid.stride(1))
     groups, numbers = heads // kv_heads, HeadNumbers.of(normalization, query)
     launch(
         _of_queries, (chunks, batch * heads), (grad_query, query, found, out_query, sums, *numbers.tensors),
@@ -160,11 +175,12 @@ def normalize_backward(
     )  # fmt: skip
     launch(
         _of_keys, (blocks(longest, ROWS), batch * kv_heads),
-        (grad_key, changed_key, found, sums, out_key, changed_key if pools is None else pools.table, *numbers.tensors),
+        (grad_key, changed_key, found, sums, out_key, changed_key if pools is None else pools.table,
+         changed_key if valid is None else valid.view(torch.uint8), *numbers.tensors),
         (numbers.number, batch, groups, longest, chunks, *grad_key.stride()[:3], *changed_key.stride()[:3],
-         *out_key.stride()[:3]),
+         *out_key.stride()[:3], *strides),
         (width, padded(width), ROWS, TILE, pools is not None, numbers.learned, numbers.gained,
-         normalization.eps is not None), 4, 1,
+         normalization.eps is not None, valid is not None), 4, 1,
     )  # fmt: skip
     of_beta = None
     if numbers.learned:

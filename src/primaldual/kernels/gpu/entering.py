@@ -39,6 +39,7 @@ class Entering(NamedTuple):
         value: the same with Dv.
         members: keys and values that causal pools are of, whose means so far queries attend.
         windows: the pools.
+        valid: which keys or pools count; None = all.
     """
 
     query: Tensor
@@ -46,10 +47,16 @@ class Entering(NamedTuple):
     value: Tensor
     members: tuple[Tensor, Tensor] | None
     windows: Pools | None
+    valid: Tensor | None = None
 
 
 def entering(
-    query: Tensor, key: Tensor, value: Tensor, setting: Setting, statistics: Tensor | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    setting: Setting,
+    statistics: Tensor | None = None,
+    valid: Tensor | None = None,
 ) -> tuple[Entering, Tensor | None]:
     """What enters the softmax, and statistics from which a second call gives the same in fewer passes.
 
@@ -59,6 +66,7 @@ def entering(
         value: (batch, kv heads, Nk, Dv).
         setting: what becomes of them.
         statistics: those that an earlier call gave; None = they are taken.
+        valid: bool (batch, kv heads, Nk), last stride 1: which keys count; None = all. Not if causal.
 
     Returns:
         What enters; float32 mu and 1 / s (batch, kv heads, 2, D), causal the states of prefixes (see
@@ -68,16 +76,13 @@ def entering(
     if normalization and setting.is_causal:
         query, key, statistics = prefix_normalized(query, key, windows, normalization, statistics)
     members = (key, value) if setting.is_causal and windows else None
-    chunk = None
     if normalization and not setting.is_causal:
-        if statistics is None:
-            chunk = chunk_of(windows.longest if windows else key.shape[2], windows is not None)
-        pooled_key, value, moments = pool(key, value, windows, chunk is not None, chunk)
-        statistics = moments if statistics is None else statistics
-        assert statistics is not None
-        query, key, statistics = normalize(
-            query, key, statistics, chunk, windows and (windows, pooled_key), normalization
-        )
+        chunk = chunk_of(windows.longest if windows else key.shape[2], windows is not None)
+        pooled = pool(key, value, windows, statistics is None, chunk, valid)
+        place = (windows, pooled.key) if windows else None
+        given = pooled if statistics is None else statistics
+        query, key, statistics = normalize(query, key, given, chunk, place, normalization, valid)
+        value, valid = pooled.value, pooled.valid
     elif windows:
-        key, value, _ = pool(key, value, windows, False)
-    return Entering(query, key, value, members, windows), statistics
+        key, value, valid, *_ = pool(key, value, windows, False, None, valid)
+    return Entering(query, key, value, members, windows, valid), statistics

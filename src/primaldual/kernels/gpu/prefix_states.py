@@ -133,7 +133,7 @@ def prefix_states(key: Tensor, windows: Pools | None = None) -> Tensor:
     (batch, heads, length, width), chunks = key.shape, blocks(key.shape[2], BLOCK)
     constants, table = (width, padded(width), BLOCK), key if windows is None else windows.table
     if windows is None:
-        *_, moments = pool(key, key, None, True, BLOCK)
+        moments = pool(key, key, None, True, BLOCK).moments
         assert moments is not None
     else:
         moments = key.new_empty(batch, heads, chunks, 2, width, dtype=torch.float32)

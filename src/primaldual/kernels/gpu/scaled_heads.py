@@ -32,7 +32,9 @@ LONG = 8192
 """Queries from which a call of cuDNN for each scale is faster than one launch for all."""
 
 
-def scaled_heads(query: Tensor, key: Tensor, value: Tensor, setting: Setting) -> Tensor:
+def scaled_heads(
+    query: Tensor, key: Tensor, value: Tensor, setting: Setting, valid: Tensor | None = None
+) -> Tensor:
     """The attention of every query head to its key head's pairs, (batch, heads, Nq, Dv); differentiable once.
 
     Args:
@@ -40,9 +42,10 @@ def scaled_heads(query: Tensor, key: Tensor, value: Tensor, setting: Setting) ->
         key: (batch, kv heads, Nk, D).
         value: (batch, kv heads, Nk, Dv).
         setting: pools and normalisation, at least one of them. Causal pools have lengths that divide 64.
+        valid: bool (batch, kv heads, Nk), last stride 1: which keys count; None = all. Not if causal.
     """
     beta, eps, gain = setting.normalization or (None, None, None)
-    out: Tensor = _ScaledHeads.apply(query, key, value, beta, gain, eps, setting)
+    out: Tensor = _ScaledHeads.apply(query, key, value, beta, gain, eps, setting, valid)
     return out
 
 
@@ -70,13 +73,15 @@ class Gradients(NamedTuple):
     gain: Tensor | None = None
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, setting: Setting) -> Outcome:
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, setting: Setting, valid: Tensor | None = None
+) -> Outcome:
     """The outputs of :func:`scaled_heads`, and what :func:`backward` takes."""
     query, key, value = unit_stride(query), unit_stride(key), unit_stride(value)
-    given, statistics = entering(query, key, value, setting)
+    given, statistics = entering(query, key, value, setting, None, valid)
     if not _by_cudnn(given, key, value, setting.is_causal):
         shape = Shape(setting.scale, setting.is_causal, None, given.windows)
-        out, logsumexp = attend(*given[:3], shape, given.members)
+        out, logsumexp = attend(*given[:3], shape, given.members, given.valid)
     elif given.windows:
         out, logsumexp = cudnn_attend_pools(*given[:3], given.windows.runs, setting.scale)
     else:
@@ -88,7 +93,11 @@ def forward(query: Tensor, key: Tensor, value: Tensor, setting: Setting) -> Outc
 
 
 def backward(
-    gradient: Tensor, tensors: tuple[Tensor, Tensor, Tensor], outcome: Outcome, setting: Setting
+    gradient: Tensor,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    outcome: Outcome,
+    setting: Setting,
+    valid: Tensor | None = None,
 ) -> Gradients:
     """Gradients of all that is differentiated.
 
@@ -97,14 +106,15 @@ def backward(
         tensors: query, key and value.
         outcome: what the forward gave.
         setting: as the forward had it.
+        valid: as the forward had it.
     """
     query, key, value = (unit_stride(tensor) for tensor in tensors)
     gradient, (out, logsumexp, statistics) = unit_stride(gradient), outcome
-    given, _ = entering(query, key, value, setting, statistics)
+    given, _ = entering(query, key, value, setting, statistics, valid)
     windows, normalization, parts = given.windows, setting.normalization, None
     if not _by_cudnn(given, key, value, setting.is_causal):
         shape = Shape(setting.scale, setting.is_causal, None, windows)
-        *found, parts = gradients(gradient, *given[:3], (out, logsumexp), shape, given.members)
+        *found, parts = gradients(gradient, *given[:3], (out, logsumexp), shape, given.members, given.valid)
     elif windows:
         outcomes = [of_heads(out, logsumexp, run.heads) for run in windows.runs]
         found = list(cudnn_pool_gradients(gradient, *given[:3], outcomes, windows.runs, setting.scale))
@@ -116,11 +126,11 @@ def backward(
     if normalization and not setting.is_causal:
         assert statistics is not None
         grad_query, grad_key, of_beta, of_gain = normalize_backward(
-            grad_query, grad_key, query, given.key, statistics, windows, normalization
+            grad_query, grad_key, query, given.key, statistics, windows, normalization, given.valid
         )
     if windows:
         own = None if parts is None else (given.query, gradient, parts)
-        grad_key, grad_value = spread(grad_key, grad_value, (key, value), windows, own)
+        grad_key, grad_value = spread(grad_key, grad_value, (key, value), windows, own, valid)
     grad_value = heads_before_features(grad_value)
     if normalization and setting.is_causal:
         assert statistics is not None
@@ -140,6 +150,8 @@ def backward(
 
 def _by_cudnn(given: Entering, key: Tensor, value: Tensor, is_causal: bool) -> bool:
     """Whether cuDNN is the fastest kernel that serves: at all lengths, or at large ones with pools of keys and values."""
+    if given.valid is not None:
+        return False
     if given.windows is None:
         return cudnn_serves(given.query, given.key, given.value, is_causal)
     late = given.members is None and given.query.shape[2] >= LONG
@@ -157,22 +169,23 @@ class _ScaledHeads(torch.autograd.Function):
         gain: Tensor | None,
         eps: float | None,
         setting: Setting,
+        valid: Tensor | None,
     ) -> Tensor:
-        outcome = forward(query, key, value, setting)
+        outcome = forward(query, key, value, setting, valid)
         ctx.beta, learned = (None, beta) if isinstance(beta, Tensor) else (beta, None)
         ctx.eps, ctx.setting = eps, setting._replace(normalization=None)
-        ctx.save_for_backward(query, key, value, learned, gain, *outcome)
+        ctx.save_for_backward(query, key, value, learned, gain, valid, *outcome)
         return outcome.out
 
     @staticmethod
     @differentiated_once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, learned, gain, *outcome = ctx.saved_tensors
+        query, key, value, learned, gain, valid, *outcome = ctx.saved_tensors
         beta = ctx.beta if learned is None else learned
         normalization = None if beta is None else Normalization(beta, ctx.eps, gain)
         setting = ctx.setting._replace(normalization=normalization)
-        found = backward(gradient, (query, key, value), Outcome(*outcome), setting)
-        return *found[:3], like(found.beta, learned), like(found.gain, gain), None, None
+        found = backward(gradient, (query, key, value), Outcome(*outcome), setting, valid)
+        return *found[:3], like(found.beta, learned), like(found.gain, gain), None, None, None
 
 
 def like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:

@@ -40,8 +40,8 @@ def refusal_of_kernels(choices: Choices, question: Question) -> str | None:
         return refused
     if question.dropout:
         return "drops no weights"
-    if question.pairs or question.key_mask:
-        return "needs every key to count"
+    if question.pairs:
+        return "needs the same mask for every query"
     if max(question.head_dim, question.value_dim) > WIDEST:
         return f"serves heads of up to {WIDEST} features"
     if len({question.kv_heads, question.heads}) > 1 and question.groups > 1:
@@ -51,6 +51,10 @@ def refusal_of_kernels(choices: Choices, question: Question) -> str | None:
 
 def refusal_of_prefix_statistics(question: Question) -> str | None:
     """Why no kernel here takes the statistics of what every query sees under a causal mask."""
+    if question.key_mask:
+        return (
+            "needs every key to count under a causal mask, or the few keys of early queries could be anywhere"
+        )
     if question.dtype == torch.float16:
         return "leaves the range of float16 under a causal mask"
     if min(question.head_dim, question.value_dim) < NARROWEST:
@@ -67,23 +71,38 @@ def pools_of(choices: Choices, heads: HeadSet) -> int | None:
 
 
 class OneCall(Form):
-    """A form that takes queries, keys and values of all heads, every key of which counts."""
+    """A form that takes queries, keys and values of all heads, and which keys count, the same for every query."""
 
     joint = True
     device = "cuda"
 
-    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        """What computes the attention from them."""
+    def prepare(
+        self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
+    ) -> Prepared:
+        """What computes the attention from them.
+
+        Args:
+            choices: the parts.
+            sets: all heads.
+            is_causal: whether later keys are left out.
+            valid: bool (batch, key heads, Nk), last stride 1: which keys count; None = all.
+        """
         raise NotImplementedError
 
     def prepared(self, choices: Choices, sets: list[HeadSet], question: Question) -> Prepared:
         return self.prepare(choices, sets, question.is_causal)
 
     def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
-        key, value = call.source.tensors or call.source.take(list(range(call.query.shape[1])))
-        attend = self.prepare(call.choices, sets, call.attendable.is_causal)
-        with own_precision(call.query.device):
-            return [attend(call.query, key.to(call.query.dtype), value.to(call.query.dtype))]
+        query, mask = call.query, call.attendable.keys
+        key, value = call.source.tensors or call.source.take(list(range(query.shape[1])))
+        valid = None
+        if mask is not None:
+            if mask.shape[1] > 1:  # a mask for every query head
+                key, value = for_query_heads(key, query.shape[1]), for_query_heads(value, query.shape[1])
+            valid = mask.squeeze(2).contiguous().expand(*key.shape[:2], -1)
+        attend = self.prepare(call.choices, sets, call.attendable.is_causal, valid)
+        with own_precision(query.device):
+            return [attend(query, key.to(query.dtype), value.to(query.dtype))]
 
 
 class NormalizedQueries(OneCall):
@@ -106,9 +125,11 @@ class NormalizedQueries(OneCall):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, question.key_length)
 
-    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
+    def prepare(
+        self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
+    ) -> Prepared:
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            return _normalized_or_pooled(choices, sets[0], query, key, value, None, is_causal)
+            return _normalized_or_pooled(choices, sets[0], query, key, value, None, is_causal, valid)
 
         return attend
 
@@ -131,6 +152,8 @@ class AllScales(OneCall):
             return "gains nothing where one call of SDPA does everything"
         if not question.is_causal:
             return None
+        if question.key_mask:
+            return "needs every key to count under a causal mask, as members of a query's own window"
         if not question.square or OWN_WINDOW % size:
             return f"needs as many queries as keys and windows whose length divides {OWN_WINDOW} under a causal mask"
         return refusal_of_prefix_statistics(question) if found else None
@@ -138,16 +161,19 @@ class AllScales(OneCall):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, heads.pairs(question.key_length))
 
-    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
+    def prepare(
+        self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
+    ) -> Prepared:
         scale_of = {head: alike.scale for alike in sets for head in alike.members}
         everyone = HeadSet(sorted(scale_of), 1, sets[0].positions)
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            heads = len(scale_of)
+            heads, masks = len(scale_of), valid
             if len(sets) > 1 and heads != key.shape[1]:
                 key, value = for_query_heads(key, heads), for_query_heads(value, heads)
+                masks = None if valid is None else valid.repeat_interleave(heads // valid.shape[1], 1)
             scales = tuple([scale_of[head] for head in range(0, heads, heads // key.shape[1])])
-            return _normalized_or_pooled(choices, everyone, query, key, value, scales, is_causal)
+            return _normalized_or_pooled(choices, everyone, query, key, value, scales, is_causal, masks)
 
         return attend
 
@@ -160,6 +186,7 @@ def _normalized_or_pooled(
     value: Tensor,
     scales: tuple[int, ...] | None,
     is_causal: bool,
+    valid: Tensor | None,
 ) -> Tensor:
     from primaldual.kernels.gpu.batch_norm import Normalization
     from primaldual.kernels.gpu.entering import Setting
@@ -172,7 +199,7 @@ def _normalized_or_pooled(
     found, scale = choices.transform.standardization(heads), choices.softmax_scale(query.shape[3])
     assert scale is not None
     normalization = None if found is None else Normalization(*found)
-    return scaled_heads(query, key, value, Setting(scale, scales, normalization, is_causal))
+    return scaled_heads(query, key, value, Setting(scale, scales, normalization, is_causal), valid)
 
 
 class Windowed(OneCall):
@@ -192,7 +219,9 @@ class Windowed(OneCall):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, question.key_length)
 
-    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
+    def prepare(
+        self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
+    ) -> Prepared:
         from primaldual.kernels.gpu.softmax import Shape
 
         if in_graph():
@@ -208,7 +237,7 @@ class Windowed(OneCall):
             scale = choices.softmax_scale(query.shape[3])
             assert scale is not None
             return softmax_attention(
-                query, key, value, Shape(scale, is_causal, (reach, 0 if is_causal else reach))
+                query, key, value, Shape(scale, is_causal, (reach, 0 if is_causal else reach)), valid
             )
 
         return attend

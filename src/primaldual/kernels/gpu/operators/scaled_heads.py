@@ -18,14 +18,16 @@ NUMBERS = "float scale, int[]? scales, bool is_causal, bool normalizes, float nu
 """A :class:`primaldual.kernels.gpu.entering.Setting` in the parts that a schema has types for."""
 
 
-def scaled_heads(query: Tensor, key: Tensor, value: Tensor, setting: Setting) -> Tensor:
+def scaled_heads(
+    query: Tensor, key: Tensor, value: Tensor, setting: Setting, valid: Tensor | None = None
+) -> Tensor:
     """:func:`primaldual.kernels.gpu.scaled_heads.scaled_heads` for graphs."""
     beta, eps, gain = setting.normalization or (0.0, None, None)
     learned, number = divided(beta)
     scales = None if setting.scales is None else list(setting.scales)
     out: Tensor = forward(
-        query, key, value, setting.scale, scales, setting.is_causal, setting.normalization is not None, number, eps,
-        learned, gain,
+        query, key, value, valid, setting.scale, scales, setting.is_causal, setting.normalization is not None, number,
+        eps, learned, gain,
     )[0]  # fmt: skip
     return out
 
@@ -47,16 +49,19 @@ def _setting(
 @torch.library.custom_op(
     "primaldual::scaled_heads",
     mutates_args=(),
-    schema=f"(Tensor query, Tensor key, Tensor value, {NUMBERS}) -> (Tensor, Tensor, Tensor)",
+    schema=f"(Tensor query, Tensor key, Tensor value, Tensor? valid, {NUMBERS}) -> (Tensor, Tensor, Tensor)",
 )
-def forward(query: Tensor, key: Tensor, value: Tensor, *numbers: Any) -> tuple[Tensor, ...]:
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, *numbers: Any
+) -> tuple[Tensor, ...]:
     """The parts of :class:`primaldual.kernels.gpu.scaled_heads.Outcome`; statistics are empty without normalisation."""
-    out, logsumexp, statistics = kernels.forward(query, key, value, _setting(*numbers))
+    out, logsumexp, statistics = kernels.forward(query, key, value, _setting(*numbers), valid)
     return out, logsumexp, present(statistics, logsumexp)
 
 
 @forward.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, *numbers: Any) -> tuple[Tensor, ...]:
+def _(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
+    del valid
     _, _, is_causal, normalizes, *_ = numbers
     batch, kv_heads, length, width = key.shape
     logsumexp = query.new_empty(query.shape[:3], dtype=torch.float32)
@@ -68,16 +73,24 @@ def _(query: Tensor, key: Tensor, value: Tensor, *numbers: Any) -> tuple[Tensor,
 @torch.library.custom_op(
     "primaldual::scaled_heads_backward",
     mutates_args=(),
-    schema=f"(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor[] outcome, {NUMBERS}) "
+    schema=f"(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor? valid, Tensor[] outcome, {NUMBERS}) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def backward(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, outcome: list[Tensor], *numbers: Any
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    outcome: list[Tensor],
+    *numbers: Any,
 ) -> tuple[Tensor, ...]:
     """Gradients of query, key, value, beta and gain; those of the last two empty without them."""
     *_, beta, gain = numbers
     with own_precision(key.device):
-        found = kernels.backward(gradient, (query, key, value), kernels.Outcome(*outcome), _setting(*numbers))
+        found = kernels.backward(
+            gradient, (query, key, value), kernels.Outcome(*outcome), _setting(*numbers), valid
+        )
     return (
         *found[:3],
         present(kernels.like(found.beta, beta), query),
@@ -87,9 +100,15 @@ def backward(
 
 @backward.register_fake
 def _(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, outcome: list[Tensor], *numbers: Any
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    outcome: list[Tensor],
+    *numbers: Any,
 ) -> tuple[Tensor, ...]:
-    del gradient, outcome
+    del gradient, valid, outcome
     learned = (query.new_empty(0) if each is None else torch.empty_like(each) for each in numbers[-2:])
     return *like_heads_last(query, key, value), *learned
 
@@ -102,10 +121,11 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 
 
 def _gradients(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    query, key, value, beta, gain, *outcome = ctx.saved_tensors
-    *found, of_beta, of_gain = backward(gradient, query, key, value, outcome, *ctx.numbers, beta, gain)
+    query, key, value, valid, beta, gain, *outcome = ctx.saved_tensors
+    *found, of_beta, of_gain = backward(gradient, query, key, value, valid, outcome, *ctx.numbers, beta, gain)
     return (
         *found,
+        None,
         *[None] * len(ctx.numbers),
         None if beta is None else of_beta,
         None if gain is None else of_gain,
