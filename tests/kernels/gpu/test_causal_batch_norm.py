@@ -1,10 +1,13 @@
 """Causal batch-normalised attention in Triton, of keys and of pools, against the definition, row by row in float64."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from tests.kernels.gpu.bfloat16 import right_bfloat16
 
-from primaldual.kernels.gpu.batch_norm import Normalization
 from primaldual.kernels.gpu.entering import Setting
+from primaldual.kernels.gpu.normalization import Normalization
 from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
 
@@ -89,3 +92,18 @@ def test_a_key_to_come_moves_no_output_before_it(window, device):
     after = attend(*tensors, Normalization(1.0, 1e-5), window)
     assert torch.equal(before[:, :, :64], after[:, :, :64])
     torch.testing.assert_close(before[:, :, :90], after[:, :, :90], rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_keeps_its_digits_far_from_0(device):
+    torch.manual_seed(0)
+    tensors = [(torch.randn(1, 1, 72, 64, device=device) + 20).bfloat16() for _ in range(3)]
+    leaves = [tensor.requires_grad_() for tensor in tensors]
+    wide = [tensor.detach().double().requires_grad_() for tensor in leaves]
+    gradient = torch.randn(1, 1, 72, 64, device=device).bfloat16()
+    with right_bfloat16() if device == "cpu" else nullcontext():
+        out = attend(*leaves, Normalization(1.0, 1e-5), 4)
+        found = torch.autograd.grad(out, leaves, gradient)
+    wanted = row_by_row(*wide, Normalization(1.0, 1e-5), 0.35, 4)
+    wishes = torch.autograd.grad(wanted, wide, gradient.double())
+    for got, wish in zip((out, *found), (wanted, *wishes), strict=True):
+        assert ((got.double() - wish).norm() / wish.norm()).item() < 1e-2

@@ -5,9 +5,9 @@ import torch
 
 from primaldual.kernels.gpu import cudnn
 from primaldual.kernels.gpu import scaled_heads as module
-from primaldual.kernels.gpu.batch_norm import Normalization
 from primaldual.kernels.gpu.entering import Setting, entering
 from primaldual.kernels.gpu.keys import pools
+from primaldual.kernels.gpu.normalization import Normalization
 from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
 SCALES = (1, 2, 4, 8)

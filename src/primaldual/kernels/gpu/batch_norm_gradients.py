@@ -7,9 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.batch_norm import ROWS, TILE, HeadNumbers, Normalization
+from primaldual.kernels.gpu.batch_norm import ROWS, TILE
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import blocks, launch
+from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
 from primaldual.kernels.gpu.softmax import padded
 from primaldual.kernels.gpu.strides import heads_last
 

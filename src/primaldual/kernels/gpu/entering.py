@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from primaldual.kernels.gpu.batch_norm import Normalization, normalize
+from primaldual.kernels.gpu.batch_norm import normalize
 from primaldual.kernels.gpu.keys import Pools, pools
+from primaldual.kernels.gpu.normalization import Normalization
 from primaldual.kernels.gpu.pools import chunk_of, pool
 from primaldual.kernels.gpu.prefix_batch_norm import prefix_normalized
 

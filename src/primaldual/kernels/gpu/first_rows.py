@@ -4,10 +4,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.batch_norm import HeadNumbers, Normalization
 from primaldual.kernels.gpu.block_sums import pools_before, pools_up_to, summed_up_to
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
 from primaldual.kernels.gpu.softmax import padded
 
 ROWS = 64

@@ -5,11 +5,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.batch_norm import HeadNumbers, Normalization
 from primaldual.kernels.gpu.block_sums import pools_up_to, rows_behind, summed_from, to_members
 from primaldual.kernels.gpu.first_rows import ROWS, rows_of, weights_of
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
 from primaldual.kernels.gpu.softmax import padded
 
 

@@ -4,11 +4,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.batch_norm import HeadNumbers, Normalization
 from primaldual.kernels.gpu.batch_norm_gradients import Gradients
 from primaldual.kernels.gpu.block_sums import rows_behind, summed_from, to_members
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import launch
+from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
 from primaldual.kernels.gpu.prefix_batch_norm import up_to
 from primaldual.kernels.gpu.prefix_states import BLOCK, SUMS, sum_behind
 from primaldual.kernels.gpu.softmax import padded

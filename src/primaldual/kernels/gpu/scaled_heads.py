@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from primaldual.kernels.gpu.batch_norm import Normalization
 from primaldual.kernels.gpu.batch_norm_gradients import normalize_backward
 from primaldual.kernels.gpu.cudnn import (
     cudnn_attend,
@@ -21,7 +20,8 @@ from primaldual.kernels.gpu.cudnn import (
 from primaldual.kernels.gpu.entering import Entering, Setting, entering
 from primaldual.kernels.gpu.first_rows import first_rows
 from primaldual.kernels.gpu.first_rows_gradients import first_rows_backward
-from primaldual.kernels.gpu.pools import spread
+from primaldual.kernels.gpu.normalization import Normalization
+from primaldual.kernels.gpu.pool_gradients import spread
 from primaldual.kernels.gpu.prefix_batch_norm_gradients import prefix_normalized_backward
 from primaldual.kernels.gpu.softmax import Shape, attend
 from primaldual.kernels.gpu.softmax_gradients import gradients

@@ -188,8 +188,8 @@ def _normalized_or_pooled(
     is_causal: bool,
     valid: Tensor | None,
 ) -> Tensor:
-    from primaldual.kernels.gpu.batch_norm import Normalization
     from primaldual.kernels.gpu.entering import Setting
+    from primaldual.kernels.gpu.normalization import Normalization
 
     if in_graph():
         from primaldual.kernels.gpu.operators.scaled_heads import scaled_heads

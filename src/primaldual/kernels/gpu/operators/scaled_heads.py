@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.gpu import scaled_heads as kernels
-from primaldual.kernels.gpu.batch_norm import Normalization
 from primaldual.kernels.gpu.entering import Setting
 from primaldual.kernels.gpu.launch import blocks
+from primaldual.kernels.gpu.normalization import Normalization
 from primaldual.kernels.gpu.operators.schemas import divided, joined, like_heads_last, present
 from primaldual.kernels.gpu.prefix_states import BLOCK
 from primaldual.kernels.gpu.strides import heads_last
