@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks.cuda.timing import card, interleaved, peak_memory
+from benchmarks.cuda.timing import card, interleaved, kept_memory, peak_memory
 from primaldual import preset
 
 HEADS, HEAD_DIM = 16, 64
@@ -28,6 +28,7 @@ SCALES = ",".join(map(str, (1,) * 4 + (2,) * 4 + (4,) * 4 + (8,) * 4))
 SPECS = {
     "softmax": "softmax",
     "bn": "bn",
+    "bn(gain=0.2)": "bn(gain=0.2)",
     "sh(1,2,4,8)": f"sh({SCALES})",
     "bn+sh(1,2,4,8)": f"bn+sh({SCALES})",
     "window(64)": "window(64)",
@@ -40,7 +41,10 @@ CHECKED = (
     ("sh(1,2,3,8)", False, torch.float16, 333), ("window(20)", True, torch.bfloat16, 300),
     ("sh(1,2,4,8)", False, torch.bfloat16, 2500), ("bn+sh(1,1,8,8)", False, torch.bfloat16, 2500),
     ("bn", True, torch.bfloat16, 700), ("linear", False, torch.bfloat16, 300), ("linear", True, torch.bfloat16, 300),
-    ("bn+sh(1,2,4,8)", True, torch.bfloat16, 200), ("window(20)+bn", False, torch.bfloat16, 200),
+    ("bn+sh(1,2,4,8)", True, torch.bfloat16, 200), ("bn+sh(1,2,4,8)", True, torch.bfloat16, 700),
+    ("bn(gain=0.2)", True, torch.bfloat16, 300),
+    ("bn(beta=0.5,learnable=true,gain=0.2)+sh(1,1,8,8)", True, torch.bfloat16, 333),
+    ("window(20)+bn", False, torch.bfloat16, 200),
 )  # fmt: skip
 """Spec, causal, type and length of the checks, with heads of 64 features."""
 
@@ -106,7 +110,10 @@ def measured(length: int, batch: int) -> dict[str, Any]:
         for name, spec in SPECS.items():
             calls[prefix + name] = _attend(spec, tensors, is_causal)
     both = {name: _with_backward(call, tensors, gradient) for name, call in calls.items()}
-    found = {name: {"forward MiB": peak_memory(call) / 2**20} for name, call in calls.items()}
+    found = {
+        name: {"forward MiB": peak_memory(call) / 2**20, "kept MiB": kept_memory(call) / 2**20}
+        for name, call in calls.items()
+    }
     for kind, contenders in (
         ("eager forward", calls), ("eager training", both),
         ("graph forward", _captured(calls)), ("graph training", _captured(both)),

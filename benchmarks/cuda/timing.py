@@ -66,6 +66,23 @@ def peak_memory(call: Call) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
+def kept_memory(call: Call) -> int:
+    """Bytes that a call leaves allocated as long as its result is there: the result, and what its backward takes.
+
+    Example:
+        >>> kept_memory(lambda: torch.empty(2**20, device="cuda"))  # doctest: +SKIP
+        4194304
+    """
+    call()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    result = call()
+    torch.cuda.synchronize()
+    kept = torch.cuda.memory_allocated() - before
+    del result
+    return kept
+
+
 def card() -> dict[str, str | None]:
     """Name, memory and driver of the GPU, and the versions that results belong to."""
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())

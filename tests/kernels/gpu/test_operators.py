@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_map_only
 from primaldual import MultiheadAttention, preset
 from primaldual.errors import UnsupportedError
 from primaldual.kernels.gpu import availability
-from primaldual.kernels.gpu.operators import causal_batch_norm, linear, normalized, scaled_heads, window
+from primaldual.kernels.gpu.operators import linear, scaled_heads, window
 from primaldual.kernels.masks import Attendable
 from primaldual.primal.forms import triton
 from primaldual.primal.forms.choice import asked, choose
@@ -16,9 +16,10 @@ from primaldual.primal.question import GRAPH
 
 ATTENTIONS = [
     ("bn(learnable=true)", False, "normalized by Triton"),
-    ("bn", True, "normalized by Triton"),
+    ("bn(gain=0.2)", True, "normalized by Triton"),
     ("bn(learnable=true)+sh(1,2)", False, "all scales by Triton"),
     ("sh(1,2)", True, "all scales by Triton"),
+    ("bn(learnable=true,gain=0.2)+sh(1,2)", True, "all scales by Triton"),
     ("window(3)", True, "window by Triton"),
     ("linear", True, "factored by Triton"),
 ]
@@ -44,18 +45,30 @@ def operators(device):
     few_keys, few_values = tensors(device, heads=(1, 1))
     turned = query.detach().mT.contiguous().mT.requires_grad_()
     beta = torch.rand(2, device=device, requires_grad=True)
+    gain = torch.rand(2, 1, device=device, requires_grad=True)
     mask = torch.rand(2, 1, 9, device=device) > 0.3
     return {
-        "normalized": (normalized, (query, few_keys, beta, 0.0, 1e-2), slice(2)),
-        "normalized, a number": (normalized, (turned, key, None, 0.5, None), slice(2)),
-        "causal": (causal_batch_norm, (query, few_keys, few_values, beta, 0.0, 1e-2, 0.3), slice(1)),
-        "scales": (scaled_heads, (query, key, value, 0.3, [1, 4], True, beta, 0.0, 1e-2, False), slice(1)),
-        "causal scales": (
+        "normalized": (
             scaled_heads,
-            (turned, key, value, 0.3, [2, 2], False, None, 0.0, None, True),
+            (query, few_keys, few_values, mask[:, 0, None], 0.3, None, False, True, 0.0, 1e-2, beta, gain),
             slice(1),
         ),
-        "window": (window, (query, few_keys, few_values, 0.3, False, [2, 2]), slice(1)),
+        "causal": (
+            scaled_heads,
+            (turned, few_keys, few_values, None, 0.3, None, True, True, 0.5, None, None, None),
+            slice(1),
+        ),
+        "scales": (
+            scaled_heads,
+            (query, key, value, None, 0.3, [1, 4], True, True, 0.0, 1e-2, beta, gain),
+            slice(1),
+        ),
+        "plain scales": (
+            scaled_heads,
+            (turned, key, value, None, 0.3, [2, 2], False, False, 0.0, None, None, None),
+            slice(1),
+        ),
+        "window": (window, (query, few_keys, few_values, mask[:, 0, None], 0.3, False, [2, 2]), slice(1)),
         "linear": (linear, (query, few_keys, few_values, mask, False, "elu+1"), slice(1)),
         "causal linear": (linear, (turned, key, value, None, True, "identity"), slice(1)),
     }
@@ -175,7 +188,7 @@ def test_exported_and_traced_programs_need_no_operators():
 
 def test_second_derivatives_are_refused(device):
     query, key, value = tensors(device)
-    out = window.forward(query, key, value, 0.3, False, [2, 2])[0]
+    out = window.forward(query, key, value, None, 0.3, False, [2, 2])[0]
     (slope,) = torch.autograd.grad(out.sum(), query, create_graph=True)
     with pytest.raises((RuntimeError, UnsupportedError), match="backward"):
         slope.sum().backward()

@@ -5,8 +5,9 @@ import torch
 
 from primaldual.kernels.gpu import cudnn
 from primaldual.kernels.gpu import scaled_heads as module
+from primaldual.kernels.gpu.entering import Setting, entering
 from primaldual.kernels.gpu.keys import pools
-from primaldual.kernels.gpu.normalized import normalized
+from primaldual.kernels.gpu.normalization import Normalization
 from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
 SCALES = (1, 2, 4, 8)
@@ -42,8 +43,9 @@ def head_by_head(query, key, value, scale, normalization, is_causal, scales=SCAL
             continue
         keys, values = pooled(keys, window), pooled(values, window)
         if normalization:
-            beta, eps = normalization
+            beta, eps, gain = normalization
             rows, keys = standardized(rows, keys, beta[head] if isinstance(beta, torch.Tensor) else beta, eps)
+            rows = rows if gain is None else rows * gain[head]
         outputs.append(attended(rows, keys, values, scale))
     return torch.stack(outputs, 1)
 
@@ -57,42 +59,138 @@ def assert_same(out, tensors, wanted, wide_tensors, bound):
 
 
 @pytest.mark.parametrize(
-    ("normalization", "is_causal", "groups"),
-    [(None, False, 1), (None, True, 1), (None, True, 2), ((1.0, 1e-5), False, 1), (("learned", 1e-2), False, 2),
-     ((0.5, None), False, 1)],
+    ("scales", "normalization", "is_causal", "groups"),
+    [(SCALES, None, False, 1), (SCALES, None, True, 1), (SCALES, None, True, 2),
+     (SCALES, Normalization(1.0, 1e-5), False, 1), (SCALES, "learned", False, 2),
+     (SCALES, Normalization(0.5, None), False, 1), (None, Normalization(1.0, 1e-5), False, 1),
+     (None, "learned", False, 2)],
 )  # fmt: skip
-def test_scaled_heads_are_those_of_the_definition(normalization, is_causal, groups, device):
+def test_scaled_heads_are_those_of_the_definition(scales, normalization, is_causal, groups, device):
     torch.manual_seed(0)
-    query = torch.randn(1, 4 * groups, 70, 8, device=device)
-    key, value = torch.randn(1, 4, 70, 8, device=device) + 3, torch.randn(1, 4, 70, 8, device=device)
-    tensors = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
-    wide_tensors = [tensor.double().requires_grad_() for tensor in (query, key, value)]
-    wide_normalization = normalization
-    if normalization and normalization[0] == "learned":
-        beta = torch.rand(4 * groups, device=device).requires_grad_()
-        wide_beta = beta.detach().double().requires_grad_()
-        normalization, wide_normalization = (beta, normalization[1]), (wide_beta, normalization[1])
-    out = scaled_heads(*tensors, 0.3, SCALES, normalization, is_causal)
-    wanted = head_by_head(*wide_tensors, 0.3, wide_normalization, is_causal)
-    if isinstance(wide_normalization and wide_normalization[0], torch.Tensor):
-        tensors, wide_tensors = [*tensors, beta], [*wide_tensors, wide_beta]
-    assert_same(out, tensors, wanted, wide_tensors, 3e-6)
-
-
-@pytest.mark.parametrize("kv_heads", [2, 4])
-def test_normalized_queries_and_keys_give_the_scores_of_the_definition(kv_heads, device):
-    torch.manual_seed(0)
-    query, key = torch.randn(1, 4, 300, 8, device=device), torch.randn(1, kv_heads, 300, 8, device=device) + 3
+    heads = 4 if scales else 1
+    query = torch.randn(1, heads * groups, 70, 8, device=device)
+    key, value = torch.randn(1, heads, 70, 8, device=device) + 3, torch.randn(1, heads, 70, 8, device=device)
     key[..., 2] = 5  # a feature that stands still
-    value = torch.randn(1, 4, 300, 8, device=device)
-    tensors, wide_tensors = [query.requires_grad_(), key.requires_grad_()], []
-    changed, keys = normalized(query, key, 1.0, 1e-5)
-    assert (keys[..., 2] == 0).all()
-    out = attended(changed, keys.repeat_interleave(4 // kv_heads, 1), value, 0.3)
-    wide_tensors = [tensor.detach().double().requires_grad_() for tensor in tensors]
-    repeated = wide_tensors[1].repeat_interleave(4 // kv_heads, 1)
-    wanted = attended(*standardized(wide_tensors[0], repeated, 1.0, 1e-5), value.double(), 0.3)
-    assert_same(out, tensors, wanted, wide_tensors, 5e-6)
+    leaves = [query, key, value]
+    if normalization == "learned":
+        leaves += [torch.rand(heads * groups, device=device), torch.randn(heads * groups, 8, device=device)]
+    leaves = [tensor.clone().requires_grad_() for tensor in leaves]
+    wide = [tensor.detach().double().requires_grad_() for tensor in leaves]
+
+    def normalized(learned):
+        return Normalization(learned[0], 1e-2, learned[1]) if learned else normalization
+
+    out = scaled_heads(*leaves[:3], Setting(0.3, scales, normalized(leaves[3:]), is_causal))
+    wanted = head_by_head(*wide[:3], 0.3, normalized(wide[3:]), is_causal, scales or (1,))
+    assert_same(out, leaves, wanted, wide, 5e-6)
+
+
+def of_what_counts(tensor, valid, scale):
+    """Means over the members of windows that count, of the windows that have any, (N, D)."""
+    parts = zip(tensor.split(scale), valid.split(scale), strict=True)
+    return torch.stack([part[counts].mean(0) for part, counts in parts if counts.any()])
+
+
+def masked_definition(query, key, value, scale, normalization, scales, valid):
+    """Head by head of every sequence on the keys that count; 0 where none does."""
+    out = torch.zeros(*query.shape[:3], value.shape[3], dtype=query.dtype, device=query.device)
+    for batch, head in [(batch, head) for batch in range(query.shape[0]) for head in range(query.shape[1])]:
+        kv = head * key.shape[1] // query.shape[1]
+        if valid[batch, kv].any():
+            window = scales[kv] if scales else 1
+            keys, values = (
+                of_what_counts(each[batch, kv], valid[batch, kv], window) for each in (key, value)
+            )
+            one = [each[None, None] for each in (query[batch, head], keys, values)]
+            beta, eps, gain = normalization or (0.0, None, None)
+            if normalization:
+                one[:2] = standardized(*one[:2], beta if isinstance(beta, float) else beta[head], eps)
+                one[0] = one[0] if gain is None else one[0] * gain[head]
+            out[batch, head] = attended(*one, scale)[0, 0]
+    return out
+
+
+def mask(device):
+    """A head that is padded on the left, one with holes, one of a single key, and one of none."""
+    valid = torch.ones(2, 2, 40, dtype=torch.bool, device=device)
+    valid[0, 0, :20] = False
+    valid[0, 1, 16:25] = False
+    valid[0, 1, ::3] = False
+    valid[1, 0] = torch.arange(40, device=device) == 30
+    valid[1, 1] = False
+    return valid
+
+
+@pytest.mark.parametrize(
+    ("scales", "normalization"),
+    [
+        (None, Normalization(1.0, 1e-5)),
+        ((1, 8), Normalization(1.0, 1e-5)),
+        ((2, 8), "learned"),
+        ((1, 8), None),
+    ],
+)
+def test_keys_that_do_not_count_have_no_part(scales, normalization, device):
+    torch.manual_seed(0)
+    groups = 2 if normalization == "learned" else 1
+    leaves = [torch.randn(2, heads, 40, 8, device=device) for heads in (2 * groups, 2, 2)]
+    leaves[1][:, 0] += 3
+    if normalization == "learned":
+        leaves += [torch.rand(4, device=device), torch.randn(4, 8, device=device)]
+    leaves, valid = [tensor.requires_grad_() for tensor in leaves], mask(device)
+    wide = [tensor.detach().double().requires_grad_() for tensor in leaves]
+
+    def normalized(learned):
+        return Normalization(learned[0], 1e-2, learned[1]) if learned else normalization
+
+    out = scaled_heads(*leaves[:3], Setting(0.3, scales, normalized(leaves[3:]), False), valid)
+    wanted = masked_definition(*wide[:3], 0.3, normalized(wide[3:]), scales, valid)
+    assert_same(out, leaves, wanted, wide, 5e-6)
+    assert (out[1, groups:] == 0).all()
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(
+    ("scales", "normalization"),
+    [(None, Normalization(1.0, 1e-5)), ((1, 2), Normalization(1.0, 1e-5)), ((1, 2), None)],
+)
+def test_no_more_is_kept_than_what_was_given_the_output_and_statistics(
+    scales, normalization, is_causal, device
+):
+    query, key, value = (torch.randn(1, 2, 130, 16, device=device, requires_grad=True) for _ in range(3))
+    kept = {}
+
+    def remember(tensor):
+        kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        out = scaled_heads(query, key, value, Setting(0.3, scales, normalization, is_causal))
+    given = {tensor.data_ptr() for tensor in (query, key, value)}
+    assert given <= set(kept)
+    more = sum(size for place, size in kept.items() if place not in given)
+    blocks = 0 if normalization is None else 3 if is_causal else 1
+    assert more == out.nbytes + 4 * (2 * 130 + 2 * blocks * 2 * 16)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_what_enters_again_by_statistics_is_what_entered(is_causal, device):
+    torch.manual_seed(0)
+    tensors = [torch.randn(1, 2, 100, 8, device=device) for _ in range(3)]
+    setting = Setting(0.3, (1, 4), Normalization(1.0, 1e-5), is_causal)
+    once, statistics = entering(*tensors, setting)
+    again, same = entering(*tensors, setting, statistics)
+    assert same is statistics
+    for first, second in zip(once[:3], again[:3], strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_feature_that_stands_still_enters_as_0(device):
+    query, key, value = (torch.randn(1, 1, 100, 8, device=device) for _ in range(3))
+    key[..., 2] = 5
+    for is_causal in (False, True):
+        given, _ = entering(query, key, value, Setting(0.3, None, Normalization(1.0, 1e-5), is_causal))
+        assert (given.key[..., 2] == 0).all()
 
 
 def test_neighbouring_heads_that_pool_alike_are_one_run():
@@ -129,6 +227,7 @@ def test_calls_for_each_scale_join_to_the_same(monkeypatch, device):
     torch.manual_seed(0)
     tensors = [torch.randn(2, 4, 30, 8, device=device, requires_grad=True) for _ in range(3)]
     wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
-    out = scaled_heads(*tensors, 0.3, (1, 1, 4, 4), (1.0, 1e-2))
-    wanted = head_by_head(*wide, 0.3, (1.0, 1e-2), False, (1, 1, 4, 4))
+    normalization = Normalization(1.0, 1e-2)
+    out = scaled_heads(*tensors, Setting(0.3, (1, 1, 4, 4), normalization, False))
+    wanted = head_by_head(*wide, 0.3, normalization, False, (1, 1, 4, 4))
     assert_same(out, tensors, wanted, wide, 3e-6)

@@ -20,6 +20,7 @@ CASES = {
     ("sh(1,2,4,8)", True): "all scales by Triton",
     ("sh(2)", True): "all scales by Triton",
     ("bn+sh(1,1,3,8)", False): "all scales by Triton",
+    ("bn(gain=0.2)+sh(1,1,3,8)", False): "all scales by Triton",
     ("window(5)", False): "window by Triton",
     ("window(5)", True): "window by Triton",
 }
@@ -62,9 +63,9 @@ def test_digits_are_those_of_the_definition_in_the_same_type(spec, is_causal):
     [
         ("bn", False, torch.float32, "serves bfloat16 and float16"),
         ("bn", True, HALF, "leaves the range of float16 under a causal mask"),
-        ("bn(gain=0.2)", True, torch.bfloat16, "takes no gain under a causal mask"),
         ("bn", True, torch.bfloat16, "serves heads of 64 features and more under a causal mask"),
-        ("bn+sh(1,1,2,4)", True, HALF, "takes no statistics of pools that grow with the query"),
+        ("bn+sh(1,1,2,4)", True, HALF, "leaves the range of float16 under a causal mask"),
+        ("bn+sh(1,1,2,3)", True, torch.bfloat16, "windows whose length divides 64"),
         ("sh(1,2,3,4)", True, HALF, "needs as many queries as keys and windows whose length divides 64"),
         ("sh(1,2,3,4,prefix=1)", False, HALF, "needs pairs that are means over consecutive windows"),
         ("window(5)+bn", False, HALF, "needs no transform"),
@@ -79,15 +80,44 @@ def test_what_is_not_served_is_said(spec, is_causal, dtype, why):
 
 
 @pytest.mark.usefixtures("available")
-def test_heads_that_share_keys_are_served_and_masked_keys_are_not():
+def test_heads_that_share_keys_are_served():
     problem, (query, key, value) = preset("sh(2)"), inputs()
     shared = problem.attend(query, key[:, :2], value[:, :2])
     repeated = [tensor[:, :2].repeat_interleave(2, 1) for tensor in (key, value)]
     torch.testing.assert_close(shared, problem.attend(query, *repeated), rtol=1e-2, atol=1e-3)
-    mask = torch.ones(2, 1, 1, 45, dtype=torch.bool, device=DEVICE)
-    assert (
-        "all scales by Triton" not in problem.explain(query.shape, mask=mask, dtype=HALF, device=DEVICE).forms
+
+
+@pytest.mark.usefixtures("available")
+@pytest.mark.parametrize(
+    ("spec", "is_causal", "by_head"),
+    [("bn", False, False), ("bn+sh(1,1,2,4)", False, True), ("window(5)", True, False)],
+)
+def test_keys_that_do_not_count_have_no_part(spec, is_causal, by_head):
+    problem, tensors = preset(spec).bind(4, 8).to(DEVICE), inputs(length=20)
+    mask = torch.ones(2, 4 if by_head else 1, 1, 20, dtype=torch.bool, device=DEVICE)
+    mask[0, 0, :, :7] = False
+    mask[1, -1, :, 12:] = False
+    forms = problem.explain(tensors[0].shape, mask=mask, is_causal=is_causal, dtype=HALF, device=DEVICE).forms
+    assert all("by Triton" in form for form in forms)
+    exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    gradient = torch.randn(tensors[0].shape, device=DEVICE, dtype=HALF)
+    results = []
+    for attend, leaves in ((problem.attend, tensors), (problem.dense, tensors), (problem.dense, exact)):
+        out = attend(*leaves, mask=mask, is_causal=is_causal)
+        results.append((out, *torch.autograd.grad(out, leaves, gradient.to(out.dtype))))
+    for got, own, wish in zip(*results, strict=True):
+        assert (got.double() - wish).norm() <= 2 * (own.double() - wish).norm() + 1e-3 * wish.norm()
+
+
+@pytest.mark.usefixtures("available")
+@pytest.mark.parametrize("spec", ["bn", "sh(1,1,2,4)"])
+def test_masked_keys_of_causal_statistics_and_own_windows_are_not_served(spec):
+    mask = torch.ones(2, 1, 1, 45, dtype=torch.bool)
+    explanation = preset(spec).explain(
+        (2, 4, 45, 64), mask=mask, is_causal=True, dtype=torch.bfloat16, device="cuda"
     )
+    assert not any("by Triton" in form for form in explanation.forms)
+    assert "needs every key to count under a causal mask" in str(explanation)
 
 
 @pytest.mark.usefixtures("available")

@@ -21,7 +21,7 @@ def softmax_attention(
         key: (batch, kv heads, Nk, D).
         value: (batch, kv heads, Nk, Dv).
         shape: scale, and who sees what; without pools.
-        valid: bool (batch, Nk), contiguous; None = every key counts.
+        valid: bool (batch, kv heads, Nk), last stride 1; None = every key counts.
     """
     out: Tensor = _Softmax.apply(query, key, value, shape, valid)
     return out

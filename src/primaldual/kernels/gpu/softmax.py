@@ -91,7 +91,7 @@ def _accumulate(
 @triton.jit(do_not_specialize=["factor", "batches", "queries", "keys", "shift", "left", "right"])
 def _attend(
     q, k, v, raw_k, raw_v, out, logsumexp, table, valid, factor, batches, groups, queries, keys, shift, left, right,
-    q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_n, s_b, s_h, s_n, o_b, o_h, o_n, m_b,
+    q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_n, s_b, s_h, s_n, o_b, o_h, o_n, m_b, m_h,
     D: tl.constexpr, DV: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
     CAUSAL: tl.constexpr, OWN: tl.constexpr, WINDOW: tl.constexpr, MASKED: tl.constexpr, POOLED: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -115,10 +115,11 @@ def _attend(
         scale = tl.load(table + kv * 3 + 2)
         k += offset.to(tl.int64) * D
         v += offset.to(tl.int64) * DV
+        valid += offset
     else:
         k += kv * k_h
         v += kv * v_h
-    valid += batch * m_b
+    valid += batch * m_b + kv * m_h
     query = tl.load(
         q + batch * q_b + head * q_h + row[:, None].to(tl.int64) * q_n + d[None, :],
         mask=(row < queries)[:, None] & (d < D)[None, :], other=0.0,
@@ -239,6 +240,13 @@ def precision_of(tensor: Tensor) -> str:
     return "tf32" if tensor.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
+def mask_strides(valid: Tensor | None, shape: Shape) -> tuple[int, int]:
+    """Strides of sequences and heads of a mask; the pools of all heads lie side by side."""
+    if valid is None:
+        return 0, 0
+    return valid.stride(0), 0 if shape.pools else valid.stride(1)
+
+
 def attend(
     query: Tensor,
     key: Tensor,
@@ -259,7 +267,7 @@ def attend(
         shape: scale, and who sees what.
         raw: keys and values that the pools are of, where ``shape.is_causal``: every query also sees the mean of its own
             window so far.
-        valid: bool (batch, Nk), contiguous; None = every key counts.
+        valid: bool (batch, kv heads, Nk), or for pools (batch, 1, total), last stride 1; None = every key counts.
         tile: sizes of blocks.
     """
     batch, heads, queries, width = query.shape
@@ -277,7 +285,7 @@ def attend(
          query if valid is None else valid.view(torch.uint8)),
         (shape.scale * LOG2E, batch, heads // kv_heads, queries, keys, keys - queries, *(shape.window or (0, 0)),
          *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *inner[0].stride()[:3],
-         *inner[1].stride()[:3], *out.stride()[:3], 0 if valid is None else valid.stride(0)),
+         *inner[1].stride()[:3], *out.stride()[:3], *mask_strides(valid, shape)),
         (width, value.shape[-1], padded(width), padded(value.shape[-1]), tile.rows, tile.columns,
          shape.is_causal, own, shape.window is not None, valid is not None, shape.pools is not None, precision_of(query)),
         tile.warps, tile.stages,

@@ -6,7 +6,16 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.launch import blocks, launch
-from primaldual.kernels.gpu.softmax import SMALL, Shape, Tile, own_window, padded, precision_of, visible
+from primaldual.kernels.gpu.softmax import (
+    SMALL,
+    Shape,
+    Tile,
+    mask_strides,
+    own_window,
+    padded,
+    precision_of,
+    visible,
+)
 from primaldual.kernels.gpu.strides import heads_last
 
 
@@ -53,7 +62,7 @@ def _query_gradient(
     q, k, v, raw_k, raw_v, out, grad, logsumexp, grad_q, delta_out, own_out, table, valid, scale_, batches, groups,
     queries, keys, shift, left, right,
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_n, s_b, s_h, s_n, o_b, o_h, o_n, g_b, g_h, g_n,
-    p_b, p_h, p_n, m_b,
+    p_b, p_h, p_n, m_b, m_h,
     D: tl.constexpr, DV: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
     CAUSAL: tl.constexpr, OWN: tl.constexpr, WINDOW: tl.constexpr, MASKED: tl.constexpr, POOLED: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -77,10 +86,11 @@ def _query_gradient(
         scale = tl.load(table + kv * 3 + 2)
         k += offset.to(tl.int64) * D
         v += offset.to(tl.int64) * DV
+        valid += offset
     else:
         k += kv * k_h
         v += kv * v_h
-    valid += batch * m_b
+    valid += batch * m_b + kv * m_h
     there = row < queries
     wide = row[:, None].to(tl.int64)
     at_d = there[:, None] & (d < D)[None, :]
@@ -186,7 +196,7 @@ def _along_queries(
 def _key_gradient(
     q, k, v, grad, logsumexp, delta, grad_k, grad_v, table, valid, scale_, batches, groups, queries, keys, shift,
     left, right,
-    q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_n, y_b, y_h, y_n, z_b, z_h, z_n, m_b,
+    q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_n, y_b, y_h, y_n, z_b, z_h, z_n, m_b, m_h,
     D: tl.constexpr, DV: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
     CAUSAL: tl.constexpr, OWN: tl.constexpr, WINDOW: tl.constexpr, MASKED: tl.constexpr, POOLED: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -209,6 +219,7 @@ def _key_gradient(
         v += offset * DV
         grad_k += offset * D
         grad_v += offset * DV
+        valid += offset
     else:
         k += kv * k_h
         v += kv * v_h
@@ -257,7 +268,7 @@ def _key_gradient(
                 D, DV, BD, BDV, BM, CAUSAL, OWN, WINDOW, False, PRECISION,
             )  # fmt: skip
     if MASKED:
-        counts = tl.load(valid + batch * m_b + j, mask=inside, other=0) != 0
+        counts = tl.load(valid + batch * m_b + kv * m_h + j, mask=inside, other=0) != 0
         sum_k = tl.where(counts[:, None], sum_k, 0.0)
         sum_v = tl.where(counts[:, None], sum_v, 0.0)
     tl.store(grad_k + j[:, None] * y_n + d[None, :], (sum_k * scale_).to(grad_k.dtype.element_ty), mask=at_d)
@@ -327,7 +338,7 @@ def gradients(
     parts = logsumexp.new_empty(*logsumexp.shape, 2) if own else None
     table = query if shape.pools is None else shape.pools.table
     mask = query if valid is None else valid.view(torch.uint8)
-    stride = 0 if valid is None else valid.stride(0)
+    masks = mask_strides(valid, shape)
     sizes = (batch, heads // kv_heads, queries, keys, keys - queries, *(shape.window or (0, 0)))
     widths = (width, wide, padded(width), padded(wide))
     kinds = (shape.is_causal, own, shape.window is not None, valid is not None, pooled, precision_of(query))
@@ -339,13 +350,13 @@ def gradients(
         (query, key, value, *inner, out, gradient, logsumexp, grad_query, delta, delta if parts is None else parts,
          table, mask),
         (shape.scale, *sizes, *strides, *inner[0].stride()[:3], *inner[1].stride()[:3], *out.stride()[:3],
-         *gradient.stride()[:3], *grad_query.stride()[:3], stride),
+         *gradient.stride()[:3], *grad_query.stride()[:3], *masks),
         (*widths, along.rows, along.columns, *kinds), along.warps, along.stages,
     )  # fmt: skip
     launch(
         _key_gradient, (blocks(longest, across.columns), batch * kv_heads),
         (query, key, value, gradient, logsumexp, delta, grad_key, grad_value, table, mask),
-        (shape.scale, *sizes, *strides, *gradient.stride()[:3], *grad_key.stride()[:3], *grad_value.stride()[:3], stride),
+        (shape.scale, *sizes, *strides, *gradient.stride()[:3], *grad_key.stride()[:3], *grad_value.stride()[:3], *masks),
         (*widths, across.rows, across.columns, *kinds), across.warps, across.stages,
     )  # fmt: skip
     return grad_query, grad_key, grad_value, parts

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.gpu import availability
 from primaldual.kernels.heads import for_query_heads
@@ -43,12 +40,25 @@ def refusal_of_kernels(choices: Choices, question: Question) -> str | None:
         return refused
     if question.dropout:
         return "drops no weights"
-    if question.pairs or question.key_mask:
-        return "needs every key to count"
+    if question.pairs:
+        return "needs the same mask for every query"
     if max(question.head_dim, question.value_dim) > WIDEST:
         return f"serves heads of up to {WIDEST} features"
     if len({question.kv_heads, question.heads}) > 1 and question.groups > 1:
         return "needs heads that share keys to share a scale"
+    return None
+
+
+def refusal_of_prefix_statistics(question: Question) -> str | None:
+    """Why no kernel here takes the statistics of what every query sees under a causal mask."""
+    if question.key_mask:
+        return (
+            "needs every key to count under a causal mask, or the few keys of early queries could be anywhere"
+        )
+    if question.dtype == torch.float16:
+        return "leaves the range of float16 under a causal mask"
+    if min(question.head_dim, question.value_dim) < NARROWEST:
+        return f"serves heads of {NARROWEST} features and more under a causal mask"
     return None
 
 
@@ -61,23 +71,38 @@ def pools_of(choices: Choices, heads: HeadSet) -> int | None:
 
 
 class OneCall(Form):
-    """A form that takes queries, keys and values of all heads, every key of which counts."""
+    """A form that takes queries, keys and values of all heads, and which keys count, the same for every query."""
 
     joint = True
     device = "cuda"
 
-    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        """What computes the attention from them."""
+    def prepare(
+        self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
+    ) -> Prepared:
+        """What computes the attention from them.
+
+        Args:
+            choices: the parts.
+            sets: all heads.
+            is_causal: whether later keys are left out.
+            valid: bool (batch, key heads, Nk), last stride 1: which keys count; None = all.
+        """
         raise NotImplementedError
 
     def prepared(self, choices: Choices, sets: list[HeadSet], question: Question) -> Prepared:
         return self.prepare(choices, sets, question.is_causal)
 
     def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:
-        key, value = call.source.tensors or call.source.take(list(range(call.query.shape[1])))
-        attend = self.prepare(call.choices, sets, call.attendable.is_causal)
-        with own_precision(call.query.device):
-            return [attend(call.query, key.to(call.query.dtype), value.to(call.query.dtype))]
+        query, mask = call.query, call.attendable.keys
+        key, value = call.source.tensors or call.source.take(list(range(query.shape[1])))
+        valid = None
+        if mask is not None:
+            if mask.shape[1] > 1:  # a mask for every query head
+                key, value = for_query_heads(key, query.shape[1]), for_query_heads(value, query.shape[1])
+            valid = mask.squeeze(2).contiguous().expand(*key.shape[:2], -1)
+        attend = self.prepare(call.choices, sets, call.attendable.is_causal, valid)
+        with own_precision(query.device):
+            return [attend(query, key.to(query.dtype), value.to(query.dtype))]
 
 
 class NormalizedQueries(OneCall):
@@ -95,37 +120,16 @@ class NormalizedQueries(OneCall):
             return "needs heads that are fitted on all keys"
         if question.is_causal and not question.square:
             return "needs as many queries as keys under a causal mask"
-        if question.is_causal and question.dtype == torch.float16:
-            return "leaves the range of float16 under a causal mask"
-        if question.is_causal and found.gain is not None:
-            return "takes no gain under a causal mask"
-        if question.is_causal and min(question.head_dim, question.value_dim) < NARROWEST:
-            return f"serves heads of {NARROWEST} features and more under a causal mask"
-        return None
+        return refusal_of_prefix_statistics(question) if question.is_causal else None
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, question.key_length)
 
-    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        if in_graph():
-            from primaldual.kernels.gpu.operators.causal_batch_norm import causal_batch_norm
-            from primaldual.kernels.gpu.operators.normalized import normalized
-        else:
-            from primaldual.kernels.gpu.causal_batch_norm import causal_batch_norm
-            from primaldual.kernels.gpu.normalized import normalized
-
+    def prepare(
+        self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
+    ) -> Prepared:
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            found, scale = choices.transform.standardization(sets[0]), choices.softmax_scale(query.shape[3])
-            assert found is not None
-            assert scale is not None
-            if is_causal:
-                return causal_batch_norm(query, key, value, found.beta, found.eps, scale)
-            changed, keys = normalized(query, key, found.beta, found.eps)
-            if found.gain is not None:
-                changed = changed * found.gain.unsqueeze(1).to(changed.dtype)
-            # a condition, since sizes may be symbolic
-            sharing: dict[str, Any] = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
-            return scaled_dot_product_attention(changed, keys, value, scale=scale, **sharing)
+            return _normalized_or_pooled(choices, sets[0], query, key, value, None, is_causal, valid)
 
         return attend
 
@@ -139,8 +143,8 @@ class AllScales(OneCall):
         if refused := refusal_of_kernels(choices, question):
             return refused
         found = choices.transform.standardization(heads)
-        if not choices.untransformed and (found is None or found.gain is not None):
-            return "needs no transform, or one by the keys' mean and variance without a gain"
+        if not choices.untransformed and found is None:
+            return "needs no transform, or one by the keys' mean and variance"
         size = pools_of(choices, heads)
         if size is None:
             return "needs pairs that are means over consecutive windows"
@@ -148,36 +152,54 @@ class AllScales(OneCall):
             return "gains nothing where one call of SDPA does everything"
         if not question.is_causal:
             return None
-        if found is not None:
-            return "takes no statistics of pools that grow with the query"
+        if question.key_mask:
+            return "needs every key to count under a causal mask, as members of a query's own window"
         if not question.square or OWN_WINDOW % size:
             return f"needs as many queries as keys and windows whose length divides {OWN_WINDOW} under a causal mask"
-        return None
+        return refusal_of_prefix_statistics(question) if found else None
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, heads.pairs(question.key_length))
 
-    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
-        if in_graph():
-            from primaldual.kernels.gpu.operators.scaled_heads import scaled_heads
-        else:
-            from primaldual.kernels.gpu.scaled_heads import scaled_heads
-
+    def prepare(
+        self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
+    ) -> Prepared:
         scale_of = {head: alike.scale for alike in sets for head in alike.members}
         everyone = HeadSet(sorted(scale_of), 1, sets[0].positions)
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            found, scale = choices.transform.standardization(everyone), choices.softmax_scale(query.shape[3])
-            assert scale is not None
-            heads = len(scale_of)
+            heads, masks = len(scale_of), valid
             if len(sets) > 1 and heads != key.shape[1]:
                 key, value = for_query_heads(key, heads), for_query_heads(value, heads)
+                masks = None if valid is None else valid.repeat_interleave(heads // valid.shape[1], 1)
             scales = tuple([scale_of[head] for head in range(0, heads, heads // key.shape[1])])
-            return scaled_heads(
-                query, key, value, scale, scales, found and (found.beta, found.eps), is_causal
-            )
+            return _normalized_or_pooled(choices, everyone, query, key, value, scales, is_causal, masks)
 
         return attend
+
+
+def _normalized_or_pooled(
+    choices: Choices,
+    heads: HeadSet,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scales: tuple[int, ...] | None,
+    is_causal: bool,
+    valid: Tensor | None,
+) -> Tensor:
+    from primaldual.kernels.gpu.entering import Setting
+    from primaldual.kernels.gpu.normalization import Normalization
+
+    if in_graph():
+        from primaldual.kernels.gpu.operators.scaled_heads import scaled_heads
+    else:
+        from primaldual.kernels.gpu.scaled_heads import scaled_heads
+
+    found, scale = choices.transform.standardization(heads), choices.softmax_scale(query.shape[3])
+    assert scale is not None
+    normalization = None if found is None else Normalization(*found)
+    return scaled_heads(query, key, value, Setting(scale, scales, normalization, is_causal), valid)
 
 
 class Windowed(OneCall):
@@ -197,7 +219,9 @@ class Windowed(OneCall):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         return softmax_cost(choices, heads, question, question.key_length)
 
-    def prepare(self, choices: Choices, sets: list[HeadSet], is_causal: bool) -> Prepared:
+    def prepare(
+        self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
+    ) -> Prepared:
         from primaldual.kernels.gpu.softmax import Shape
 
         if in_graph():
@@ -213,7 +237,7 @@ class Windowed(OneCall):
             scale = choices.softmax_scale(query.shape[3])
             assert scale is not None
             return softmax_attention(
-                query, key, value, Shape(scale, is_causal, (reach, 0 if is_causal else reach))
+                query, key, value, Shape(scale, is_causal, (reach, 0 if is_causal else reach)), valid
             )
 
         return attend

@@ -1,4 +1,4 @@
-"""Softmax attention of heads that pool at their own scales, as an operator."""
+"""Softmax attention of heads to keys or their pools, batch-normalised or not, as an operator."""
 
 from typing import Any
 
@@ -6,151 +6,130 @@ import torch
 from torch import Tensor
 
 from primaldual.kernels.gpu import scaled_heads as kernels
+from primaldual.kernels.gpu.entering import Setting
 from primaldual.kernels.gpu.launch import blocks
-from primaldual.kernels.gpu.operators.schemas import divided, empty_moments, joined, like_heads_last, present
+from primaldual.kernels.gpu.normalization import Normalization
+from primaldual.kernels.gpu.operators.schemas import divided, joined, like_heads_last, present
+from primaldual.kernels.gpu.prefix_states import BLOCK
 from primaldual.kernels.gpu.strides import heads_last
 from primaldual.kernels.precision import own_precision
 
+NUMBERS = "float scale, int[]? scales, bool is_causal, bool normalizes, float number, float? eps, Tensor? beta, Tensor? gain"
+"""A :class:`primaldual.kernels.gpu.entering.Setting` in the parts that a schema has types for."""
+
 
 def scaled_heads(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float,
-    scales: tuple[int, ...],
-    normalization: kernels.Normalization | None = None,
-    is_causal: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, setting: Setting, valid: Tensor | None = None
 ) -> Tensor:
     """:func:`primaldual.kernels.gpu.scaled_heads.scaled_heads` for graphs."""
-    beta, eps = normalization or (0.0, None)
+    beta, eps, gain = setting.normalization or (0.0, None, None)
+    learned, number = divided(beta)
+    scales = None if setting.scales is None else list(setting.scales)
     out: Tensor = forward(
-        query, key, value, scale, list(scales), normalization is not None, *divided(beta), eps, is_causal
-    )[0]
+        query, key, value, valid, setting.scale, scales, setting.is_causal, setting.normalization is not None, number,
+        eps, learned, gain,
+    )[0]  # fmt: skip
     return out
 
 
-def _normalization(
-    normalizes: bool, beta: Tensor | None, number: float, eps: float | None
-) -> kernels.Normalization | None:
-    return (joined(beta, number), eps) if normalizes else None
+def _setting(
+    scale: float,
+    scales: list[int] | None,
+    is_causal: bool,
+    normalizes: bool,
+    number: float,
+    eps: float | None,
+    beta: Tensor | None,
+    gain: Tensor | None,
+) -> Setting:
+    normalization = Normalization(joined(beta, number), eps, gain) if normalizes else None
+    return Setting(scale, None if scales is None else tuple(scales), normalization, is_causal)
 
 
 @torch.library.custom_op(
     "primaldual::scaled_heads",
     mutates_args=(),
-    schema="(Tensor query, Tensor key, Tensor value, float scale, int[] scales, bool normalizes, Tensor? beta, "
-    "float number, float? eps, bool is_causal) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    schema=f"(Tensor query, Tensor key, Tensor value, Tensor? valid, {NUMBERS}) -> (Tensor, Tensor, Tensor)",
 )
 def forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float,
-    scales: list[int],
-    normalizes: bool,
-    beta: Tensor | None,
-    number: float,
-    eps: float | None,
-    is_causal: bool,
+    query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, *numbers: Any
 ) -> tuple[Tensor, ...]:
-    """The parts of :class:`primaldual.kernels.gpu.scaled_heads.Outcome`; query and moments are empty unless normalised."""
-    normalization = _normalization(normalizes, beta, number, eps)
-    found = kernels.forward(query, key, value, scale, tuple(scales), normalization, is_causal)
-    return (
-        *found[:2],
-        present(found.query if normalizes else None, query),
-        found.pooled_key,
-        found.pooled_value,
-        present(found.moments, key),
-    )
+    """The parts of :class:`primaldual.kernels.gpu.scaled_heads.Outcome`; statistics are empty without normalisation."""
+    out, logsumexp, statistics = kernels.forward(query, key, value, _setting(*numbers), valid)
+    return out, logsumexp, present(statistics, logsumexp)
 
 
 @forward.register_fake
-def _(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float,
-    scales: list[int],
-    normalizes: bool,
-    beta: Tensor | None,
-    number: float,
-    eps: float | None,
-    is_causal: bool,
-) -> tuple[Tensor, ...]:
-    del scale, beta, number, eps, is_causal
-    total = sum(blocks(key.shape[2], size) for size in scales)
-    return (
-        heads_last(query, value.shape[3]),
-        query.new_empty(query.shape[:3], dtype=torch.float32),
-        like_heads_last(query)[0] if normalizes else query.new_empty(0),
-        key.new_empty(key.shape[0], 1, total, key.shape[3]),
-        value.new_empty(value.shape[0], 1, total, value.shape[3]),
-        empty_moments(key) if normalizes else key.new_empty(0),
-    )
+def _(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
+    del valid
+    _, _, is_causal, normalizes, *_ = numbers
+    batch, kv_heads, length, width = key.shape
+    logsumexp = query.new_empty(query.shape[:3], dtype=torch.float32)
+    prefixes = (blocks(length, BLOCK),) if is_causal else ()
+    sizes = (batch, kv_heads, *prefixes, 2, width) if normalizes else (0,)
+    return heads_last(query, value.shape[3]), logsumexp, logsumexp.new_empty(sizes)
 
 
 @torch.library.custom_op(
     "primaldual::scaled_heads_backward",
     mutates_args=(),
-    schema="(Tensor gradient, Tensor key, Tensor value, Tensor[] outcome, float scale, int[] scales, bool normalizes, "
-    "Tensor? beta, float number, float? eps, bool is_causal) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema=f"(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor? valid, Tensor[] outcome, {NUMBERS}) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def backward(
     gradient: Tensor,
+    query: Tensor,
     key: Tensor,
     value: Tensor,
+    valid: Tensor | None,
     outcome: list[Tensor],
-    scale: float,
-    scales: list[int],
-    normalizes: bool,
-    beta: Tensor | None,
-    number: float,
-    eps: float | None,
-    is_causal: bool,
+    *numbers: Any,
 ) -> tuple[Tensor, ...]:
-    """Gradients of query, key, value and beta; the last empty without a tensor beta."""
-    normalization = _normalization(normalizes, beta, number, eps)
+    """Gradients of query, key, value, beta and gain; those of the last two empty without them."""
+    *_, beta, gain = numbers
     with own_precision(key.device):
-        *found, of_beta = kernels.backward(
-            gradient, key, value, kernels.Outcome(*outcome), scale, tuple(scales), normalization, is_causal,
-            beta is not None,
-        )  # fmt: skip
-    return *found, present(of_beta, key)
+        found = kernels.backward(
+            gradient, (query, key, value), kernels.Outcome(*outcome), _setting(*numbers), valid
+        )
+    return (
+        *found[:3],
+        present(kernels.like(found.beta, beta), query),
+        present(kernels.like(found.gain, gain), query),
+    )
 
 
 @backward.register_fake
 def _(
     gradient: Tensor,
+    query: Tensor,
     key: Tensor,
     value: Tensor,
+    valid: Tensor | None,
     outcome: list[Tensor],
-    scale: float,
-    scales: list[int],
-    normalizes: bool,
-    beta: Tensor | None,
-    number: float,
-    eps: float | None,
-    is_causal: bool,
+    *numbers: Any,
 ) -> tuple[Tensor, ...]:
-    del gradient, scale, scales, normalizes, number, eps, is_causal
-    of_beta = key.new_empty(0) if beta is None else torch.empty_like(beta)
-    return *like_heads_last(outcome[2], key, value), of_beta
+    del gradient, valid, outcome
+    learned = (query.new_empty(0) if each is None else torch.empty_like(each) for each in numbers[-2:])
+    return *like_heads_last(query, key, value), *learned
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    query, key, value, *ctx.numbers, beta, number, eps, is_causal = inputs
-    ctx.normalization = number, eps, is_causal
-    normalizes = ctx.numbers[-1]
+    *tensors, scale, scales, is_causal, normalizes, number, eps, beta, gain = inputs
+    ctx.numbers = scale, scales, is_causal, normalizes, number, eps
     ctx.mark_non_differentiable(*output[1:])
-    out, logsumexp, changed, *pools = output
-    ctx.save_for_backward(key, value, beta, out, logsumexp, changed if normalizes else query, *pools)
+    ctx.save_for_backward(*tensors, beta, gain, *output)
 
 
 def _gradients(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    key, value, beta, *outcome = ctx.saved_tensors
-    *found, of_beta = backward(gradient, key, value, outcome, *ctx.numbers, beta, *ctx.normalization)
-    return *found, None, None, None, None if beta is None else of_beta, None, None, None
+    query, key, value, valid, beta, gain, *outcome = ctx.saved_tensors
+    *found, of_beta, of_gain = backward(gradient, query, key, value, valid, outcome, *ctx.numbers, beta, gain)
+    return (
+        *found,
+        None,
+        *[None] * len(ctx.numbers),
+        None if beta is None else of_beta,
+        None if gain is None else of_gain,
+    )
 
 
 forward.register_autograd(_gradients, setup_context=_remember)

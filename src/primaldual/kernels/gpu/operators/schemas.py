@@ -1,6 +1,5 @@
 """How operators take and give what their schemas have no type for."""
 
-import torch
 from torch import Tensor
 
 from primaldual.kernels.gpu.strides import heads_last
@@ -26,8 +25,3 @@ def present(tensor: Tensor | None, like: Tensor) -> Tensor:
 def like_heads_last(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Empty tensors of the same shapes, heads last in memory."""
     return tuple(heads_last(tensor, tensor.shape[3]) for tensor in tensors)
-
-
-def empty_moments(key: Tensor) -> Tensor:
-    """An empty float32 (batch, kv heads, 2, D)."""
-    return key.new_empty(key.shape[0], key.shape[1], 2, key.shape[3], dtype=torch.float32)

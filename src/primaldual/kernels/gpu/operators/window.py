@@ -12,10 +12,12 @@ from primaldual.kernels.gpu.strides import heads_last
 from primaldual.kernels.precision import own_precision
 
 
-def softmax_attention(query: Tensor, key: Tensor, value: Tensor, shape: Shape) -> Tensor:
+def softmax_attention(
+    query: Tensor, key: Tensor, value: Tensor, shape: Shape, valid: Tensor | None = None
+) -> Tensor:
     """:func:`primaldual.kernels.gpu.attention.softmax_attention` for graphs."""
     window = None if shape.window is None else list(shape.window)
-    out: Tensor = forward(query, key, value, shape.scale, shape.is_causal, window)[0]
+    out: Tensor = forward(query, key, value, valid, shape.scale, shape.is_causal, window)[0]
     return out
 
 
@@ -26,34 +28,48 @@ def _shape(scale: float, is_causal: bool, window: list[int] | None) -> Shape:
 @torch.library.custom_op(
     "primaldual::softmax_attention",
     mutates_args=(),
-    schema="(Tensor query, Tensor key, Tensor value, float scale, bool is_causal, int[]? window) -> (Tensor, Tensor)",
+    schema="(Tensor query, Tensor key, Tensor value, Tensor? valid, float scale, bool is_causal, int[]? window) "
+    "-> (Tensor, Tensor)",
 )
 def forward(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, is_causal: bool, window: list[int] | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    scale: float,
+    is_causal: bool,
+    window: list[int] | None,
 ) -> tuple[Tensor, Tensor]:
     """Outputs, and log-sum-exps (batch, heads, Nq)."""
-    return kernels.forward(query, key, value, _shape(scale, is_causal, window))
+    return kernels.forward(query, key, value, _shape(scale, is_causal, window), valid)
 
 
 @forward.register_fake
 def _(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, is_causal: bool, window: list[int] | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    scale: float,
+    is_causal: bool,
+    window: list[int] | None,
 ) -> tuple[Tensor, Tensor]:
-    del key, scale, is_causal, window
+    del key, valid, scale, is_causal, window
     return heads_last(query, value.shape[3]), query.new_empty(query.shape[:3], dtype=torch.float32)
 
 
 @torch.library.custom_op(
     "primaldual::softmax_attention_backward",
     mutates_args=(),
-    schema="(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor out, Tensor logsumexp, float scale, "
-    "bool is_causal, int[]? window) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor? valid, Tensor out, Tensor logsumexp, "
+    "float scale, bool is_causal, int[]? window) -> (Tensor, Tensor, Tensor)",
 )
 def backward(
     gradient: Tensor,
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    valid: Tensor | None,
     out: Tensor,
     logsumexp: Tensor,
     scale: float,
@@ -63,7 +79,7 @@ def backward(
     """Gradients of query, key and value."""
     with own_precision(query.device):
         shape = _shape(scale, is_causal, window)
-        return kernels.backward(gradient, (query, key, value), (out, logsumexp), shape)
+        return kernels.backward(gradient, (query, key, value), (out, logsumexp), shape, valid)
 
 
 @backward.register_fake
@@ -72,24 +88,25 @@ def _(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    valid: Tensor | None,
     out: Tensor,
     logsumexp: Tensor,
     scale: float,
     is_causal: bool,
     window: list[int] | None,
 ) -> tuple[Tensor, ...]:
-    del gradient, out, logsumexp, scale, is_causal, window
+    del gradient, valid, out, logsumexp, scale, is_causal, window
     return like_heads_last(query, key, value)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, *ctx.numbers = inputs
+    query, key, value, valid, *ctx.numbers = inputs
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(query, key, value, *output)
+    ctx.save_for_backward(query, key, value, valid, *output)
 
 
 def _gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    return *backward(gradient, *ctx.saved_tensors, *ctx.numbers), None, None, None
+    return *backward(gradient, *ctx.saved_tensors, *ctx.numbers), None, None, None, None
 
 
 forward.register_autograd(_gradients, setup_context=_remember)
