@@ -33,7 +33,7 @@ def short(attention: str, seed: int, rate: float, folder: Path) -> Trial:
 def full(attention: str, seed: int, rate: float, folder: Path) -> Trial:
     """Trees as Long Range Arena has them; for timings."""
     return _trial(
-        RunSettings("listops", attention, max_length=FULL, cases=1000, data_dir=folder),
+        RunSettings("listops", attention, max_length=FULL, cases=4000, data_dir=folder),
         seed,
         rate,
         FULL_BATCH,

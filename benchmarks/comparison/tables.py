@@ -25,6 +25,17 @@ def difference_text(found: Difference | None, digits: int) -> str:
     return text if _sign(found) == 0 else f"**{text}**"
 
 
+def code(spec: str) -> str:
+    r"""A spec as it stands in a table.
+
+    Example:
+        >>> code("window(8)|sh(4)")
+        '`window(8)\\|sh(4)`'
+    """
+    escaped = spec.replace("|", r"\|")
+    return f"`{escaped}`"
+
+
 def predictions(results: Results) -> str:
     """Every prediction beside what came of it."""
     rows = []
@@ -32,7 +43,7 @@ def predictions(results: Results) -> str:
         task = TASKS[one.task]
         found = difference(results, task, one.attention)
         shown = difference_text(found, task.digits)
-        told = [task.name, f"`{one.attention}`", _WORDS[one.sign], one.reason]
+        told = [task.name, code(one.attention), _WORDS[one.sign], one.reason]
         rows.append([*told, shown, outcome(one, found)])
     return table(["task", "attention", "expected", "because", "difference to softmax", "outcome"], rows)
 
@@ -60,7 +71,7 @@ def scores(results: Results) -> str:
                     for measure in ("entropy", "head_distance", "head_likeness")
                 ]
                 rows.append(
-                    [name, f"`{attention}`", str(len(found)), shown, against if name == "" else "", *heads]
+                    [name, code(attention), str(len(found)), shown, against if name == "" else "", *heads]
                 )
     header = ["task", "attention", "seeds", "score", "minus softmax (t interval)"]
     return table([*header, "entropy", "head distance", "head likeness"], rows)
@@ -86,7 +97,7 @@ def costs(results: Results, measure: str) -> str:
         task.name: results[cost_key(task.name)] for task in TIMED.values() if cost_key(task.name) in results
     }
     specs = list(dict.fromkeys((*ATTENTIONS, *(spec for one in found.values() for spec in one))))
-    rows = [[f"`{spec}`", *(_cost(one, spec, measure) for one in found.values())] for spec in specs]
+    rows = [[code(spec), *(_cost(one, spec, measure) for one in found.values())] for spec in specs]
     return table(["attention", *found], rows)
 
 
