@@ -44,6 +44,7 @@ BELOW = {
     "images": {
         "errors",
         "primal",
+        "data",
         "integrations",
         "analysis",
         "training",

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from primaldual.reporting.files import write_text
+from benchmarks.kept_cells import keep, read
+
+__all__ = ["RESULTS", "add", "by_seed", "read"]
 
 RESULTS = Path(__file__).parents[1] / "results" / "one_preconditioner.json"
 
 
-def read(path: Path) -> dict[str, float]:
-    """Scores by "task|attention|learning rate|seed"."""
-    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
-
-
 def add(path: Path, key: str, score: float) -> dict[str, float]:
-    """Write one more score; the file is whole at any time."""
-    results = {**read(path), key: round(score, 5)}
-    write_text(path, json.dumps(dict(sorted(results.items())), indent=0) + "\n")
-    return results
+    """Write one more score by "task|attention|learning rate|seed"; the file is whole at any time."""
+    return keep(path, key, round(score, 5))
 
 
 def by_seed(results: Mapping[str, float], task: str, attention: str, rate: str) -> dict[int, float]:

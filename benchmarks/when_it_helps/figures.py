@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.difference_figure import difference_figure
 from benchmarks.when_it_helps.records import Record
 from benchmarks.when_it_helps.verdicts import Gain
+from primaldual.experiments.statistics import Difference
 from primaldual.reporting.drawing import legend_below, on_white, svg
-from primaldual.reporting.numbers import signed
-from primaldual.reporting.palette import GREY, looks
+from primaldual.reporting.palette import looks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,36 +25,17 @@ def gains_figure(gains: Mapping[str, Sequence[Gain]], kinds: Mapping[str, str]) 
         gains: of every task.
         kinds: the name under which an attention is drawn, so that schedules of several tasks share a look.
     """
-    names = list(dict.fromkeys(kinds.values()))
-    look = looks(names)
-
-    def draw(figure: Figure) -> None:
-        columns = 3
-        rows = -(-len(gains) // columns)
-        grid: Any = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for axes, (task, found) in zip(grid.flat, gains.items(), strict=False):
-            axes.axvline(0, color=GREY, lw=1)
-            axes.set_title(task, loc="left")
-            for one in found:
-                name = kinds[one.attention]
-                height, middle = names.index(name), 100 * one.difference.mean
-                if one.difference.low is not None and one.difference.high is not None:
-                    ends = [100 * one.difference.low, 100 * one.difference.high]
-                    axes.plot(ends, [height] * 2, color=look[name].color, lw=2)
-                axes.plot(middle, height, look[name].marker, color=look[name].color, ms=6)
-            axes.set_yticks(range(len(names)), names)
-            axes.set_ylim(len(names) - 0.5, -0.5)
-        for axes in grid.flat[len(gains) :]:
-            axes.set_visible(False)
-        figure.supxlabel("test accuracy minus softmax's, points", fontsize=9.5)
-
-    told = "; ".join(
-        f"{task}: "
-        + ", ".join(f"{kinds[one.attention]} {signed(100 * one.difference.mean)}" for one in found)
+    panels = {
+        task: {kinds[one.attention]: _points(one.difference) for one in found}
         for task, found in gains.items()
-    )
-    height = 0.8 + (0.45 + 0.19 * len(names)) * -(-len(gains) // 3)
-    return on_white(svg(draw, 9.5, height, f"Differences to softmax in points. {told}"))
+    }
+    axis = "test accuracy minus softmax's, points"
+    return difference_figure(panels, axis, "Differences to softmax in points.")
+
+
+def _points(found: Difference) -> Difference:
+    low, high = (None if end is None else 100 * end for end in (found.low, found.high))
+    return Difference(100 * found.mean, low, high, found.count)
 
 
 def entropy_figure(records: Sequence[Record], tasks: Sequence[str]) -> str:

@@ -28,19 +28,28 @@ def read_npz(path: Path, reading: Reading = PLAIN) -> Parts:
     Raises:
         DataError: the file is missing, malformed, or lacks an array.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"data file {path} does not exist") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(f"{path} cannot be read as an .npz file: {one_line(error)}") from error
+    arrays = read_arrays(path)
     if "X" in arrays:
         return Parts({"all": _part(path, arrays, "", reading)})
     if "X_train" in arrays and "X_test" in arrays:
         return Parts({part: _part(path, arrays, f"_{part}", reading) for part in ("train", "test")})
     names = ", ".join(sorted(arrays)) or "nothing"
     raise DataError(f"{path} holds {names}; needed: X and y, or X_train, y_train, X_test and y_test")
+
+
+def read_arrays(path: Path) -> _Arrays:
+    """The arrays of an ``.npz`` file by name.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except FileNotFoundError as error:
+        raise DataError(f"data file {path} does not exist") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(f"{path} cannot be read as an .npz file: {one_line(error)}") from error
 
 
 def _part(path: Path, arrays: _Arrays, ending: str, reading: Reading) -> Dataset:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from primaldual.experiments.class_scores import scores_of, top_accuracy
 from primaldual.images.corruptions import CORRUPTIONS, SEVERITIES, corrupted
 from primaldual.images.image_data import ImageData
-from primaldual.images.scores import scores_of, top_accuracy
 from primaldual.training.randomness import derive_seed
 
 CORRUPTED_AT_MOST = 2000

@@ -1,51 +1,19 @@
-"""Figures of a run: curves, corruptions, rollouts."""
+"""Figures of a run: corruptions, rollouts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from primaldual.images.evaluation import Evaluation
 from primaldual.images.rollouts import ExampleRollout
 from primaldual.reporting.drawing import legend_below, shades, svg
 from primaldual.reporting.palette import BLUE, looks
-from primaldual.training import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH = 5.0
 _HEADS_SHOWN, _LAYERS_SHOWN = 6, 6
-
-
-def curve_figure(history: Sequence[Record]) -> str:
-    """Losses by epoch."""
-    epochs: Any = [record["epoch"] for record in history]
-    from matplotlib.ticker import MaxNLocator
-
-    names = {"train_loss": "training", "validation_loss": "validation"}
-
-    def draw(figure: Figure) -> None:
-        axes, drawn = figure.add_subplot(), []
-        for name, look in looks(list(names)).items():
-            values: Any = [record[name] for record in history]
-            if None not in values:
-                drawn.append(names[name])
-                axes.plot(
-                    epochs,
-                    values,
-                    color=look.color,
-                    marker=look.marker if len(epochs) < 3 else None,
-                    ls=look.dashes,
-                    lw=1.6,
-                    label=names[name],
-                )
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("loss")
-        legend_below(figure, axes, drawn)
-
-    return svg(draw, _WIDTH, 3.0, "Training and validation loss by epoch")
 
 
 def corruption_figure(evaluation: Evaluation) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from primaldual.images.scores import calibration_error, top_accuracy
+from primaldual.experiments.class_scores import calibration_error, top_accuracy
 from primaldual.sequences.token_data import TokenData
 from primaldual.training.examples import sorted_batches
 
@@ -20,7 +20,7 @@ class Evaluation:
     Attributes:
         cases: how many.
         accuracy: share of cases whose largest logit is the label's.
-        calibration_error: see :func:`primaldual.images.scores.calibration_error`.
+        calibration_error: see :func:`primaldual.experiments.class_scores.calibration_error`.
         log_loss: mean negative log-likelihood.
         throughput: cases per second that the model classified, without loading.
     """

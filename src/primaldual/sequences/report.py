@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
-from primaldual.experiments.report import REPORT_NAME, template, versions
-from primaldual.images.figures import curve_figure
-from primaldual.reporting.files import write_text
+from primaldual.experiments.run_report import run_page, write_run_page
 from primaldual.sequences.run_numbers import numbers_of
 from primaldual.sequences.runs import SequenceRun
 
-_PACKAGES = ("primaldual", "torch", "accelerate", "numpy")
-
 
 def write_sequence_report(run: SequenceRun) -> Path:
-    """Write ``report.html`` into the folder of a run, whole or not at all.
-
-    Args:
-        run: finished.
-
-    Returns:
-        The path of the report.
-
-    Raises:
-        ArgumentError: the folder cannot be written.
-    """
-    target = run.folder.path / REPORT_NAME
-    write_text(target, render(run))
-    return target
+    """Write ``report.html`` into the folder of a run; see `write_run_page`."""
+    return write_run_page(run.folder.path, render(run))
 
 
 def render(run: SequenceRun) -> str:
     """The report as HTML."""
-    from markupsafe import Markup
-
-    return template("sequences.html").render(
-        numbers=numbers_of(run),
-        title=f"{run.config['task']} with {run.config['attention']}, configuration {run.config['model']}",
-        curves=Markup(curve_figure(run.state.history)),
-        versions=versions(_PACKAGES),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    config = run.config
+    return run_page(
+        "sequences.html",
+        f"{config['task']} with {config['attention']}, configuration {config['model']}",
+        numbers_of(run),
+        (),
+        validated=run.parts.validation is not None,
+        hidden=("sequences",),
     )

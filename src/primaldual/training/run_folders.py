@@ -16,7 +16,7 @@ from primaldual.errors import CheckpointError
 from primaldual.reporting.files import check_writable, saving, write_text
 from primaldual.training.described_weights import save_described
 
-_CONFIG, _NUMBERS, _WEIGHTS = "config.json", "results.json", "model.safetensors"
+CONFIG, _NUMBERS, WEIGHTS = "config.json", "results.json", "model.safetensors"
 _LONGEST = 120
 """Characters of the name of a folder."""
 
@@ -50,7 +50,7 @@ class RunFolder:
         """
         folder = cls(Path("runs") / "images" / default_name(config) if path is None else path)
         check_writable(folder.path)
-        target = folder.path / _CONFIG
+        target = folder.path / CONFIG
         if target.exists():
             folder._compare(config)
         elif is_main_process():
@@ -61,17 +61,17 @@ class RunFolder:
 
     def save(self, model: nn.Module, numbers: Mapping[str, Any]) -> None:
         """Write weights, with the config that ``numbers`` tell, and numbers, each whole or not at all."""
-        with saving(self.path / _WEIGHTS) as fresh:
+        with saving(self.path / WEIGHTS) as fresh:
             save_described(model.state_dict(), fresh, numbers["config"])
         write_text(self.path / _NUMBERS, json.dumps(numbers, indent=2) + "\n")
 
     def _compare(self, config: Mapping[str, Any]) -> None:
         try:
-            there = json.loads((self.path / _CONFIG).read_text(encoding="utf-8"))
+            there = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
             names = {**there, **config}
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(
-                f"config {self.path / _CONFIG} cannot be read; delete it to start again"
+                f"config {self.path / CONFIG} cannot be read; delete it to start again"
             ) from error
         different = [
             f"{name} {_shown(there.get(name))} there, {_shown(config.get(name))} now"

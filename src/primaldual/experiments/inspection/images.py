@@ -24,13 +24,23 @@ def image_files(data: str, cases: int) -> tuple[list[Path], str]:
         DataError: no folder, or no image in it.
     """
     folder = Path(data).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"data {data} is not a folder; a folder of images is accepted")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    if not found:
-        raise DataError(f"data {data} holds no images ({', '.join(ENDINGS)})")
+    found = all_image_files(folder)
     chosen = spread(found, cases)
     return chosen, f"{len(chosen)} of {len(found)} images in {folder.name}, spread over its files"
+
+
+def all_image_files(folder: Path) -> list[Path]:
+    """Image files in a folder and the folders in it, by name.
+
+    Raises:
+        DataError: no folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"data {folder} is not a folder; a folder of images is accepted")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    if not found:
+        raise DataError(f"data {folder} holds no images ({', '.join(ENDINGS)})")
+    return found
 
 
 def opened(path: Path) -> Any:

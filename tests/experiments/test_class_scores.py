@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from primaldual.errors import ShapeError
-from primaldual.images.scores import calibration_error, scores_of, top_accuracy
+from primaldual.experiments.class_scores import calibration_error, scores_of, top_accuracy
 
 
 def test_calibration_error_is_that_of_its_definition():

@@ -11,11 +11,11 @@ BINS = 15
 
 
 def top_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
-    """Share of images whose label is among the k largest logits; with fewer classes than k, 1.
+    """Share of cases whose label is among the k largest logits; with fewer classes than k, 1.
 
     Args:
-        logits: (images, classes).
-        labels: (images,).
+        logits: (cases, classes).
+        labels: (cases,).
         k: how many.
 
     Example:
@@ -36,12 +36,12 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float
     Confidence is the largest probability, cut into bins of equal width (Guo et al., ICML 2017).
 
     Args:
-        logits: (images, classes).
-        labels: (images,).
+        logits: (cases, classes).
+        labels: (cases,).
         bins: how many.
 
     Raises:
-        ShapeError: no images.
+        ShapeError: no cases.
 
     Example:
         >>> import torch
