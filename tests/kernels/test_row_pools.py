@@ -70,13 +70,14 @@ def test_means_are_those_of_one_pool_for_all_queries(layout, length, scale, seed
         arrangement.arranged(mask, -1),
     )
     shares = equal_shares(windows, mask, torch.float64, weighted=False)
-    assert_close(windows.means(shares.share, tensor).squeeze(2), wanted)
+    assert_close(windows.means(shares.scaled(windows), tensor).squeeze(2), wanted)
     assert torch.equal(shares.valid, valid)
     indexed = IndexedPools(
         torch.arange(valid.shape[-1]).repeat(windows.size).view(1, 1, 1, -1), valid.shape[-1]
     )
-    assert_close(indexed.means(shares.share, tensor).squeeze(2), wanted)
-    assert_close(equal_shares(indexed, mask, torch.float64, weighted=False).share, shares.share)
+    assert_close(indexed.means(shares.scaled(windows), tensor).squeeze(2), wanted)
+    of_index = equal_shares(indexed, mask, torch.float64, weighted=False)
+    assert_close(of_index.scaled(indexed), shares.scaled(windows))
 
 
 @pytest.mark.parametrize("size", [1.0, 500.0])
@@ -89,7 +90,7 @@ def test_anchored_shares_are_those_of_anchored_pools(size):
     windows = Arrangement.of(Layout(), 8, 4, torch.device("cpu"))
     key, scores, mask = windows.arranged(key, -2), windows.arranged(scores.mT, -1), windows.arranged(mask, -1)
     shares = anchored_shares(windows.pools, mask, scores)
-    assert_close(windows.pools.means(shares.share, key).squeeze(2), wanted[0])
+    assert_close(windows.pools.means(shares.scaled(windows.pools), key).squeeze(2), wanted[0])
     assert torch.equal(shares.valid.all(1, keepdim=True), wanted[3])
     assert_close(shares.log_weight.masked_fill(~shares.valid, 0.0), wanted[2].masked_fill(~wanted[3], 0.0))
 

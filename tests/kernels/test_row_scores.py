@@ -58,7 +58,7 @@ def test_moments_are_those_of_the_keys_of_every_query(heads, members):
     key, allowed = torch.randn(2, 3, 6 * members, 4).double(), torch.rand(2, heads, 5, 6 * members) > 0.4
     shares = equal_shares(Members(members), allowed, torch.float64, weighted=False)
     pairs = FormedPairs(key, key, shares, Members(members))
-    found, wanted = pairs.moments(), Members(members).means(shares.share, key)
+    found, wanted = pairs.moments(), Members(members).means(shares.scaled(Members(members)), key)
     for query in range(5):
         for head in range(3):
             rows = wanted[1, head, query][shares.valid[1, head % heads, query]]

@@ -122,14 +122,37 @@ class Shares(NamedTuple):
     """What each position counts in the pool that it belongs to.
 
     Attributes:
-        share: (batch or 1, heads or 1, R, N), adding up to 1 in every pool, 0 where a query may not attend.
+        share: (batch or 1, heads or 1, R, N), 0 where a query may not attend.
         valid: bool (..., R, Nt): pools that have a member.
         log_weight: (..., R, Nt), what is added to the score of a pool; None = nothing.
+        scale: (..., R, Nt), by which shares add up to 1 in every pool; None = 1.
     """
 
     share: Tensor
     valid: Tensor
     log_weight: Tensor | None
+    scale: Tensor | None = None
+
+    def mean(self, pools: Pools, terms: Tensor) -> Tensor:
+        """(..., R, N) -> (..., R, Nt): the mean over each pool."""
+        return pools.sums(self.share, terms) * self._scale
+
+    def spread(self, pools: Pools, weights: Tensor) -> Tensor:
+        """(..., R, Nt) -> (..., R, N): the weights of pools on their members."""
+        return pools.times(self.share, weights * self._scale)
+
+    def scaled(self, pools: Pools) -> Tensor:
+        """The shares, adding up to 1."""
+        return pools.times(self.share, self._scale)
+
+    @property
+    def _scale(self) -> Tensor:
+        assert self.scale is not None
+        return self.scale
+
+
+MOST_APART = 60.0
+"""Difference of scores of one pool up to which shares by the largest of all serve those who may not attend it."""
 
 
 def equal_shares(pools: Pools, allowed: Tensor, dtype: torch.dtype, weighted: bool) -> Shares:
@@ -143,8 +166,8 @@ def equal_shares(pools: Pools, allowed: Tensor, dtype: torch.dtype, weighted: bo
     """
     member = allowed.to(dtype)
     counts = pools.sums(member, member)
-    share = pools.times(member, 1 / counts.clamp(min=1))
-    return Shares(share, counts > 0, counts.clamp(min=1).log() if weighted else None)
+    some = counts.clamp(min=1)
+    return Shares(member, counts > 0, some.log() if weighted else None, 1 / some)
 
 
 def anchored_shares(pools: Pools, allowed: Tensor, scores: Tensor) -> Shares:
@@ -155,14 +178,20 @@ def anchored_shares(pools: Pools, allowed: Tensor, scores: Tensor) -> Shares:
         allowed: bool (batch or 1, heads or 1, R, N).
         scores: s_j, (batch, heads, 1, N).
     """
-    local = scores + excluding(allowed, scores.dtype)
-    top = pools.largest(local.detach())
-    valid = top > torch.finfo(scores.dtype).min / 4
-    top = top * valid
-    terms = pools.plus(local, -top).exp()
-    total = pools.sums(terms, terms.new_ones(terms.shape[-1])) + ~valid
-    share = pools.times(terms, 1 / total)
-    return Shares(share, valid, top + total.log() - pools.sums(share, scores))
+    member = allowed.to(scores.dtype)
+    top = pools.largest(scores.detach()) if isinstance(pools, Members) else None
+    if top is not None and bool((pools.plus(-scores.detach(), top) <= MOST_APART).all()):
+        terms = pools.plus(scores, -top).exp()
+        total, share = pools.sums(member, terms), member * terms
+    else:
+        local = scores + excluding(allowed, scores.dtype)
+        top = pools.largest(local.detach())
+        top = top * (top > torch.finfo(scores.dtype).min / 4)
+        share = pools.plus(local, -top).exp()
+        total = pools.sums(share, member)
+    valid = total > 0
+    total = total + ~valid
+    return Shares(share, valid, top + total.log() - pools.sums(share, scores) / total, 1 / total)
 
 
 def excluding(valid: Tensor, dtype: torch.dtype) -> Tensor:

@@ -102,12 +102,15 @@ class FormedPairs(NamedTuple):
 
     def keys(self) -> Tensor:
         """The pairs' keys before any filter: (batch, heads, R or 1, Nt, D)."""
-        return self.key.unsqueeze(2) if self.pools is None else self.pools.means(self.shares.share, self.key)
+        if self.pools is None:
+            return self.key.unsqueeze(2)
+        return self.pools.means(self.shares.scaled(self.pools), self.key)
 
     def moments(self) -> KeyStatistics:
         """Mean and variance of T(k)_t over the pairs of every query, by products of shares and keys."""
-        share, valid = self.shares.share.to(self.key.dtype), self.valid.to(self.key.dtype)
+        valid = self.valid.to(self.key.dtype)
         pools = Members(1) if self.pools is None else self.pools
+        share = valid if self.pools is None else self.shares.scaled(self.pools)
         count = valid.sum(-1, keepdim=True)
         if not isinstance(pools, Members):
             return moments_of_rows(pools.means(share, self.key), valid, count)
@@ -119,13 +122,13 @@ class FormedPairs(NamedTuple):
     def weighted_values(self, weights: Tensor) -> Tensor:
         """sum_t w_t v_t, 0 for a query without pairs: (batch, heads, R, Dv)."""
         if self.pools is not None:
-            weights = self.pools.times(self.shares.share, weights)
+            weights = self.shares.spread(self.pools, weights)
         return weights @ self.value * self.valid.any(-1, keepdim=True)
 
     def _pooled(self, query: Tensor) -> Tensor:
         """q . k_t: the means of the scores."""
         scores = query @ self.key.transpose(-2, -1)
-        return scores if self.pools is None else self.pools.sums(self.shares.share, scores)
+        return scores if self.pools is None else self.shares.mean(self.pools, scores)
 
     def _filtered(self, query: Tensor, taps: Filter) -> Tensor:
         """q . T(k)_t: for every tap the scores of q * w, moved to where the tap belongs."""

@@ -168,12 +168,10 @@ class RowPairs(TrainingSet):
         shares = self._shares(allowed, pools)
         if self.omitted is not None:
             assert pools is not None
-            valid = shares.valid & ~self.omitted
-            shares = shares._replace(
-                share=pools.times(shares.share, valid.to(shares.share.dtype)), valid=valid
-            )
+            assert shares.scale is not None
+            shares = shares._replace(valid=shares.valid & ~self.omitted, scale=shares.scale * ~self.omitted)
         if (added := self.added) is not None:
-            added = added if pools is None else pools.sums(shares.share, added)
+            added = added if pools is None else shares.mean(pools, added)
             own = shares.log_weight
             shares = shares._replace(log_weight=added if own is None else added + own)
         return FormedPairs(self.key, self.value, shares, pools, self.taps)
@@ -199,20 +197,17 @@ class RowPairs(TrainingSet):
         if pairs == self.count:
             return self
 
-        def cut(tensor: Tensor | None, dim: int = -1) -> Tensor | None:
-            if tensor is None:
-                return None
-            dim %= tensor.dim()
+        def cut(tensor: Tensor, dim: int = 3) -> Tensor:
             return tensor.unflatten(dim, (self.size, -1)).narrow(dim + 1, 0, pairs).flatten(dim, dim + 1)
 
         return replace(
             self,
             key=cut(self.key, 2),
             value=cut(self.value, 2),
-            unshifted=cut(self.unshifted, 2),
-            attendable=Attendable(pairs=cut(self.attendable.pairs)),
-            anchor=cut(self.anchor),
-            added=cut(self.added),
+            unshifted=None if self.unshifted is None else cut(self.unshifted, 2),
+            attendable=Attendable(pairs=None if (seen := self.attendable.pairs) is None else cut(seen)),
+            anchor=None if self.anchor is None else cut(self.anchor),
+            added=None if self.added is None else cut(self.added),
             omitted=None if self.omitted is None else self.omitted[..., :pairs],
         )
 
