@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from primaldual.kernels.modes import in_graph
 from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, row_attention
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype, apart, widest
 from primaldual.primal.head_sets import HeadSet
@@ -109,8 +108,6 @@ def by_rows(
             return _by_precision(rows, taken, attend, variance_floor)
         return attend(rows, taken.formed(), None)
 
-    if in_graph():
-        return attend_block(query, pairs, slice(0, length)).to(dtype)
     numbers = BLOCK_NUMBERS if query.device.type == "cpu" else LARGE_BLOCK_NUMBERS
     row = max(1, heads * pairs.key.shape[2] * width)
     size = max(1, min(length, max(FEWEST_ROWS // width, numbers // row)))
@@ -136,18 +133,21 @@ def _by_precision(
     floor: float,
 ) -> Tensor:
     """What ``attend`` gives, in float64 for queries whose keys lie far from 0, measured in their deviations, or are few."""
-    formed = block.formed()
+    formed, wide = block.formed(), widest(rows.device)
     found = formed.moments()
-    out = attend(rows, formed, _moved(found, block))
-    if rows.dtype == widest(rows.device):
-        return out
+    if rows.dtype == wide:
+        return attend(rows, formed, _moved(found, block))
     far = apart(found, floor, formed.most_members).nonzero().flatten()
-    if not len(far):
-        return out
-    exact, taken = block.picked(far).to(widest(rows.device)), rows.index_select(2, far)
-    formed = exact.formed()
-    found = _moved(formed.moments(), exact)
-    return out.index_copy(2, far, attend(taken.to(found.mean.dtype), formed, found).to(out.dtype))
+    exactly = None
+    if len(far):
+        exact = block.picked(far).to(wide)
+        pairs = exact.formed()
+        taken = rows.index_select(2, far).to(wide)
+        exactly = attend(taken, pairs, _moved(pairs.moments(), exact)).to(rows.dtype)
+        if len(far) == rows.shape[2]:
+            return exactly
+    out = attend(rows, formed, _moved(found, block))
+    return out if exactly is None else out.index_copy(2, far, exactly)
 
 
 def _moved(found: KeyStatistics, block: RowSet) -> KeyStatistics:

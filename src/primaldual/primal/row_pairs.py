@@ -42,6 +42,7 @@ class RowPairs(TrainingSet):
         omitted: bool (batch or 1, heads or 1, Nq, Nt), pairs that a query leaves out; None = none.
         position_weights: log of what each position counts, of some queries and like a tensor; None = 1.
         added: the same of the queries of this set, (batch or 1, heads or 1, Nq, N).
+        reach: how far from a query its keys are at most; None = any distance.
         shift: a vector that was taken off all keys, (batch, heads, 1, D); None = none was.
         unshifted: the keys before that.
     """
@@ -54,6 +55,7 @@ class RowPairs(TrainingSet):
     omitted: Tensor | None = field(default=None, kw_only=True)
     position_weights: PositionWeights | None = field(default=None, kw_only=True)
     added: Tensor | None = field(default=None, kw_only=True)
+    reach: int | None = field(default=None, kw_only=True)
     shift: Tensor | None = field(default=None, kw_only=True)
     unshifted: Tensor | None = field(default=None, kw_only=True)
 
@@ -131,7 +133,7 @@ class RowPairs(TrainingSet):
         )
 
     def of_rows(self, rows: slice) -> Self:
-        """The pairs of some consecutive queries, without those behind all of them if the mask is causal."""
+        """The pairs of some consecutive queries, without those that are out of their reach."""
         allowed = self.attendable.rows(rows, self.query_length, self.length, self.key.device)
         added = None if self.position_weights is None else self.position_weights(rows, self.key)
         block = replace(
@@ -141,8 +143,11 @@ class RowPairs(TrainingSet):
             added=None if added is None else self._arranged(added),
             omitted=None if self.omitted is None else _rows(self.omitted, rows),
         )
-        end = self.length - self.query_length + rows.stop
-        return block._before(end) if self.attendable.is_causal and 0 < end < self.length else block
+        before = self.length - self.query_length
+        reach = self.length + self.query_length if self.reach is None else self.reach
+        first = max(0, rows.start + before - reach)
+        end = before + rows.stop + (0 if self.attendable.is_causal else reach)
+        return block._between(min(first, self.length - 1), max(1, min(end, self.length)))
 
     def picked(self, rows: Tensor) -> Self:
         """The pairs of some queries, given by number, of a set from :meth:`of_rows`."""
@@ -188,17 +193,19 @@ class RowPairs(TrainingSet):
         """(..., N) as keys lie."""
         return tensor if self.windows is None else self.windows.arranged(tensor, -1)
 
-    def _before(self, end: int) -> Self:
-        """The set without pairs that have no member before a position, or no neighbour in their row of a grid."""
+    def _between(self, first: int, end: int) -> Self:
+        """The set without pairs that have no member up to a position, and single keys before another one."""
         pairs = end if self.windows is None else self.windows.begun(end)
-        if self.taps is not None and self.taps.layout.grid is not None:
+        if self.taps is not None and self.taps.layout.grid is not None:  # whole rows
             front, columns = self.taps.layout.prefix, self.taps.layout.grid[1]
             pairs = min(self.count, front + ceil_div(max(pairs - front, 0), columns) * columns)
-        if pairs == self.count:
+        first = first if self.windows is None and self.taps is None else 0
+        if (first, pairs) == (0, self.count):
             return self
 
         def cut(tensor: Tensor, dim: int = 3) -> Tensor:
-            return tensor.unflatten(dim, (self.size, -1)).narrow(dim + 1, 0, pairs).flatten(dim, dim + 1)
+            parts = tensor.unflatten(dim, (self.size, -1))
+            return parts.narrow(dim + 1, first, pairs - first).flatten(dim, dim + 1)
 
         return replace(
             self,
@@ -208,7 +215,7 @@ class RowPairs(TrainingSet):
             attendable=Attendable(pairs=None if (seen := self.attendable.pairs) is None else cut(seen)),
             anchor=None if self.anchor is None else cut(self.anchor),
             added=None if self.added is None else cut(self.added),
-            omitted=None if self.omitted is None else self.omitted[..., :pairs],
+            omitted=None if self.omitted is None else self.omitted[..., first:pairs],
         )
 
 

@@ -174,7 +174,7 @@ class Subset(Part):
         if pattern is not None:
             attendable = restrict(attendable, pattern)
         attendable = attendable.select(selection(heads.members))
-        return RowPairs(key, value, query_length, attendable)
+        return RowPairs(key, value, query_length, attendable, reach=self.reach)
 
     facts: ClassVar[dict[str, tuple[str, ...]]] = {
         "shift_equivariant": ("allowed", "membership", "dense_pairs"),

@@ -244,7 +244,7 @@ class Union(Subset):
             pairs = part.row_pairs(source, mine, own, query_length)
             assert isinstance(pairs, RowPairs)
             front = part.consecutive_from(own)
-            if front is not None:
+            if front is not None and singly:
                 ends = window_ends(front, own.scale, source.length, device)
                 pairs = replace(pairs, omitted=covered(mask, ends, singly))
             sets.append(pairs)

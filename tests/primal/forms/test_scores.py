@@ -22,6 +22,7 @@ SPECS = [
     "conv(3)+sh(1,2,3,4)",
     "window(3)+conv(3)",
     "bn",
+    "window(3)+bn",
     "bn+sh(1,2,3,4)",
     "bn(running=true)+sh(1,2,3,4,prefix=2)",
     "bn(beta=0.6,gain=0.3)+sh(2,3,2,4,suffix=2)",
