@@ -27,7 +27,8 @@ SPECS = (
     "conv(3)", "conv(3,causal=true)", "conv2d(3,grid=16x{rows})", "conv(3)+bn", "conv(3)+sh", "conv(3)+bn+sh",
     "linear", "linear+bn", "linear+sh", "linear+bn+sh", "random(64)", "random(64)+bn", "taylor(2)",
     "window(16)|sh(8)", "window(16)|sh(8)+bn", "sh(2)|sh(4)", "window(16)|sh(8)|disjoint=true", "sink(0)", "sink(0)+bn",
-    "sink(0)+window(16)|sh(8)", "alibi", "alibi+bn", "alibi+sh", "parallax", "lla(1)",
+    "sink(0)+window(16)|sh(8)", "alibi", "alibi+bn", "alibi+sh", "forget", "forget+bn", "top(4)", "top(4)+bn", "elliptical",
+    "gated(4)", "hca", "parallax", "lla(1)",
 )  # fmt: skip
 MASKS = ("none", "padding", "pairs")
 BATCH, HEADS, WIDTH = 2, 4, 32

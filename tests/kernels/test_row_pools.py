@@ -9,23 +9,24 @@ from torch.testing import assert_close
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.pooling import pool
 from primaldual.kernels.row_pools import (
-    ConsecutivePools,
+    Arrangement,
     IndexedPools,
+    Members,
     anchored_shares,
-    arranged,
-    arrangement,
     equal_shares,
     excluding,
 )
 from primaldual.kernels.weighted_pooling import anchored_pool
 
 
-def test_windows_by_hand():
-    pools, terms = ConsecutivePools(prefix=1, size=2), torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0])
-    assert pools.number(5) == 3
-    assert pools.sums(terms).tolist() == [5, 3, 7]
-    assert pools.largest(terms).tolist() == [5, 2, 4]
-    assert pools.spread(torch.tensor([9.0, 8.0, 7.0])).tolist() == [9, 8, 8, 7, 7]
+def test_members_by_hand():
+    pools, terms = Members(2), torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0, 6.0])
+    assert pools.number(6) == 3
+    assert pools.sums(torch.tensor([1.0, 1.0, 2.0, 1.0, 1.0, 1.0]), terms).tolist() == [8, 5, 10]
+    assert pools.largest(terms).tolist() == [5, 4, 6]
+    added = torch.tensor([9.0, 8.0, 7.0])
+    assert pools.plus(terms, added).tolist() == [14, 9, 9, 12, 12, 13]
+    assert pools.times(terms, added).tolist() == [45, 8, 14, 27, 32, 42]
 
 
 def test_indexed_by_hand():
@@ -34,17 +35,20 @@ def test_indexed_by_hand():
         torch.tensor([1.0, 2.0, 3.0, 4.0]),
     )
     terms = terms.view(1, 1, 1, 4)
-    assert pools.sums(terms).flatten().tolist() == [6, 0, 4]
+    assert pools.sums(torch.ones(4), terms).flatten().tolist() == [6, 0, 4]
     assert pools.largest(terms).flatten().tolist()[::2] == [4, 3]
-    assert pools.spread(torch.tensor([7.0, 8.0, 9.0]).view(1, 1, 1, 3)).flatten().tolist() == [9, 7, 9, 7]
+    added = torch.tensor([7.0, 8.0, 9.0]).view(1, 1, 1, 3)
+    assert pools.plus(terms, added).flatten().tolist() == [10, 9, 12, 11]
+    assert pools.times(terms, added).flatten().tolist() == [9, 14, 27, 28]
 
 
-def test_patches_of_an_image_become_consecutive():
+def test_patches_of_an_image_are_windows():
     """A class token and an image of 2 x 3: patches of 2 x 2 hold positions 1 2 4 5 and 3 6."""
-    windows, order = arrangement(Layout((2, 3), prefix=1), 7, 2, torch.device("cpu"))
-    assert windows == ConsecutivePools(1, 4)
-    assert order.tolist() == [0, 1, 2, 4, 5, 3, 6, 7, 7]
-    assert arranged(torch.arange(1, 8), order, 0).tolist() == [1, 2, 3, 5, 6, 4, 7, 0, 0]
+    windows = Arrangement.of(Layout((2, 3), prefix=1), 7, 2, torch.device("cpu"))
+    assert windows.pools == Members(4)
+    assert windows.order.view(4, 3).mT.tolist() == [[0, 7, 7, 7], [1, 2, 4, 5], [3, 6, 7, 7]]
+    assert windows.arranged(torch.arange(1, 8), 0).view(4, 3).mT.tolist()[2] == [4, 7, 0, 0]
+    assert [windows.begun(end) for end in range(1, 5)] == [1, 2, 2, 3]
 
 
 @settings(deadline=None)
@@ -59,15 +63,21 @@ def test_means_are_those_of_one_pool_for_all_queries(layout, length, scale, seed
     torch.manual_seed(seed)
     tensor, mask = torch.randn(2, 1, length, 3).double(), torch.rand(2, 1, 1, length) > 0.4
     wanted, valid = pool(tensor.masked_fill(~mask.mT, 0.0), scale, mask, layout)
-    windows, order = arrangement(layout, length, scale, torch.device("cpu"))
-    if order is not None:
-        tensor, mask = arranged(tensor, order, -2), arranged(mask, order, -1)
+    arrangement = Arrangement.of(layout, length, scale, torch.device("cpu"))
+    windows, tensor, mask = (
+        arrangement.pools,
+        arrangement.arranged(tensor, -2),
+        arrangement.arranged(mask, -1),
+    )
     shares = equal_shares(windows, mask, torch.float64, weighted=False)
-    assert_close(windows.means(shares.share, tensor).squeeze(2), wanted)
+    assert_close(windows.means(shares.scaled(windows), tensor).squeeze(2), wanted)
     assert torch.equal(shares.valid, valid)
-    indexed = IndexedPools(windows.spread(torch.arange(valid.shape[-1]).view(1, 1, 1, -1)), valid.shape[-1])
-    assert_close(indexed.means(shares.share, tensor).squeeze(2), wanted)
-    assert_close(equal_shares(indexed, mask, torch.float64, weighted=False).share, shares.share)
+    indexed = IndexedPools(
+        torch.arange(valid.shape[-1]).repeat(windows.size).view(1, 1, 1, -1), valid.shape[-1]
+    )
+    assert_close(indexed.means(shares.scaled(windows), tensor).squeeze(2), wanted)
+    of_index = equal_shares(indexed, mask, torch.float64, weighted=False)
+    assert_close(of_index.scaled(indexed), shares.scaled(windows))
 
 
 @pytest.mark.parametrize("size", [1.0, 500.0])
@@ -77,8 +87,10 @@ def test_anchored_shares_are_those_of_anchored_pools(size):
     scores = size * torch.randn(2, 3, 8, 1).double()
     mask = torch.rand(2, 1, 1, 8) > 0.5
     wanted = anchored_pool(key, value, scores, 4, mask, Layout())
-    shares = anchored_shares(ConsecutivePools(0, 4), mask, scores.mT)
-    assert_close(ConsecutivePools(0, 4).means(shares.share, key).squeeze(2), wanted[0])
+    windows = Arrangement.of(Layout(), 8, 4, torch.device("cpu"))
+    key, scores, mask = windows.arranged(key, -2), windows.arranged(scores.mT, -1), windows.arranged(mask, -1)
+    shares = anchored_shares(windows.pools, mask, scores)
+    assert_close(windows.pools.means(shares.scaled(windows.pools), key).squeeze(2), wanted[0])
     assert torch.equal(shares.valid.all(1, keepdim=True), wanted[3])
     assert_close(shares.log_weight.masked_fill(~shares.valid, 0.0), wanted[2].masked_fill(~wanted[3], 0.0))
 

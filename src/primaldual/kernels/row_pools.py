@@ -20,63 +20,61 @@ class Pools(Protocol):
     def number(self, length: int) -> int:
         """How many pools ``length`` positions have."""
 
-    def sums(self, terms: Tensor) -> Tensor:
-        """(..., N) -> (..., Nt): the sum over each pool."""
+    def sums(self, share: Tensor, terms: Tensor) -> Tensor:
+        """(..., N), (..., N) -> (..., Nt): the sum of share times term over each pool."""
 
     def largest(self, terms: Tensor) -> Tensor:
         """(..., N) -> (..., Nt): the largest of each pool."""
 
-    def spread(self, pooled: Tensor) -> Tensor:
-        """(..., Nt) -> (..., N): what belongs to each position's pool."""
+    def plus(self, terms: Tensor, pooled: Tensor) -> Tensor:
+        """(..., N), (..., Nt) -> (..., N): terms and what belongs to their pools."""
+
+    def times(self, terms: Tensor, pooled: Tensor) -> Tensor:
+        """(..., N), (..., Nt) -> (..., N): terms times what belongs to their pools."""
 
     def means(self, share: Tensor, tensor: Tensor) -> Tensor:
         """The pools of keys or values (batch, heads, N, D) by shares (.., R, N): (batch, heads, R, Nt, D)."""
 
-    def rows(self, block: slice) -> "Pools":
-        """The pools of some queries."""
 
+class Members(NamedTuple):
+    """Pools of ``size`` members: the first members of all pools stand in front, then the second ones.
 
-class ConsecutivePools(NamedTuple):
-    """``prefix`` lone positions, then windows of ``size`` consecutive ones.
+    Sums then run over neighbouring rows of memory, which is many times as fast as over neighbouring numbers.
 
     Example:
-        >>> ConsecutivePools(1, 2).sums(torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0])).tolist()
-        [5.0, 3.0, 7.0]
+        >>> Members(2).sums(torch.ones(4), torch.tensor([1.0, 3.0, 2.0, 4.0])).tolist()
+        [3.0, 7.0]
     """
 
-    prefix: int
     size: int
 
     def number(self, length: int) -> int:
-        return self.prefix + (length - self.prefix) // self.size
+        return length // self.size
 
-    def sums(self, terms: Tensor) -> Tensor:
-        return self._joined(terms, self._windows(terms).sum(-1))
+    def sums(self, share: Tensor, terms: Tensor) -> Tensor:
+        parts = zip(self.each(share).unbind(-2), self.each(terms).unbind(-2), strict=True)
+        shares, members = next(parts)
+        total = shares * members
+        for shares, members in parts:
+            total = torch.addcmul(total, shares, members)
+        return total
 
     def largest(self, terms: Tensor) -> Tensor:
-        return self._joined(terms, self._windows(terms).amax(-1))
+        return self.each(terms).amax(-2)
 
-    def spread(self, pooled: Tensor) -> Tensor:
-        body = pooled[..., self.prefix :].unsqueeze(-1).expand(*pooled.shape[:-1], -1, self.size).flatten(-2)
-        return self._joined(pooled, body)
+    def plus(self, terms: Tensor, pooled: Tensor) -> Tensor:
+        return (self.each(terms) + pooled.unsqueeze(-2)).flatten(-2)
+
+    def times(self, terms: Tensor, pooled: Tensor) -> Tensor:
+        return (self.each(terms) * pooled.unsqueeze(-2)).flatten(-2)
 
     def means(self, share: Tensor, tensor: Tensor) -> Tensor:
-        shares = share[..., self.prefix :].unflatten(-1, (-1, self.size)).transpose(2, 3)
-        body = (shares @ tensor[..., self.prefix :, :].unflatten(-2, (-1, self.size))).transpose(2, 3)
-        if not self.prefix:
-            return body
-        lone = share[..., : self.prefix].unsqueeze(-1) * tensor[..., : self.prefix, :].unsqueeze(2)
-        return torch.cat([lone, body], 3)
+        members = tensor.unflatten(-2, (self.size, -1)).transpose(-3, -2)
+        return (self.each(share).movedim(-1, -3) @ members).transpose(-3, -2)
 
-    def rows(self, block: slice) -> "ConsecutivePools":
-        del block
-        return self
-
-    def _windows(self, terms: Tensor) -> Tensor:
-        return terms[..., self.prefix :].unflatten(-1, (-1, self.size))
-
-    def _joined(self, front: Tensor, body: Tensor) -> Tensor:
-        return torch.cat([front[..., : self.prefix], body], -1) if self.prefix else body
+    def each(self, terms: Tensor) -> Tensor:
+        """(..., N) -> (..., size, Nt)."""
+        return terms.unflatten(-1, (self.size, -1))
 
 
 class IndexedPools(NamedTuple):
@@ -94,15 +92,19 @@ class IndexedPools(NamedTuple):
         del length
         return self.pools
 
-    def sums(self, terms: Tensor) -> Tensor:
+    def sums(self, share: Tensor, terms: Tensor) -> Tensor:
+        terms = share * terms
         return terms.new_zeros(*terms.shape[:-1], self.pools).scatter_add(-1, self._like(terms), terms)
 
     def largest(self, terms: Tensor) -> Tensor:
         lowest = terms.new_full((*terms.shape[:-1], self.pools), torch.finfo(terms.dtype).min)
         return lowest.scatter_reduce(-1, self._like(terms), terms, "amax")
 
-    def spread(self, pooled: Tensor) -> Tensor:
-        return pooled.gather(-1, self.pool.expand(*pooled.shape[:-1], -1))
+    def plus(self, terms: Tensor, pooled: Tensor) -> Tensor:
+        return terms + pooled.gather(-1, self._like(pooled))
+
+    def times(self, terms: Tensor, pooled: Tensor) -> Tensor:
+        return terms * pooled.gather(-1, self._like(pooled))
 
     def means(self, share: Tensor, tensor: Tensor) -> Tensor:
         terms = share.unsqueeze(-1) * tensor.unsqueeze(2)
@@ -112,9 +114,6 @@ class IndexedPools(NamedTuple):
         sums = terms.new_zeros(index.shape[0] * self.pools, width)  # by rows: numbers take ten times as long
         return sums.index_add(0, pools.flatten(), terms.reshape(-1, width)).view(*leading, self.pools, width)
 
-    def rows(self, block: slice) -> "IndexedPools":
-        return self if self.pool.shape[2] == 1 else IndexedPools(self.pool[:, :, block], self.pools)
-
     def _like(self, terms: Tensor) -> Tensor:
         return self.pool.expand(*terms.shape[:-1], -1)
 
@@ -123,14 +122,37 @@ class Shares(NamedTuple):
     """What each position counts in the pool that it belongs to.
 
     Attributes:
-        share: (batch or 1, heads or 1, R, N), adding up to 1 in every pool, 0 where a query may not attend.
+        share: (batch or 1, heads or 1, R, N), 0 where a query may not attend.
         valid: bool (..., R, Nt): pools that have a member.
         log_weight: (..., R, Nt), what is added to the score of a pool; None = nothing.
+        scale: (..., R, Nt), by which shares add up to 1 in every pool; None = 1.
     """
 
     share: Tensor
     valid: Tensor
     log_weight: Tensor | None
+    scale: Tensor | None = None
+
+    def mean(self, pools: Pools, terms: Tensor) -> Tensor:
+        """(..., R, N) -> (..., R, Nt): the mean over each pool."""
+        return pools.sums(self.share, terms) * self._scale
+
+    def spread(self, pools: Pools, weights: Tensor) -> Tensor:
+        """(..., R, Nt) -> (..., R, N): the weights of pools on their members."""
+        return pools.times(self.share, weights * self._scale)
+
+    def scaled(self, pools: Pools) -> Tensor:
+        """The shares, adding up to 1."""
+        return pools.times(self.share, self._scale)
+
+    @property
+    def _scale(self) -> Tensor:
+        assert self.scale is not None
+        return self.scale
+
+
+MOST_APART = 60.0
+"""Difference of scores of one pool up to which shares by the largest of all serve those who may not attend it."""
 
 
 def equal_shares(pools: Pools, allowed: Tensor, dtype: torch.dtype, weighted: bool) -> Shares:
@@ -143,9 +165,9 @@ def equal_shares(pools: Pools, allowed: Tensor, dtype: torch.dtype, weighted: bo
         weighted: log n is added to the score of a pool of n members.
     """
     member = allowed.to(dtype)
-    counts = pools.sums(member)
-    share = member / pools.spread(counts.clamp(min=1))
-    return Shares(share, counts > 0, counts.clamp(min=1).log() if weighted else None)
+    counts = pools.sums(member, member)
+    some = counts.clamp(min=1)
+    return Shares(member, counts > 0, some.log() if weighted else None, 1 / some)
 
 
 def anchored_shares(pools: Pools, allowed: Tensor, scores: Tensor) -> Shares:
@@ -156,14 +178,20 @@ def anchored_shares(pools: Pools, allowed: Tensor, scores: Tensor) -> Shares:
         allowed: bool (batch or 1, heads or 1, R, N).
         scores: s_j, (batch, heads, 1, N).
     """
-    local = scores + excluding(allowed, scores.dtype)
-    top = pools.largest(local.detach())
-    valid = top > torch.finfo(scores.dtype).min / 4
-    top = top * valid
-    terms = (local - pools.spread(top)).exp()
-    total = pools.sums(terms) + ~valid
-    share = terms / pools.spread(total)
-    return Shares(share, valid, top + total.log() - pools.sums(share * scores))
+    member = allowed.to(scores.dtype)
+    top = pools.largest(scores.detach()) if isinstance(pools, Members) else None
+    if top is not None and bool((pools.plus(-scores.detach(), top) <= MOST_APART).all()):
+        terms = pools.plus(scores, -top).exp()
+        total, share = pools.sums(member, terms), member * terms
+    else:
+        local = scores + excluding(allowed, scores.dtype)
+        top = pools.largest(local.detach())
+        top = top * (top > torch.finfo(scores.dtype).min / 4)
+        share = pools.plus(local, -top).exp()
+        total = pools.sums(share, member)
+    valid = total > 0
+    total = total + ~valid
+    return Shares(share, valid, top + total.log() - pools.sums(share, scores) / total, 1 / total)
 
 
 def excluding(valid: Tensor, dtype: torch.dtype) -> Tensor:
@@ -174,32 +202,45 @@ def excluding(valid: Tensor, dtype: torch.dtype) -> Tensor:
     return (valid.to(dtype) - 1) * (torch.finfo(dtype).max / 2)
 
 
-def arrangement(
-    layout: Layout, length: int, scale: int, device: torch.device
-) -> tuple[ConsecutivePools, Tensor | None]:
-    """Consecutive windows, and the order in which positions form them: ``length`` stands for a filler, None = as they are.
+class Arrangement(NamedTuple):
+    """Windows as :class:`Members`: the order that positions are brought into.
 
-    Args:
-        layout: prefix and grid of the positions.
+    Attributes:
+        pools: of the positions in this order.
+        order: long (size Nt,), ``length`` for fillers.
         length: N.
-        scale: window length, or side of a patch of a grid.
-        device: of the order.
     """
-    size, front = scale if layout.grid is None else scale * scale, min(layout.prefix, length)
-    windows = ConsecutivePools(front, size)
-    if layout.grid is None and (length - front) % scale == 0:
-        return windows, None
-    pool = window_index(length, scale, layout, device)
-    place = torch.argsort(pool, stable=True)
-    pool = pool[place]
-    rank = torch.arange(length, device=device) - torch.searchsorted(pool, pool)
-    slot = torch.where(pool < front, pool, front + (pool - front) * size + rank)
-    order = torch.full((front + (layout.windows(length, scale) - front) * size,), length, device=device)
-    return windows, order.scatter(0, slot, place)
 
+    pools: Members
+    order: Tensor
+    length: int
 
-def arranged(tensor: Tensor, order: Tensor, dim: int) -> Tensor:
-    """A tensor in an order along a dimension, 0 (or False) at fillers."""
-    dim %= tensor.dim()
-    widened = pad(tensor, (0, 0) * (tensor.dim() - 1 - dim) + (0, 1))
-    return widened.index_select(dim, order)
+    @classmethod
+    def of(cls, layout: Layout, length: int, scale: int, device: torch.device) -> "Arrangement":
+        """The windows of a layout, its prefix as windows by themselves.
+
+        Args:
+            layout: prefix and grid of the positions.
+            length: N.
+            scale: window length, or side of a patch of a grid.
+            device: of the order.
+        """
+        size, front = scale if layout.grid is None else scale * scale, min(layout.prefix, length)
+        pool = window_index(length, scale, layout, device)
+        place = torch.argsort(pool, stable=True)
+        pool = pool[place]
+        rank = torch.arange(length, device=device) - torch.searchsorted(pool, pool)
+        windows = layout.windows(length, scale)
+        order = torch.full((size * windows,), length, device=device)
+        order = order.scatter(0, torch.where(pool < front, 0, rank) * windows + pool, place)
+        return cls(Members(size), order, length)
+
+    def arranged(self, tensor: Tensor, dim: int) -> Tensor:
+        """A tensor in this order along a dimension, 0 (or False) at fillers."""
+        dim %= tensor.dim()
+        widened = pad(tensor, (0, 0) * (tensor.dim() - 1 - dim) + (0, 1))
+        return widened.index_select(dim, self.order)
+
+    def begun(self, end: int) -> int:
+        """How many windows have a member before a position."""
+        return int((self.order[: len(self.order) // self.pools.size] < end).sum())

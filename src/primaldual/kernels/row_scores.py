@@ -1,7 +1,7 @@
 """Softmax over pairs that every query forms of the keys it may attend, from scores of the keys themselves."""
 
 from collections.abc import Sequence
-from functools import partial, reduce
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from primaldual.kernels.layout import Layout
-from primaldual.kernels.row_pools import Pools, Shares, excluding
+from primaldual.kernels.row_moments import moments_of_rows, moments_of_sums
+from primaldual.kernels.row_pools import Members, Pools, Shares, excluding
+from primaldual.kernels.statistics import KeyStatistics, merged
 
 
 class Filter(NamedTuple):
@@ -17,13 +19,49 @@ class Filter(NamedTuple):
 
     Attributes:
         weight: (heads, D, rows, columns).
-        layout: how the pairs lie; those of the prefix stay as they are and are seen by no other.
+        layout: how the pairs lie; those of the prefix stay as they are and are seen by no other. Of a grid there may
+            be fewer rows.
         left_padded: the last column belongs to s = 0, not the middle one.
     """
 
     weight: Tensor
     layout: Layout
     left_padded: bool
+
+    def grid(self, pairs: int) -> tuple[int, int]:
+        """Rows and columns of so many pairs."""
+        body = pairs - self.layout.prefix
+        if self.layout.grid is None:
+            return 1, body
+        columns = self.layout.grid[1]
+        return body // columns, columns
+
+    def moves(self, grid: tuple[int, int]) -> list["Move"]:
+        """The taps that reach from some pair to another."""
+        rows, columns = self.weight.shape[-2:]
+        before = columns - 1 if self.left_padded else columns // 2
+        found = []
+        for down in range(rows):
+            for right in range(columns):
+                moved = down - rows // 2, right - before
+                if abs(moved[0]) < grid[0] and abs(moved[1]) < grid[1]:
+                    into, origin = zip(*map(_overlap, moved, grid), strict=True)
+                    found.append(Move(self.weight[:, None, :, down, right], into, origin))
+        return found
+
+
+class Move(NamedTuple):
+    """One tap.
+
+    Attributes:
+        weight: w_s, (heads, 1, D).
+        into: rows and columns of pairs that have a neighbour there.
+        origin: those of the neighbours.
+    """
+
+    weight: Tensor
+    into: tuple[slice, slice]
+    origin: tuple[slice, slice]
 
 
 class FormedPairs(NamedTuple):
@@ -53,20 +91,61 @@ class FormedPairs(NamedTuple):
         """What is added to the scores of pairs, (batch or 1, heads or 1, R, Nt)."""
         return self.shares.log_weight
 
+    @property
+    def most_members(self) -> int:
+        """Most members of a pair that statistics are taken of."""
+        return self.pools.size if isinstance(self.pools, Members) else 1
+
     def scores(self, query: Tensor) -> Tensor:
         """q . T(k)_t: (batch, heads, R, Nt); no tensor is larger than (batch, heads, R, N)."""
-        form = _pooled if self.taps is None else partial(_filtered, taps=self.taps)
-        return form(query, self.key, self.shares, self.pools)
+        return self._pooled(query) if self.taps is None else self._filtered(query, self.taps)
 
     def keys(self) -> Tensor:
         """The pairs' keys before any filter: (batch, heads, R or 1, Nt, D)."""
-        return self.key.unsqueeze(2) if self.pools is None else self.pools.means(self.shares.share, self.key)
+        if self.pools is None:
+            return self.key.unsqueeze(2)
+        return self.pools.means(self.shares.scaled(self.pools), self.key)
+
+    def moments(self) -> KeyStatistics:
+        """Mean and variance of T(k)_t over the pairs of every query, by products of shares and keys."""
+        valid = self.valid.to(self.key.dtype)
+        pools = Members(1) if self.pools is None else self.pools
+        share = valid if self.pools is None else self.shares.scaled(self.pools)
+        count = valid.sum(-1, keepdim=True)
+        if not isinstance(pools, Members):
+            return moments_of_rows(pools.means(share, self.key), valid, count)
+        share, key = pools.each(share), self.key.unflatten(2, (pools.size, -1))
+        if self.taps is not None:
+            share, key = _moved(share, key, valid, self.taps)
+        return moments_of_sums(share, key, count)
 
     def weighted_values(self, weights: Tensor) -> Tensor:
-        """sum_t w_t v_t: (batch, heads, R, Dv)."""
+        """sum_t w_t v_t, 0 for a query without pairs: (batch, heads, R, Dv)."""
         if self.pools is not None:
-            weights = self.pools.spread(weights) * self.shares.share
-        return weights @ self.value
+            weights = self.shares.spread(self.pools, weights)
+        return weights @ self.value * self.valid.any(-1, keepdim=True)
+
+    def _pooled(self, query: Tensor) -> Tensor:
+        """q . k_t: the means of the scores."""
+        scores = query @ self.key.transpose(-2, -1)
+        return scores if self.pools is None else self.shares.mean(self.pools, scores)
+
+    def _filtered(self, query: Tensor, taps: Filter) -> Tensor:
+        """q . T(k)_t: for every tap the scores of q * w, moved to where the tap belongs."""
+        prefix, pairs = taps.layout.prefix, self.valid.shape[-1]
+        if pairs <= prefix:
+            return self._pooled(query)
+        grid = taps.grid(pairs)
+        present = self.valid[..., prefix:].to(query.dtype).unflatten(-1, grid)
+        total = query.new_zeros(*query.shape[:3], *grid)
+        for move in taps.moves(grid):
+            scores = self._pooled(query * move.weight.to(query.dtype))[..., prefix:].unflatten(-1, grid)
+            into, origin = (Ellipsis, *move.into), (Ellipsis, *move.origin)
+            total[into].addcmul_(scores[origin], present[origin])
+        if not prefix:
+            return total.flatten(-2)
+        lone = query @ self.key[..., :prefix, :].transpose(-2, -1)
+        return torch.cat([lone, total.flatten(-2)], -1)
 
 
 class JoinedPairs(NamedTuple):
@@ -94,11 +173,18 @@ class JoinedPairs(NamedTuple):
             ]
         )
 
+    @property
+    def most_members(self) -> int:
+        return max(each.most_members for each in self.sets)
+
     def scores(self, query: Tensor) -> Tensor:
         return torch.cat([each.scores(query) for each in self.sets], -1)
 
     def keys(self) -> Tensor:
         return joined([each.keys() for each in self.sets], -2)
+
+    def moments(self) -> KeyStatistics:
+        return merged([each.moments() for each in self.sets])
 
     def weighted_values(self, weights: Tensor) -> Tensor:
         parts = weights.split([each.valid.shape[-1] for each in self.sets], -1)
@@ -118,23 +204,23 @@ def row_attention(
         query: (batch, heads, R, D), times the scale of the scores.
         pairs: those of these queries.
         dropout_p: probability of dropping a weight.
-        sink: score of one more pair, of value 0: (1, heads, 1); None = there is none.
+        sink: score of one more pair, of value 0: (batch or 1, heads, R or 1); None = there is none.
     """
     weights = softmax_of_pairs(pairs.scores(query), pairs, sink)
     return pairs.weighted_values(dropout(weights, dropout_p) if dropout_p else weights)
 
 
 def softmax_of_pairs(scores: Tensor, pairs: FormedPairs | JoinedPairs, sink: Tensor | None = None) -> Tensor:
-    """Softmax of scores (batch, heads, R, Nt) over the pairs that a query has, each by its weight; 0 where it has none."""
-    added, valid = pairs.log_weight, pairs.valid
-    if added is not None:
-        scores = scores + added
-    scores = scores + excluding(valid, scores.dtype)
-    if sink is not None:
-        scores = joined([scores, sink.to(scores.dtype).unsqueeze(-1)])
-        return scores.softmax(-1)[..., :-1]
-    weights = scores.softmax(-1)
-    return weights * valid.any(-1, keepdim=True)
+    """Softmax of scores (batch, heads, R, Nt) over the pairs that a query has, each by its weight.
+
+    A query without pairs has weights of no meaning. The scores are overwritten.
+    """
+    if (added := pairs.log_weight) is not None:
+        scores = scores.add_(added)
+    scores = scores.add_(excluding(pairs.valid, scores.dtype))
+    if sink is None:
+        return scores.softmax(-1)
+    return joined([scores, sink.to(scores.dtype).unsqueeze(-1)]).softmax(-1)[..., :-1]
 
 
 def joined(parts: Sequence[Tensor], dim: int = -1) -> Tensor:
@@ -144,34 +230,29 @@ def joined(parts: Sequence[Tensor], dim: int = -1) -> Tensor:
     return torch.cat([part.expand(*leading[:dim], part.shape[dim], *leading[dim:]) for part in parts], dim)
 
 
-def _pooled(query: Tensor, key: Tensor, shares: Shares, pools: Pools | None) -> Tensor:
-    """q . k_t: the means of the scores."""
-    scores = query @ key.transpose(-2, -1)
-    return scores if pools is None else pools.sums(scores * shares.share)
-
-
-def _filtered(query: Tensor, key: Tensor, shares: Shares, pools: Pools | None, taps: Filter) -> Tensor:
-    """q . T(k)_t: for every tap the scores of q * w, moved to where the tap belongs."""
-    weight, layout, prefix = taps.weight.to(query.dtype), taps.layout, taps.layout.prefix
-    pairs = shares.valid.shape[-1]
+def _moved(share: Tensor, key: Tensor, valid: Tensor, taps: Filter) -> tuple[Tensor, Tensor]:
+    """Filtered pairs as sums of more members: those of every neighbour, keys times its tap."""
+    prefix, pairs = taps.layout.prefix, valid.shape[-1]
     if pairs <= prefix:
-        return _pooled(query, key, shares, pools)
-    grid = layout.grid or (1, pairs - prefix)
-    rows, columns = weight.shape[-2:]
-    before = columns - 1 if taps.left_padded else columns // 2
-    present = shares.valid[..., prefix:].to(query.dtype).unflatten(-1, grid)
-    total = query.new_zeros(*query.shape[:3], *grid)
-    for down in range(rows):
-        for right in range(columns):
-            moved = down - rows // 2, right - before
-            if abs(moved[0]) >= grid[0] or abs(moved[1]) >= grid[1]:
-                continue
-            scores = _pooled(query * weight[:, None, :, down, right], key, shares, pools)
-            scores = scores[..., prefix:].unflatten(-1, grid) * present
-            into, origin = zip(*map(_overlap, moved, grid), strict=True)
-            total[..., into[0], into[1]] += scores[..., origin[0], origin[1]]
-    lone = query @ key[..., :prefix, :].transpose(-2, -1)
-    return torch.cat([lone, total.flatten(-2)], -1) if prefix else total.flatten(-2)
+        return share, key
+    grid = taps.grid(pairs)
+    present = valid[..., prefix:].unflatten(-1, grid).unsqueeze(-3)
+    body, keys = share[..., prefix:].unflatten(-1, grid), key[..., prefix:, :].unflatten(-2, grid)
+    shares, moved = [], []
+    for number, move in enumerate(taps.moves(grid)):
+        into, origin = (Ellipsis, *move.into), (Ellipsis, *move.origin)
+        of_pairs, of_keys = torch.zeros_like(body), torch.zeros_like(keys)
+        of_pairs[into] = body[origin] * present[into]
+        weight = move.weight.to(key.dtype)[:, None, None]
+        of_keys[(*into, slice(None))] = keys[(*origin, slice(None))] * weight
+        if prefix:  # lone pairs are their own, once
+            lone = share[..., :prefix] if number == 0 else torch.zeros_like(share[..., :prefix])
+            shares.append(torch.cat([lone, of_pairs.flatten(-2)], -1))
+            moved.append(torch.cat([key[..., :prefix, :], of_keys.flatten(-3, -2)], -2))
+        else:
+            shares.append(of_pairs.flatten(-2))
+            moved.append(of_keys.flatten(-3, -2))
+    return torch.cat(shares, -2), torch.cat(moved, 2)
 
 
 def _overlap(moved: int, length: int) -> tuple[slice, slice]:

@@ -88,13 +88,13 @@ def salient_pools(
     """The pools of :func:`salient_pool` that every query forms of what it may attend; the last one holds the rest.
 
     Args:
-        scores: (batch, heads, N, 1).
+        scores: (batch, heads, 1, N).
         allowed: bool (batch or 1, heads or 1, Nq or 1, N).
         scale: r.
         share: of the pairs that are one key.
         min_length: fewer attendable keys are all alone.
     """
-    flat = scores.detach().transpose(-2, -1)
+    flat = scores.detach()
     allowed = allowed.expand(*flat.shape[:2], *allowed.shape[2:])
     pairs = most_pairs(flat.shape[-1], scale, min_length)
     pool = _pair_of(flat.expand_as(allowed), allowed, scale, share, min_length)

@@ -248,6 +248,24 @@ def _uncentre(running: Tensor, mean: Tensor, counts: Tensor) -> Tensor:
     return torch.where(counts > 0, running + mean.detach(), 0.0)
 
 
+FAR = 16.0
+"""Squared distance of a mean from 0, in variances, up to which it costs differences of keys less than a digit."""
+
+
+def apart(found: KeyStatistics, floor: float, members: int) -> Tensor:
+    """Bool (R,): queries whose keys are few, or lie far from 0 in their own deviations, in some head of some sequence.
+
+    Args:
+        found: statistics of every query's pairs, :attr:`KeyStatistics.seen` a tensor.
+        floor: what is added to variances.
+        members: most keys of a pair.
+    """
+    assert isinstance(found.seen, Tensor)
+    far = found.mean.square() > FAR * (found.variance + floor)
+    few = found.seen * members < EARLY
+    return (far | (few & (found.seen > 0))).movedim(2, 0).flatten(1).any(1)
+
+
 def statistics_of_every_query(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of the keys of every query, (batch, heads, R, D).
 

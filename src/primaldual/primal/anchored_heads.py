@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Self
 
 import torch
@@ -15,6 +16,7 @@ from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import serves_other_lengths
+from primaldual.kernels.row_pools import IndexedPools
 from primaldual.kernels.salient_pooling import salient_pool, salient_pools
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.kernels.weighted_pooling import anchored_pool
@@ -170,11 +172,14 @@ class AnchoredHeads(PooledHeads):
         assert isinstance(pairs, RowPairs)
         if heads.scale == 1:
             return pairs
-        scores = self._scores(pairs.key, heads)
-        if by_scores:
-            pools = salient_pools(scores, pairs.allowed, heads.scale, self.kept, self.min_length)
-            pairs = replace(pairs, pools=pools)
-        return pairs.anchored(scores)
+        pairs = pairs.anchored(
+            self._scores(for_query_heads(source.take(heads.members)[0], len(heads.members)), heads)
+        )
+        return replace(pairs, form_pools=partial(self._salient, heads.scale)) if by_scores else pairs
+
+    def _salient(self, scale: int, allowed: Tensor, anchor: Tensor | None) -> IndexedPools:
+        assert anchor is not None
+        return salient_pools(anchor, allowed, scale, self.kept, self.min_length)
 
     def for_length(self, key_length: int) -> Subset:
         """All keys where no query can attend enough of them."""

@@ -19,6 +19,8 @@ from primaldual.primal.batch_norm_decoding import NormalizedByAverages, Normaliz
 from primaldual.primal.batch_norm_formula import batch_norm_formula, gain_formula
 from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.joined_sets import JoinedSet
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.running_statistics import RunningStatistics
 from primaldual.primal.training_sets import ALL, OWN, Kind, TrainingSet
 from primaldual.primal.transforms import AffineMap, Standardization, Transform
@@ -82,6 +84,7 @@ class BatchNormalization(Transform):
         "bn(gain=1,per=feature)",
     )
     repeatable = True
+    acts_on_queries = True
 
     def __init__(
         self,
@@ -221,8 +224,30 @@ class BatchNormalization(Transform):
             return self._balanced(query, training, found.variance, dtype)
         return query, training
 
+    def scores_refusal(self, kind: Kind) -> None:
+        del kind
+
+    def into_scores(self, query: Tensor, pairs: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
+        """Keys less a vector near them all; with running averages queries that carry T, otherwise :meth:`of_statistics`."""
+        assert isinstance(pairs, RowPairs | JoinedSet)
+        fixed = self.fixed_statistics(heads.members, accumulation_dtype(query.dtype))
+        if fixed is None:
+            return query, pairs.less(pairs.centre())
+        return self.normalized_query(query.to(fixed.mean.dtype), fixed, heads), pairs.less(fixed.mean)
+
+    @property
+    def variance_floor(self) -> float:  # type: ignore[override] # what the deviation divides by
+        return self.eps if self.scale == "inv_std" else 0.0
+
+    def of_statistics(self, query: Tensor, found: KeyStatistics, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        # T of a query's only key is 0 if beta is 1; its score is not else.
+        counted = found if self.beta == 1 and not self.learnable else found._replace(seen=None)
+        changed = self.normalized_query(query, counted, heads)
+        offset = -self._beta(heads.members) * found.mean
+        return changed, (changed * (offset if found.shift is None else offset + found.shift)).sum(-1)
+
     def scored_refusal(self, kind: Kind) -> str | None:
-        return self.query_refusal(kind)
+        return None if kind == (OWN, True) else self.query_refusal(kind)
 
     def into_scored(
         self, query: Tensor, training: TrainingSet, heads: HeadSet
@@ -230,6 +255,8 @@ class BatchNormalization(Transform):
         """By :meth:`into_query`, T(q) . T(k) = q' . (k - c) + q' . (c - beta mu)."""
         if self.shared_refusal(training.kind) is None:
             return super().into_scored(query, training, heads)
+        if isinstance(training, RowPairs | JoinedSet) and training.kind.pooled_late:
+            return *self.into_scores(query, training, heads), None
         if training.kind.seen == OWN:
             query, training = query.double(), training.double()
         moved, found = training.centred()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
+from primaldual.kernels.statistics import KeyStatistics
 from primaldual.primal.decoding.incremental import Incremental, InTurn
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
@@ -131,7 +132,7 @@ class Chain(Transform):
         return _first_refusal(former, kind) or last.query_refusal(kind)
 
     def scores_refusal(self, kind: Kind) -> str | None:
-        *former, last = self._parts()
+        former, last = self._before_scores(kind)
         return _first_refusal(former, kind) or last.scores_refusal(kind)
 
     def shared(self, query: Tensor, training: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
@@ -146,7 +147,7 @@ class Chain(Transform):
         return last.into_query(query, training, heads)
 
     def scored_refusal(self, kind: Kind) -> str | None:
-        *former, last = self._parts()
+        former, last = self._before_scores(kind)
         return _first_refusal(former, kind) or last.scored_refusal(kind)
 
     def into_scored(
@@ -154,14 +155,34 @@ class Chain(Transform):
     ) -> tuple[Tensor, TrainingSet, Tensor | None]:
         *former, last = self._parts()
         for transform in former:
-            query, training = transform.shared(query, training, heads)
+            form = transform.into_scores if transform.shared_refusal(training.kind) else transform.shared
+            query, training = form(query, training, heads)
         return last.into_scored(query, training, heads)
 
     def into_scores(self, query: Tensor, pairs: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         *former, last = self._parts()
         for transform in former:
-            query, pairs = transform.shared(query, pairs, heads)
+            form = transform.into_scores if transform.shared_refusal(pairs.kind) else transform.shared
+            query, pairs = form(query, pairs, heads)
         return last.into_scores(query, pairs, heads)
+
+    @property
+    def acts_on_queries(self) -> bool:  # type: ignore[override] # the last step decides
+        return self._parts()[-1].acts_on_queries
+
+    @property
+    def variance_floor(self) -> float:  # type: ignore[override] # likewise
+        return self._parts()[-1].variance_floor
+
+    def of_statistics(self, query: Tensor, found: KeyStatistics, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        return self._parts()[-1].of_statistics(query, found, heads)
+
+    def _before_scores(self, kind: Kind) -> tuple[list[Transform], Transform]:
+        """The steps that need one set of keys, and the last one: a filter right before a change of queries needs none."""
+        *former, last = self._parts()
+        if last.acts_on_queries and kind.pooled_late and former[-1].filters_pairs:
+            former = former[:-1]
+        return former, last
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
         return self._parts()[0].dense_queries(query, allowed, heads)

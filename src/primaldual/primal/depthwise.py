@@ -40,6 +40,7 @@ class DepthwiseConvolution(Transform):
     causal = False
     repeatable = True
     neighbours = True
+    filters_pairs = True
 
     def __init__(self, kernel_size: int, queries: bool, own: Layout) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -13,9 +13,9 @@ from primaldual.kernels import statistics
 from primaldual.kernels.flash import MergeableCall, runs_alone
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.merged import MergedCall, SinkCall, attention_of
-from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, joined
+from primaldual.kernels.row_scores import JoinedPairs, joined
 from primaldual.kernels.statistics import KeyStatistics
-from primaldual.primal.row_pairs import PositionWeights, RowPairs, softmax_by_rows
+from primaldual.primal.row_pairs import PositionWeights, RowPairs
 from primaldual.primal.training_sets import OWN, Band, Kind, MaskedPairs, TrainingSet
 
 
@@ -72,8 +72,6 @@ class JoinedSet(TrainingSet):
         return moved, KeyStatistics(found.mean + centre, found.variance, seen, centre)
 
     def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
-        if self.kind.pooled_late:
-            return softmax_by_rows(self, query, scale, dropout_p, sink)
         if dropout_p or not runs_alone(query, self.value) or not self._mergeable():
             return self.listed().softmax(query, scale, dropout_p, sink)
         moved = self.for_query_heads(query.shape[1])
@@ -110,16 +108,39 @@ class JoinedSet(TrainingSet):
 
     def weighted_by(self, position_weights: PositionWeights) -> Self:
         """The same with positions that count differently from query to query, where sets are formed by queries."""
-        return replace(self, sets=tuple(each.weighted_by(position_weights) for each in self._by_rows()))
+        return self._each(lambda each: each.weighted_by(position_weights))
+
+    def less(self, vector: Tensor) -> Self:
+        """The same with a vector (batch, heads, 1, D) taken off all keys."""
+        return self._each(lambda each: each.less(vector))
+
+    @property
+    def shift(self) -> Tensor | None:
+        """The vector that was taken off all keys."""
+        return self._by_rows()[0].shift
+
+    def centre(self) -> Tensor:
+        """The mean of the keys of the first set."""
+        return self._by_rows()[0].centre()
+
+    def of_sequences(self, batch: slice) -> Self:
+        """The pairs of some sequences, where every set is formed by queries."""
+        return self._each(lambda each: each.of_sequences(batch))
 
     def of_rows(self, rows: slice) -> Self:
-        """The pairs of some queries, where every set is formed by them."""
-        return replace(self, sets=tuple(each.of_rows(rows) for each in self._by_rows()))
+        """The pairs of some consecutive queries, likewise."""
+        return self._each(lambda each: each.of_rows(rows))
+
+    def picked(self, rows: Tensor) -> Self:
+        """The pairs of some queries, given by number, of a set from :meth:`of_rows`."""
+        return self._each(lambda each: each.picked(rows))
 
     def formed(self) -> JoinedPairs:
-        """The pairs as operations on scores and weights, likewise."""
-        sets: list[FormedPairs] = [each.formed() for each in self._by_rows()]
-        return JoinedPairs(tuple(sets))
+        """The pairs of a set from :meth:`of_rows` as operations on scores and weights."""
+        return JoinedPairs(tuple(each.formed() for each in self._by_rows()))
+
+    def _each(self, change: Callable[[RowPairs], RowPairs]) -> Self:
+        return replace(self, sets=tuple(change(each) for each in self._by_rows()))
 
     def _by_rows(self) -> list[RowPairs]:
         return [each for each in self.sets if isinstance(each, RowPairs)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Self
 
 import torch
@@ -14,7 +15,7 @@ from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.pooling import window_index
-from primaldual.kernels.row_pools import IndexedPools, arrangement
+from primaldual.kernels.row_pools import Arrangement, IndexedPools
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.kernels.weighted_pooling import log_counts
 from primaldual.primal.decoding.windows import Windows
@@ -167,12 +168,12 @@ class PooledHeads(Subset):
             return pairs
         pairs = replace(pairs, weighted=self.weighted)
         if self.suffix:
-            return replace(pairs, pools=self._by_query(pairs.allowed, heads.scale))
-        pools, order = arrangement(self.layout, source.length, heads.scale, pairs.key.device)
-        return replace(pairs, pools=pools).in_order(order)
+            return replace(pairs, form_pools=partial(self._by_query, heads.scale))
+        return pairs.pooled(Arrangement.of(self.layout, source.length, heads.scale, pairs.key.device))
 
-    def _by_query(self, allowed: Tensor, scale: int) -> IndexedPools:
+    def _by_query(self, scale: int, allowed: Tensor, anchor: Tensor | None) -> IndexedPools:
         """Windows, but for the last ``suffix`` positions of every query, which are pools by themselves."""
+        del anchor
         length, front = allowed.shape[-1], Layout(self.grid, self.prefix)
         windows = front.windows(length, scale)
         position = torch.arange(length, device=allowed.device)

@@ -4,187 +4,225 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from primaldual.kernels import statistics
+from primaldual.kernels.layout import ceil_div
 from primaldual.kernels.masks import Attendable
-from primaldual.kernels.modes import in_graph
-from primaldual.kernels.row_pools import Pools, Shares, anchored_shares, arranged, equal_shares
-from primaldual.kernels.row_scores import Filter, FormedPairs, JoinedPairs, row_attention
-from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.kernels.row_pools import (
+    Arrangement,
+    IndexedPools,
+    Pools,
+    Shares,
+    anchored_shares,
+    equal_shares,
+)
+from primaldual.kernels.row_scores import Filter, FormedPairs
 from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
 
 PositionWeights = Callable[[slice, Tensor], Tensor]
-
-BLOCK_NUMBERS = 2**20
-"""Numbers in a matrix of queries and keys that are taken at a time."""
+FormPools = Callable[[Tensor, Tensor | None], IndexedPools]
 
 
 @dataclass(frozen=True)
 class RowPairs(TrainingSet):
     """Pairs of every query: means over pools of the keys that it may attend, and a filter over these.
 
-    ``attendable.pairs`` holds all that is known of what may be attended.
-
     Attributes:
-        pools: which pair each position belongs to; None = each is one by itself.
+        windows: which pair each position belongs to, and the order of keys and values; None = each is one by itself,
+            unless :attr:`form_pools` is there.
+        form_pools: gives the pools of some queries from what they may attend, bool (batch or 1, heads or 1, R, N), and
+            :attr:`anchor`.
         anchor: s_j of anchored pools, (batch, heads, 1, N); None = equal shares.
         weighted: log n is added to the score of a pool of n members.
         taps: a filter over the pairs; None = none.
         omitted: bool (batch or 1, heads or 1, Nq, Nt), pairs that a query leaves out; None = none.
-        order: the order that positions were brought into; None = as they are.
         position_weights: log of what each position counts, of some queries and like a tensor; None = 1.
-        first_row: the number of the first query.
+        added: the same of the queries of this set, (batch or 1, heads or 1, Nq, N).
+        reach: how far from a query its keys are at most; None = any distance.
+        shift: a vector that was taken off all keys, (batch, heads, 1, D); None = none was.
+        unshifted: the keys before that.
     """
 
-    pools: Pools | None = field(default=None, kw_only=True)
+    windows: Arrangement | None = field(default=None, kw_only=True)
+    form_pools: FormPools | None = field(default=None, kw_only=True)
     anchor: Tensor | None = field(default=None, kw_only=True)
     weighted: bool = field(default=False, kw_only=True)
     taps: Filter | None = field(default=None, kw_only=True)
     omitted: Tensor | None = field(default=None, kw_only=True)
-    order: Tensor | None = field(default=None, kw_only=True)
     position_weights: PositionWeights | None = field(default=None, kw_only=True)
-    first_row: int = field(default=0, kw_only=True)
+    added: Tensor | None = field(default=None, kw_only=True)
+    reach: int | None = field(default=None, kw_only=True)
+    shift: Tensor | None = field(default=None, kw_only=True)
+    unshifted: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def kind(self) -> Kind:
         return Kind(OWN, pooled_late=True)
 
     @property
-    def allowed(self) -> Tensor:
-        """What may be attended, bool (batch or 1, heads or 1, Nq or 1, N)."""
-        assert self.attendable.pairs is not None
-        return self.attendable.pairs
+    def size(self) -> int:
+        """Most members of a pair."""
+        return 1 if self.windows is None else self.windows.pools.size
 
     @property
     def count(self) -> int:
         """Nt."""
-        length = self.key.shape[2]
-        return length if self.pools is None else self.pools.number(length)
+        return self.key.shape[2] // self.size
+
+    @property
+    def length(self) -> int:
+        """N."""
+        return self.key.shape[2] if self.windows is None else self.windows.length
 
     def anchored(self, scores: Tensor) -> Self:
         """The same with pools by shares exp(s_j), see ``weighted_pooling.anchored_pool``; scores (batch, heads, N, 1)."""
-        return replace(self, anchor=scores.transpose(-2, -1))
+        return replace(self, anchor=self._arranged(scores.transpose(-2, -1)))
 
-    def in_order(self, order: Tensor | None) -> Self:
-        """The same with positions in another order, fillers where it names no position."""
-        if order is None:
-            return self
-        return replace(
-            self,
-            key=arranged(self.key, order, -2),
-            value=arranged(self.value, order, -2),
-            attendable=Attendable(pairs=arranged(self.allowed, order, -1)),
-            order=order,
-        )
-
-    def softmax(self, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None = None) -> Tensor:
-        return softmax_by_rows(self, query, scale, dropout_p, sink)
+    def pooled(self, windows: Arrangement) -> Self:
+        """The same with windows of positions for pairs."""
+        key, value = (windows.arranged(each, -2) for each in (self.key, self.value))
+        return replace(self, key=key, value=value, windows=windows)
 
     def listed(self) -> MaskedPairs:
-        if self.pools is not None or self.taps is not None:
+        if self.windows is not None or self.form_pools is not None or self.taps is not None:
             raise NotImplementedError("pools and filters differ from query to query")
-        allowed = self.allowed if self.omitted is None else self.allowed & ~self.omitted
-        return MaskedPairs(self.key, self.value, self.query_length, Attendable(pairs=allowed))
+        return MaskedPairs(self.key, self.value, self.query_length, self.attendable)
 
     def to(self, dtype: torch.dtype) -> Self:
-        return replace(self, key=self.key.to(dtype), value=self.value.to(dtype))
+        if self.unshifted is None or self.shift is None:
+            key = self.key.to(dtype)
+        else:
+            key = self.unshifted.to(dtype) - self.shift.to(dtype)
+        return replace(self, key=key, value=self.value.to(dtype))
 
     def weighted_by(self, position_weights: PositionWeights) -> Self:
         """The same with positions that count differently from query to query."""
         return replace(self, position_weights=position_weights)
 
-    def of_rows(self, rows: slice) -> Self:
-        """The pairs of some queries."""
+    def centre(self) -> Tensor:
+        """The mean of the keys that some query may attend by the mask of all, (batch, heads, 1, D), without gradient."""
+        keys = self.attendable.keys
+        return statistics.centre(self.key.detach(), None if keys is None else self._arranged(keys))[0]
+
+    def less(self, vector: Tensor) -> Self:
+        """The same with a vector (batch, heads, 1, D) taken off all keys, unless a filter is still to come."""
+        if self.taps is not None:
+            return self
+        return replace(self, key=self.key - vector, shift=vector, unshifted=self.key)
+
+    def of_sequences(self, batch: slice) -> Self:
+        """The pairs of some sequences."""
+
+        def pick(tensor: Tensor | None) -> Tensor | None:
+            return tensor if tensor is None or tensor.shape[0] == 1 else tensor[batch]
+
+        def position_weights(rows: slice, like: Tensor) -> Tensor:
+            assert self.position_weights is not None
+            found = self.position_weights(rows, like)
+            return found if found.shape[0] == 1 else found[batch]
+
         return replace(
             self,
+            key=self.key[batch],
+            value=self.value[batch],
+            shift=pick(self.shift),
+            unshifted=pick(self.unshifted),
+            attendable=self.attendable.of_sequences(batch),
+            anchor=pick(self.anchor),
+            omitted=pick(self.omitted),
+            position_weights=self.position_weights and position_weights,
+        )
+
+    def of_rows(self, rows: slice) -> Self:
+        """The pairs of some consecutive queries, without those that are out of their reach."""
+        allowed = self.attendable.rows(rows, self.query_length, self.length, self.key.device)
+        added = None if self.position_weights is None else self.position_weights(rows, self.key)
+        block = replace(
+            self,
             query_length=rows.stop - rows.start,
-            first_row=self.first_row + rows.start,
-            attendable=Attendable(pairs=_rows(self.allowed, rows)),
-            pools=None if self.pools is None else self.pools.rows(rows),
+            attendable=Attendable(pairs=self._arranged(allowed)),
+            added=None if added is None else self._arranged(added),
             omitted=None if self.omitted is None else _rows(self.omitted, rows),
+        )
+        before = self.length - self.query_length
+        reach = self.length + self.query_length if self.reach is None else self.reach
+        first = max(0, rows.start + before - reach)
+        end = before + rows.stop + (0 if self.attendable.is_causal else reach)
+        return block._between(min(first, self.length - 1), max(1, min(end, self.length)))
+
+    def picked(self, rows: Tensor) -> Self:
+        """The pairs of some queries, given by number, of a set from :meth:`of_rows`."""
+
+        def pick(tensor: Tensor | None) -> Tensor | None:
+            return tensor if tensor is None or tensor.shape[2] == 1 else tensor.index_select(2, rows)
+
+        return replace(
+            self,
+            query_length=len(rows),
+            attendable=Attendable(pairs=pick(self.attendable.pairs)),
+            added=pick(self.added),
+            omitted=pick(self.omitted),
         )
 
     def formed(self) -> FormedPairs:
-        """The pairs as operations on scores and weights."""
-        shares = self._shares()
+        """The pairs of a set from :meth:`of_rows` as operations on scores and weights."""
+        allowed = self.attendable.pairs
+        assert allowed is not None
+        pools: Pools | None = self.windows and self.windows.pools
+        if self.form_pools is not None:
+            pools = self.form_pools(allowed, self.anchor)
+        shares = self._shares(allowed, pools)
         if self.omitted is not None:
-            shares = shares._replace(valid=shares.valid & ~self.omitted)
-        if self.position_weights is not None:
-            rows = slice(self.first_row, self.first_row + self.query_length)
-            added = self.position_weights(rows, self.key)
-            added = added if self.order is None else arranged(added, self.order, -1)
-            added = added if self.pools is None else self.pools.sums(added * shares.share)
+            assert pools is not None
+            assert shares.scale is not None
+            shares = shares._replace(valid=shares.valid & ~self.omitted, scale=shares.scale * ~self.omitted)
+        if (added := self.added) is not None:
+            added = added if pools is None else shares.mean(pools, added)
             own = shares.log_weight
             shares = shares._replace(log_weight=added if own is None else added + own)
-        return FormedPairs(self.key, self.value, shares, self.pools, self.taps)
+        return FormedPairs(self.key, self.value, shares, pools, self.taps)
 
-    def _shares(self) -> Shares:
+    def _shares(self, allowed: Tensor, pools: Pools | None) -> Shares:
         """What each position counts in its pair."""
-        if self.pools is None:
-            return Shares(self.allowed, self.allowed, None)
+        if pools is None:
+            return Shares(allowed, allowed, None)
         if self.anchor is not None:
-            return anchored_shares(self.pools, self.allowed, self.anchor.to(self.key.dtype))
-        return equal_shares(self.pools, self.allowed, self.key.dtype, self.weighted)
+            return anchored_shares(pools, allowed, self.anchor.to(self.key.dtype))
+        return equal_shares(pools, allowed, self.key.dtype, self.weighted)
+
+    def _arranged(self, tensor: Tensor) -> Tensor:
+        """(..., N) as keys lie."""
+        return tensor if self.windows is None else self.windows.arranged(tensor, -1)
+
+    def _between(self, first: int, end: int) -> Self:
+        """The set without pairs that have no member up to a position, and single keys before another one."""
+        pairs = end if self.windows is None else self.windows.begun(end)
+        if self.taps is not None and self.taps.layout.grid is not None:  # whole rows
+            front, columns = self.taps.layout.prefix, self.taps.layout.grid[1]
+            pairs = min(self.count, front + ceil_div(max(pairs - front, 0), columns) * columns)
+        first = first if self.windows is None and self.taps is None else 0
+        if (first, pairs) == (0, self.count):
+            return self
+
+        def cut(tensor: Tensor, dim: int = 3) -> Tensor:
+            parts = tensor.unflatten(dim, (self.size, -1))
+            return parts.narrow(dim + 1, first, pairs - first).flatten(dim, dim + 1)
+
+        return replace(
+            self,
+            key=cut(self.key, 2),
+            value=cut(self.value, 2),
+            unshifted=None if self.unshifted is None else cut(self.unshifted, 2),
+            attendable=Attendable(pairs=None if (seen := self.attendable.pairs) is None else cut(seen)),
+            anchor=None if self.anchor is None else cut(self.anchor),
+            added=None if self.added is None else cut(self.added),
+            omitted=None if self.omitted is None else self.omitted[..., first:pairs],
+        )
 
 
 def _rows(mask: Tensor, rows: slice) -> Tensor:
     return mask if mask.shape[2] == 1 else mask[:, :, rows]
-
-
-class RowSet(Protocol):
-    """Training pairs that every query forms of what it may attend."""
-
-    @property
-    def key(self) -> Tensor: ...
-
-    def to(self, dtype: torch.dtype) -> Self:
-        """The same pairs in another type."""
-
-    def of_rows(self, rows: slice) -> Self:
-        """The pairs of some queries."""
-
-    def formed(self) -> FormedPairs | JoinedPairs:
-        """The pairs as operations on scores and weights."""
-
-
-def softmax_by_rows(
-    pairs: RowSet, query: Tensor, scale: float, dropout_p: float, sink: Tensor | None
-) -> Tensor:
-    """The softmax attention of some queries at a time: (batch, heads, Nq, Dv); a sink is the same for all of them."""
-    return by_rows(pairs, lambda rows, formed: row_attention(rows * scale, formed, dropout_p, sink), query, 1)
-
-
-def by_rows(
-    pairs: RowSet, attend: Callable[[Tensor, FormedPairs | JoinedPairs], Tensor], query: Tensor, width: int
-) -> Tensor:
-    """What ``attend`` gives for some queries at a time, in float32 or wider, formed again in the backward.
-
-    Args:
-        pairs: those of all queries.
-        attend: from queries and their pairs to outputs.
-        query: (batch, heads, Nq, D).
-        width: numbers that are formed for each pair of query and key.
-    """
-    dtype, (batch, heads, length, _) = query.dtype, query.shape
-    wide = accumulation_dtype(query.dtype)
-    pairs, query = pairs.to(wide), query.to(wide)
-    row = batch * heads * pairs.key.shape[2] * width
-    size = length if in_graph() else max(1, BLOCK_NUMBERS // max(1, row))
-    if size >= length:
-        return attend(query, pairs.formed()).to(dtype)
-
-    def form_and_attend(rows: Tensor, block: slice) -> Tensor:
-        return attend(rows, pairs.of_rows(block).formed())
-
-    parts = []
-    for start in range(0, length, size):
-        block = slice(start, min(start + size, length))
-        taken = query[:, :, block], block
-        again = torch.is_grad_enabled()
-        part = checkpoint(form_and_attend, *taken, use_reentrant=False) if again else form_and_attend(*taken)
-        parts.append(part.to(dtype))
-    return torch.cat(parts, 2)

@@ -179,8 +179,7 @@ class Subset(Part):
         if pattern is not None:
             attendable = restrict(attendable, pattern)
         attendable = attendable.select(selection(heads.members))
-        allowed = attendable.matrix(query_length, source.length, key.device)
-        return RowPairs(key, value, query_length, Attendable(pairs=allowed))
+        return RowPairs(key, value, query_length, attendable, reach=self.reach)
 
     facts: ClassVar[dict[str, tuple[str, ...]]] = {
         "shift_equivariant": ("allowed", "membership", "dense_pairs"),

@@ -9,6 +9,7 @@ from torch import Tensor
 from primaldual.errors import UnsupportedError
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
+from primaldual.kernels.statistics import KeyStatistics
 from primaldual.primal.decoding.incremental import Incremental
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.parts import Part
@@ -60,6 +61,8 @@ class Transform(Part):
         neighbours: T of a key depends on the keys beside it, so the layout of the positions matters.
         two_dimensional: T takes the positions for an image.
         of_positions: T depends on numbers of the positions beside their keys, so every pair must be a position.
+        filters_pairs: T gives pairs of every query a filter, which makes sums of them, see :meth:`into_scores`.
+        acts_on_queries: with the scores T(x) . T(k) it changes the queries alone, whatever the pairs are sums of.
     """
 
     choice = "transform"
@@ -69,6 +72,10 @@ class Transform(Part):
     neighbours: bool = False
     two_dimensional: bool = False
     of_positions: bool = False
+    filters_pairs: bool = False
+    acts_on_queries: bool = False
+    variance_floor: float = 0.0
+    """What is added to variances, where :meth:`of_statistics` divides by them."""
 
     def steps(self) -> list[Transform]:
         """The transforms that T applies one after the other; of most, T alone."""
@@ -172,6 +179,16 @@ class Transform(Part):
     def into_scores(self, query: Tensor, pairs: TrainingSet, heads: HeadSet) -> tuple[Tensor, TrainingSet]:
         """Queries and pairs whose scores are T(x) . T(k) up to a constant in k."""
         return self.into_query(query, pairs, heads)
+
+    def of_statistics(self, query: Tensor, found: KeyStatistics, heads: HeadSet) -> tuple[Tensor, Tensor]:
+        """From what :meth:`into_scores` gives, the queries of T where it uses statistics, and the constant that scores lack.
+
+        Args:
+            query: (batch, heads, Nq, D).
+            found: statistics of every query's pairs, before the transform; their ``shift`` was taken off the keys.
+            heads: which heads of the problem these are.
+        """
+        raise NotImplementedError
 
     def dense_queries(self, query: Tensor, allowed: Tensor | None, heads: HeadSet) -> Tensor:
         """The definition of what queries take from one another.

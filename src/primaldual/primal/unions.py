@@ -244,10 +244,11 @@ class Union(Subset):
         masks = [mask if mask.shape[1] == 1 else mask[:, heads.members] for mask in of_all_heads]
         singly = [mask for (_, own), mask in zip(parts, masks, strict=True) if own.scale == 1]
         for (part, own), whole, mask in zip(parts, of_all_heads, masks, strict=True):
-            pairs = part.row_pairs(source, Attendable(pairs=whole), own, query_length)
+            mine = Attendable(pairs=whole, is_causal=attendable.is_causal)
+            pairs = part.row_pairs(source, mine, own, query_length)
             assert isinstance(pairs, RowPairs)
             front = part.consecutive_from(own)
-            if front is not None:
+            if front is not None and singly:
                 ends = window_ends(front, own.scale, source.length, device)
                 pairs = replace(pairs, omitted=covered(mask, ends, singly))
             sets.append(pairs)

@@ -17,7 +17,7 @@ from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, TRANSFORM, Question
 from primaldual.primal.subsets import Subset
-from primaldual.primal.training_sets import OWN, TrainingSet
+from primaldual.primal.training_sets import OWN, Kind, TrainingSet
 from primaldual.primal.transforms import Transform
 
 
@@ -140,7 +140,18 @@ def shared_pairs_refusal(choices: Choices, heads: HeadSet, question: Question) -
         return kind
     if kind == (OWN, True):
         return f"{choices.subset.spec()} pools for every query what it may attend"
+    if statistics_apart(choices, heads, kind, question.pairs):
+        return f"{choices.transform.spec()} takes statistics of every query's keys beside their scores"
     return choices.transform.query_refusal(kind)
+
+
+def statistics_apart(choices: Choices, heads: HeadSet, kind: Kind, pairs: bool) -> bool:
+    """Whether statistics of single keys that a mask gives each query are best taken together with the scores."""
+    transform, subset = choices.transform, choices.subset
+    if in_graph() or heads.scale > 1 or kind.seen != OWN or subset.by_feature:
+        return False
+    irregular = pairs or (subset.patterned and subset.reach is None)
+    return irregular and transform.uses_statistics and transform.acts_on_queries
 
 
 def row_pairs_refusal(choices: Choices) -> str | None:

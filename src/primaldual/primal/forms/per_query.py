@@ -8,7 +8,7 @@ from torch.nn.functional import dropout
 
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, softmax_of_pairs
-from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.definition import normalized_kernel
@@ -21,7 +21,7 @@ from primaldual.primal.forms.form import (
 )
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, Question
-from primaldual.primal.row_pairs import BLOCK_NUMBERS, by_rows
+from primaldual.primal.row_blocks import BLOCK_NUMBERS, by_rows
 from primaldual.primal.training_sets import Kind
 from primaldual.primal.transforms import Transform
 
@@ -81,17 +81,21 @@ class PerQuery(Form):
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         choices, pairs, query = call.choices, call.row_pairs(heads), call.queries(heads)
         dtype, wide = query.dtype, accumulation_dtype(query.dtype)
-        if choices.transform.uses_statistics:  # no vector is near the keys of every query, see row_blocks
+        transform = choices.transform
+        by_precision = transform.standardization(heads) is not None
+        if transform.uses_statistics and not by_precision:
             query, pairs = query.double(), pairs.double()
 
-        def attend(rows: Tensor, formed: FormedPairs | JoinedPairs) -> Tensor:
-            changed, keys = choices.transform.per_query(rows, formed.keys(), formed.valid, heads)
+        def attend(rows: Tensor, formed: FormedPairs | JoinedPairs, found: KeyStatistics | None) -> Tensor:
+            del found
+            changed, keys = transform.per_query(rows, formed.keys(), formed.valid, heads)
             weights = _weights(choices, changed, keys, formed, heads, wide).to(rows.dtype)
             return formed.weighted_values(dropout(weights, call.dropout_p) if call.dropout_p else weights)
 
         with own_precision(query.device):
             width = 1 if _alike(choices, heads, pairs.kind) else query.shape[3]
-            return by_rows(pairs, attend, query, width).to(dtype)
+            floor = transform.variance_floor if by_precision else None
+            return by_rows(pairs, attend, query, floor, width).to(dtype)
 
 
 def _alike(choices: Choices, heads: HeadSet, kind: Kind) -> bool:

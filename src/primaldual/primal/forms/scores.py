@@ -9,9 +9,11 @@ from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.form import Cost, Form, row_pairs_refusal, softmax_refusal
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.question import GRAPH, Question
-from primaldual.primal.row_pairs import BLOCK_NUMBERS
+from primaldual.primal.row_blocks import BLOCK_NUMBERS, softmax_by_rows
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.training_sets import OWN, Kind
 
 
@@ -45,7 +47,10 @@ class Scores(Form):
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
         pairs, query = call.row_pairs(heads), call.queries(heads)
         with own_precision(query.device):
-            changed, training = call.choices.transform.into_scores(query, pairs, heads)
+            transform = call.choices.transform
+            changed, training = transform.into_scores(query, pairs, heads)
             scale = call.choices.feature_map.score_scale(query.shape[-1])
+            assert isinstance(training, RowPairs | JoinedSet)
             assert scale is not None
-            return training.softmax(changed, scale, call.dropout_p)
+            out = softmax_by_rows(training, changed, transform, heads, scale, call.dropout_p)
+            return out.to(query.dtype)

@@ -15,9 +15,13 @@ from primaldual.primal.forms.form import (
     over_row_blocks,
     row_pairs_refusal,
     softmax_cost,
+    statistics_apart,
 )
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.question import GRAPH, TRANSFORM, Question
+from primaldual.primal.row_blocks import softmax_by_rows
+from primaldual.primal.row_pairs import RowPairs
 from primaldual.primal.training_sets import OWN, Kind, TrainingSet
 
 
@@ -63,8 +67,11 @@ class WithSink(Form):
             kind == (OWN, True)
             or choices.pair_weights.uneven
             or choices.transform.scored_refusal(kind) is not None
+            or statistics_apart(choices, heads, kind, masks.pairs is not None)
         )
-        training = call.row_pairs(heads) if by_rows else call.training_set(heads)
+        if by_rows:
+            return self._by_rows(call, heads, scale)
+        training = call.training_set(heads)
 
         def attend(rows: Tensor, seen: TrainingSet, first: int) -> Tensor:
             changed, seen, lacking = choices.transform.into_scored(rows, seen, heads)
@@ -77,3 +84,17 @@ class WithSink(Form):
         with own_precision(query.device):
             out = over_row_blocks(query, training, choices.transform, attend)
         return differentiable(out, choices)
+
+    def _by_rows(self, call: Call, heads: HeadSet, scale: float) -> Tensor:
+        """The output by pairs that every query forms."""
+        query, choices = call.queries(heads), call.choices
+        pairs = call.row_pairs(heads)
+        with own_precision(query.device):
+            changed, seen, lacking = choices.transform.into_scored(query, pairs, heads)
+            assert isinstance(seen, RowPairs | JoinedSet)
+            assert lacking is None
+            logit = choices.normalizer.sink_logits(
+                heads.members, query.new_empty(0, dtype=accumulation_dtype(query.dtype))
+            )
+            out = softmax_by_rows(seen, changed, choices.transform, heads, scale, call.dropout_p, logit)
+        return out.to(query.dtype)
