@@ -14,7 +14,7 @@ from primaldual.kernels.scans import prefix_sums_, whole_blocks
 from primaldual.kernels.statistics import accumulation_dtype
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import pick
-from primaldual.primal.token_inputs import VALUE_DIM, Inputs, TokenInput
+from primaldual.primal.token_inputs import OWN_VALUE, VALUE_DIM, Inputs, TokenInput
 from primaldual.primal.training_sets import ALL, PREFIX, Band, Kind, TrainingSet, last
 from primaldual.primal.transforms import Transform
 
@@ -52,7 +52,7 @@ class Elliptical(Transform):
         TokenInput(
             "previous_value", "values of the previous layer, NaN = none", torch.nan, width=VALUE_DIM, learned=False
         ),
-        TokenInput("value", "the values themselves", torch.nan, width=VALUE_DIM, learned=False, of_value=True),
+        OWN_VALUE,
     )  # fmt: skip
     changes_of_values: Tensor | None = None
     """|v - p| of every position, (batch, heads, Nk, D); known during a call."""

@@ -82,6 +82,10 @@ class TokenInput:
         return f"{self.name}: {self.meaning}, ({', '.join(self.axes)})"
 
 
+OWN_VALUE = TokenInput("value", "the values themselves", width=VALUE_DIM, learned=False, of_value=True)
+"""The values, for parts that read them elsewhere than under the weights."""
+
+
 class Spelled(Protocol):
     """What can be written as a spec."""
 
