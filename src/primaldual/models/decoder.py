@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
+from primaldual.nn.carried_values import CarriedValues
 from primaldual.nn.decoder import DecoderBlock
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
@@ -123,8 +124,9 @@ class Decoder(nn.Module):
             ShapeError: another shape, or more tokens than ``context``.
         """
         hidden = self.dropout(self._embedded(tokens, 0))
+        carried = self._carried()
         for block in self.layers:
-            hidden = block(hidden)
+            hidden = block(hidden, carried)
         logits: Tensor = self.head(self.norm(hidden))
         return logits
 
@@ -152,11 +154,15 @@ class Decoder(nn.Module):
             ShapeError: another shape, or more tokens in all than ``context``.
         """
         hidden = self._embedded(tokens, state.length)
+        carried = self._carried()
         for block, one in zip(self.blocks(), state.layers, strict=True):
-            hidden = block.step(one, hidden)
+            hidden = block.step(one, hidden, carried)
         state.length += tokens.shape[1]
         logits: Tensor = self.head(self.norm(hidden))
         return logits
+
+    def _carried(self) -> CarriedValues | None:
+        return CarriedValues.between(block.attention for block in self.blocks())
 
     def blocks(self) -> list[DecoderBlock]:
         """The blocks in their order."""

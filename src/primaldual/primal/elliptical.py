@@ -27,8 +27,8 @@ class Elliptical(Transform):
     gradient. Where nothing changed m is 1, which is plain softmax; so it is in a first layer, whose previous values are
     NaN. Under a causal mask every query has the mean over its own prefix.
 
-    ``weights`` and ``attention_map``, which get no values, need ``inputs={"value": ...}`` too. A layer projects no previous
-    values from its tokens: :class:`primaldual.MultiheadAttention` takes them by ``inputs``.
+    ``weights`` and ``attention_map``, which get no values, need ``inputs={"value": ...}`` too. The library's encoders and
+    decoders hand the values of each block to the next; :class:`primaldual.MultiheadAttention` takes them by ``inputs``.
 
     Raises:
         ShapeError: values that are not as wide as the keys.
@@ -50,7 +50,8 @@ class Elliptical(Transform):
     of_positions = True
     token_inputs = (
         TokenInput(
-            "previous_value", "values of the previous layer, NaN = none", torch.nan, width=VALUE_DIM, learned=False
+            "previous_value", "values of the previous layer, NaN = none", torch.nan, width=VALUE_DIM, learned=False,
+            of_previous=True,
         ),
         OWN_VALUE,
     )  # fmt: skip
