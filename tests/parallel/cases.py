@@ -26,6 +26,9 @@ SOME = [
     ("alibi+sh(1,2,3,4)", True, True),
     ("elliptical", False, True),
     ("elliptical", True, False),
+    ("rpc(2,1)", False, True),
+    ("rpc(2,1)", True, False),
+    ("differential(0.3)", True, True),
     ("top(2,3)", True, True),
     ("hca(3,2)", True, True),
 ]

@@ -86,7 +86,7 @@ class RobustComponents(ComposedSolver):
         super().__init__()
         self.rounds = whole("rounds", rounds, 1, MOST_ROUNDS)
         self.penalty = finite("penalty", penalty, 0)
-        if steps not in STEPS:
+        if steps not in tuple(STEPS):
             raise ArgumentError(f"steps must be one of {', '.join(STEPS)}; got {shown(steps)}")
         self.steps = steps
 
