@@ -83,6 +83,8 @@ LAYERS = {
     "Forgetting Transformer": "forget",
     "Twicing": "twicing",
     "scaled attention": "scaled(0.5)",
+    "RPC-Attention": "rpc(4,4)",
+    "Differential Transformer": "differential",
     "kernel ridge regression": "ridge(0.5)",
     "MesaNet": "mesanet",
     "DeltaNet": "deltanet",

@@ -41,6 +41,7 @@ class Facts:
         source: where it comes from.
         reading: what is our reading; "" for nothing.
         inputs: the code of its inputs per token, from query, key, value and generator; "" where it needs none.
+        bound: whether it has parameters of each head, which ``bind`` creates.
     """
 
     spec: str
@@ -51,11 +52,12 @@ class Facts:
     source: str
     reading: str = ""
     inputs: str = ""
+    bound: bool = False
 
     @property
     def page(self) -> str:
         """File name."""
-        words = re.sub(r"\((?:\d+,?)+(?:kept=[\d.]+)?\)", "", self.spec)
+        words = re.sub(r"\((?:[\d.]+,?)+(?:kept=[\d.]+)?\)", "", self.spec)
         return re.sub(r"\W+", "_", words).strip("_") + ".md"
 
 
@@ -576,6 +578,67 @@ PRESETS = (
         "    name: torch.randn(key.shape, generator=generator, dtype=torch.float64)\n"
         '    for name in ("key_gate", "value_gate")\n'
         "}",
+    ),
+    Facts(
+        "rpc(2,4)",
+        "Queries and keys are a low-rank part L and a sparse part S, as in principal component pursuit, min ‖L‖_* + λ ‖S‖₁ "
+        "over K = L + S by alternating directions; the step that makes L small in rank is an attention to the values.",
+        "Softmax attention of cleaned queries to cleaned keys, whose cleaning reads the fits of the rounds before.",
+        (
+            Cost(
+                "O((2 n − 1) N² D)",
+                "queries and keys of a round",
+                f"{SDPA}, n times at the queries, n − 1 at the keys",
+            ),
+            Cost("half of that", "the same", "the same, the scale of each key from its prefix"),
+            Cost("O((2 n − 1) N² D)", "the mask", "the same; needs a query for every key"),
+        ),
+        (
+            (
+                "`clip(t)` with n = 1, where t = λ / (4 mean |k|).",
+                "t = 4 / (4 * key[:, :1].abs().mean())\n"
+                'one = pdl.preset("rpc(1,4)").attend(query[:, :1], key[:, :1], value[:, :1])\n'
+                "clipped = [tensor[:, :1].clamp(-t, t) for tensor in (query, key)]\n"
+                'wanted = pdl.preset("softmax").attend(*clipped, value[:, :1])\n'
+                "torch.testing.assert_close(one, wanted)",
+            ),
+            (
+                "The mean of the values with λ = 0, where everything is sparse.",
+                "means = value.mean(2, keepdim=True).expand_as(value)\n"
+                'torch.testing.assert_close(attend("rpc(2,0)"), means)',
+            ),
+        ),
+        "Teo, Nguyen, Unveiling the Hidden Structure of Self-Attention via Kernel Principal Component Analysis, "
+        "NeurIPS 2024, [arXiv 2406.13762](https://arxiv.org/abs/2406.13762)",
+        "Published with queries that are the keys; here queries are cleaned as keys are. Under a causal mask the scale μ is "
+        "that of the prefix. The scripts of the authors take n = 4 and λ = 4 in the first layer, or n = 2 in all; their μ "
+        "counts the features of all heads, so their λ is ours times the number of heads. That values are eigenvectors of "
+        "the kernel is contested (arXiv 2505.07908) and no property of this layer: `analysis.eigenvector_alignment` "
+        "measures it.",
+    ),
+    Facts(
+        "differential(0.5)",
+        "Two regressions on the same targets, one for each half of the features of queries and keys; the fit of the second, "
+        "by a share a, is taken from the first.",
+        "The difference of two softmax attentions to the same values; weights that both give cancel, and those of a query "
+        "add up to 1 − a.",
+        (
+            Cost("O(N² (D + 2 Dv))", "as softmax", f"{SDPA} on each half"),
+            Cost("half of that", "the same", "the same"),
+            Cost("O(N² (D + 2 Dv))", "the mask", "the same"),
+        ),
+        (
+            (
+                "`softmax` on the first halves where a is 0.",
+                'first = pdl.preset("softmax").attend(query[..., :4], key[..., :4], value)\n'
+                'none = pdl.preset("differential(0)").bind(heads=4, head_dim=8).double()\n'
+                "torch.testing.assert_close(none.attend(query, key, value), first)",
+            ),
+        ),
+        "Ye et al., Differential Transformer, ICLR 2025, [arXiv 2410.05258](https://arxiv.org/abs/2410.05258)",
+        "a is learned itself, one number per head, where the paper takes the difference of two exponentials of products; "
+        "the normalisation of each head after it is left to the layer.",
+        bound=True,
     ),
     Facts(
         "parallax",

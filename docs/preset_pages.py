@@ -79,7 +79,7 @@ def solving(problem: PrimalProblem) -> str:
 
 def attending(spec: str, bound: bool, length: int = 16, inputs: str = "") -> list[str]:
     """The lines that attend, with the code of the inputs per token where there are some."""
-    if preset(spec).token_inputs and not inputs:
+    if not (inputs or all(need.of_value for need in preset(spec).token_inputs)):
         inputs = "inputs = problem.neutral_inputs(query, key, value)  # they change nothing"
     given = ", inputs=inputs" if inputs else ""
     if ordered(preset(spec)):
@@ -100,7 +100,7 @@ def attending(spec: str, bound: bool, length: int = 16, inputs: str = "") -> lis
 
 def snippet(facts: Facts) -> str:
     """Attend and, where there is one regression, solve."""
-    lines = attending(facts.spec, bound=False, inputs=facts.inputs)
+    lines = attending(facts.spec, bound=facts.bound, inputs=facts.inputs)
     if kernel_form(preset(facts.spec), LONG) in ("dense", "factored"):
         lines += [
             "",

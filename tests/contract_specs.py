@@ -58,6 +58,8 @@ COMBINATIONS = (
     "bn+sh(1,1,2,4)+boost(2,residual=keys)",
     "forget+window(2)|sh(3)+boost(2)",
     "sink(0.3)+scaled(0.2)",
+    "sink(0.3)+window(4)+rpc(2,2)",
+    "linear+window(2)|sh(3)+differential(0.3)",
     "dot+constant+bn+ridge(1)",
     "cosine+constant+forget+delta(0.5)",
     "linear+constant+sh(1,1,2,2)+ridge(10)",

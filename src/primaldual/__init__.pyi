@@ -46,6 +46,7 @@ from primaldual.primal.decoding.state import DecodingState as DecodingState
 from primaldual.primal.delta import Delta as Delta
 from primaldual.primal.delta import DeltaFormer as DeltaFormer
 from primaldual.primal.derive import derive as derive
+from primaldual.primal.differential import Differential as Differential
 from primaldual.primal.elliptical import Elliptical as Elliptical
 from primaldual.primal.feature_maps import (
     EluPlusOne as EluPlusOne,
@@ -88,6 +89,7 @@ from primaldual.primal.presets import preset as preset
 from primaldual.primal.problem import PrimalProblem as PrimalProblem
 from primaldual.primal.random_features import RandomFeatures as RandomFeatures
 from primaldual.primal.ridge import Ridge as Ridge
+from primaldual.primal.robust_components import RobustComponents as RobustComponents
 from primaldual.primal.solvers import Solver as Solver
 from primaldual.primal.subsets import AllKeys as AllKeys
 from primaldual.primal.subsets import Subset as Subset

@@ -46,7 +46,10 @@ def test_a_layer_that_attends_later_tokens_has_no_order(make, spec):
     assert model.state_dict().keys() == before.keys()
 
 
-@pytest.mark.parametrize("spec", ["boost(2)", "scaled(0.2)", "boost(2,residual=keys)", "linear+ridge(1)"])
+@pytest.mark.parametrize(
+    "spec",
+    ["boost(2)", "scaled(0.2)", "boost(2,residual=keys)", "linear+ridge(1)", "rpc(2,1)", "differential(0.2)"],
+)
 def test_bert_with_padding(spec):
     model, tokens = bert()
     pdl.convert(model, spec, verbose=False)
@@ -57,7 +60,7 @@ def test_bert_with_padding(spec):
 
 
 @pytest.mark.parametrize(
-    "spec", ["boost(2)", "scaled(0.2)", "deltanet(0.5)", "deltaformer", "linear+ridge(1)"]
+    "spec", ["boost(2)", "scaled(0.2)", "rpc(2,1)", "deltanet(0.5)", "deltaformer", "linear+ridge(1)"]
 )
 def test_a_causal_model_sees_no_later_token(spec):
     model, tokens = llama()
@@ -67,7 +70,7 @@ def test_a_causal_model_sees_no_later_token(spec):
         assert_close(model(tokens[:, :end], use_cache=False).logits, whole[:, :end], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("spec", ["boost(2)", "scaled(0.2)", "deltanet(0.5)"])
+@pytest.mark.parametrize("spec", ["boost(2)", "scaled(0.2)", "rpc(2,1)", "deltanet(0.5)"])
 def test_a_cache_of_keys_does_not_hold_what_a_nested_solver_needs(spec):
     model, tokens = llama()
     pdl.convert(model, spec, verbose=False)
@@ -77,9 +80,10 @@ def test_a_cache_of_keys_does_not_hold_what_a_nested_solver_needs(spec):
     assert found.shape == (2, 9)
 
 
-def test_ridge_generates_with_a_cache():
+@pytest.mark.parametrize("spec", ["linear+ridge(1)", "differential(0.2)"])
+def test_what_attends_from_queries_alone_generates_with_a_cache(spec):
     model, tokens = llama()
-    pdl.convert(model, "linear+ridge(1)", verbose=False)
+    pdl.convert(model, spec, verbose=False)
     options = {"max_new_tokens": 3, "do_sample": False}
     assert_close(model.generate(tokens, **options), model.generate(tokens, use_cache=False, **options))
 

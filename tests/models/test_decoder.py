@@ -142,3 +142,24 @@ def test_tokens_without_an_embedding_are_refused(tokens, told):
     with pytest.raises(ArgumentError, match=told):
         model.step(state, tokens)
     assert (state.length, model(torch.zeros(1, 0, dtype=torch.int32)).shape) == (0, (1, 0, 11))
+
+
+@pytest.mark.parametrize("attention", ["elliptical", ("softmax", "elliptical", "bn", "elliptical")])
+def test_blocks_hand_their_values_on_step_by_step_too(attention):
+    model, tokens = decoder(attention=attention, num_layers=4, kv_heads=2), torch.randint(11, (2, 9))
+    state = model.init_state(batch=2)
+    steps = torch.cat([model.step(state, piece) for piece in tokens.split([4, 1, 1, 3], 1)], 1)
+    assert_close(steps, model(tokens))
+    given = []
+    for block in model.blocks():
+        block.attention.problem.register_forward_pre_hook(lambda _, arguments: given.append(arguments[-1]))
+    model(tokens)
+    previous = [None if one is None else one["previous_value"] for one in given]
+    assert [one is None for one in previous] == [spec != "elliptical" for spec in _specs(attention)]
+    assert all(one.shape == (2, 2, 9, 2) for one in previous if one is not None)
+    if attention == "elliptical":
+        assert previous[0].isnan().all()
+
+
+def _specs(attention):
+    return [attention] * 4 if isinstance(attention, str) else attention

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from primaldual import Identity, PrimalProblem, TokenInput
 from primaldual.errors import UnsupportedError
 from primaldual.nn.decoder import DecoderBlock
 
@@ -59,8 +60,13 @@ def test_dropout_acts_in_training_alone():
     assert torch.equal(block(inputs), block(inputs))
 
 
+class Needy(Identity):
+    """Needs numbers that no layer makes."""
+
+    name = "needy"
+    token_inputs = (TokenInput("age", "years of a token", learned=False),)
+
+
 def test_an_attention_that_needs_more_than_tokens_is_refused():
-    with pytest.raises(
-        UnsupportedError, match="elliptical needs previous_value of every token, which a block cannot"
-    ):
-        DecoderBlock(8, 2, 16, attention="elliptical")
+    with pytest.raises(UnsupportedError, match="needy needs age of every token, which a block cannot"):
+        DecoderBlock(8, 2, 16, attention=PrimalProblem(transform=Needy()))

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from primaldual import Identity, PrimalProblem, TokenInput
 from primaldual.errors import UnsupportedError
 from primaldual.nn.encoder import Encoder, EncoderBlock
 from primaldual.primal.presets import preset
@@ -80,8 +81,47 @@ def test_a_block_that_normalises_first_is_that_of_torch(padded):
     torch.testing.assert_close(block(inputs, mask)[valid], expected[valid], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_every_block_gets_the_values_of_the_block_before(norm_first):
+    torch.manual_seed(0)
+    encoder = Encoder(3, 8, 2, 16, attention="elliptical", norm_first=norm_first).double()
+    inputs = torch.randn(2, 6, 8, dtype=torch.float64)
+    mask = torch.arange(6) >= torch.tensor([[6], [4]])
+    inputs[1, 4:] = torch.nan
+    found = encoder(inputs, mask)
+    hidden, previous = inputs, None
+    for block in encoder.blocks():
+        tokens = block.attention_norm(hidden) if norm_first else hidden
+        values = block.attention.v_proj(tokens).unflatten(-1, (2, 4)).transpose(1, 2)
+        given = {"previous_value": torch.full_like(values, torch.nan) if previous is None else previous}
+        mixed, _ = block.attention(tokens, tokens, tokens, mask, need_weights=False, inputs=given)
+        summed = hidden + mixed
+        summed = summed if norm_first else block.attention_norm(summed)
+        fed = summed + block.feedforward(block.feedforward_norm(summed) if norm_first else summed)
+        hidden, previous = fed if norm_first else block.feedforward_norm(fed), values
+    torch.testing.assert_close(found[~mask], hidden[~mask])
+    plain = Encoder(3, 8, 2, 16, norm_first=norm_first).double()
+    plain.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(
+        plain.blocks()[0](inputs, mask)[~mask], encoder.blocks()[0](inputs, mask)[~mask]
+    )
+    assert not torch.allclose(plain(inputs, mask)[~mask], found[~mask])
+
+
+def test_gradients_do_not_flow_through_the_values_of_the_block_before():
+    encoder = Encoder(2, 8, 2, 16, attention="elliptical").double()
+    inputs = torch.randn(1, 5, 8, dtype=torch.float64)
+    encoder(inputs).sin().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+class Needy(Identity):
+    """Needs numbers that no layer makes."""
+
+    name = "needy"
+    token_inputs = (TokenInput("age", "years of a token", learned=False),)
+
+
 def test_an_attention_that_needs_more_than_tokens_is_refused():
-    with pytest.raises(
-        UnsupportedError, match="elliptical needs previous_value of every token, which a block cannot"
-    ):
-        EncoderBlock(8, 2, 16, attention="elliptical")
+    with pytest.raises(UnsupportedError, match="needy needs age of every token, which a block cannot"):
+        EncoderBlock(8, 2, 16, attention=PrimalProblem(transform=Needy()))

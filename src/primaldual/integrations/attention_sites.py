@@ -140,9 +140,9 @@ def check_projected(problem: Attention) -> None:
     """Refuse an attention that needs more of every token, where only queries, keys and values are known.
 
     Raises:
-        UnsupportedError: it needs inputs per token that are not optional.
+        UnsupportedError: it needs inputs per token that are neither optional nor the values.
     """
-    needed = ", ".join(need.name for need in problem.token_inputs if not need.optional)
+    needed = ", ".join(need.name for need in problem.token_inputs if not (need.optional or need.of_value))
     if not needed:
         return
     raise UnsupportedError(

@@ -49,8 +49,8 @@ class PositionDependence:
             or bool(transform.neighbours and lone),
             from_query=subset.from_query or parts.pair_weights.uneven,
             neighbours=transform.neighbours,
-            mixes_queries=transform.mixes_queries or (solver.nested and solver.residual == QUERIES),
-            nested=solver.nested,
+            mixes_queries=transform.mixes_queries or (solver.at_keys and solver.residual == QUERIES),
+            nested=solver.at_keys,
         )
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
 from primaldual.kernels.arguments import finite, whole
 from primaldual.kernels.modes import in_graph
+from primaldual.nn.carried_values import CarriedValues
 from primaldual.nn.decoder import DecoderBlock
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
@@ -136,8 +137,9 @@ class Decoder(nn.Module):
             ArgumentError: no integers; on the CPU also tokens outside of the vocabulary.
         """
         hidden = self.dropout(self._embedded(tokens, 0))
+        carried = self._carried()
         for block in self.layers:
-            hidden = block(hidden)
+            hidden = block(hidden, carried)
         logits: Tensor = self.head(self.norm(hidden))
         return logits
 
@@ -166,11 +168,15 @@ class Decoder(nn.Module):
             ArgumentError: as `forward`.
         """
         hidden = self._embedded(tokens, state.length)
+        carried = self._carried()
         for block, one in zip(self.blocks(), state.layers, strict=True):
-            hidden = block.step(one, hidden)
+            hidden = block.step(one, hidden, carried)
         state.length += tokens.shape[1]
         logits: Tensor = self.head(self.norm(hidden))
         return logits
+
+    def _carried(self) -> CarriedValues | None:
+        return CarriedValues.between(block.attention for block in self.blocks())
 
     def blocks(self) -> list[DecoderBlock]:
         """The blocks in their order."""

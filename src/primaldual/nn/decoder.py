@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from primaldual.nn.carried_values import CarriedValues
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
-from primaldual.primal.token_inputs import check_given
+from primaldual.primal.token_inputs import Inputs, check_given
 
 
 class DecoderBlock(nn.Module):
@@ -25,7 +26,7 @@ class DecoderBlock(nn.Module):
         kv_heads: key and value heads, dividing ``num_heads``; None = ``num_heads``.
 
     Raises:
-        UnsupportedError: an attention that needs more of every token than a layer makes of it, such as ``elliptical``.
+        UnsupportedError: an attention that needs more of every token than its layer and the block before make of it.
 
     Example:
         >>> import torch
@@ -48,21 +49,35 @@ class DecoderBlock(nn.Module):
         self.attention = MultiheadAttention(
             embed_dim, num_heads, batch_first=True, attention=attention, kv_heads=kv_heads
         )
-        check_given(self.attention.problem.spec(), self.attention.problem.token_inputs, "a block")
+        check_given(
+            self.attention.problem.spec(), self.attention.problem.token_inputs, "a block", stacked=True
+        )
         self.feedforward_norm = nn.LayerNorm(embed_dim)
         self.first = nn.Linear(embed_dim, feedforward_dim)
         self.second = nn.Linear(feedforward_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Mix the sequence; (batch, length, embed_dim) in and out."""
+    def forward(self, inputs: Tensor, carried: CarriedValues | None = None) -> Tensor:
+        """Mix the sequence; (batch, length, embed_dim) in and out.
+
+        Args:
+            inputs: the sequence.
+            carried: the values of the block before, changed in place; None = this is the first.
+        """
         normed = self.attention_norm(inputs)
-        mixed, _ = self.attention(normed, normed, normed, need_weights=False, is_causal=True)
+        given = self._given(normed, carried)
+        mixed, _ = self.attention(normed, normed, normed, need_weights=False, is_causal=True, inputs=given)
         return self._feed(inputs + self.dropout(mixed))
 
-    def step(self, state: DecodingState, inputs: Tensor) -> Tensor:
+    def step(self, state: DecodingState, inputs: Tensor, carried: CarriedValues | None = None) -> Tensor:
         """The same for the next tokens, (batch, n, embed_dim), of the sequences in the state."""
-        return self._feed(inputs + self.attention.step(state, self.attention_norm(inputs)))
+        normed = self.attention_norm(inputs)
+        given = self._given(normed, carried)
+        return self._feed(inputs + self.attention.step(state, normed, given=given))
+
+    def _given(self, tokens: Tensor, carried: CarriedValues | None) -> Inputs | None:
+        carried = carried or CarriedValues.between([self.attention])
+        return None if carried is None else carried.inputs(self.attention, tokens)
 
     def last_maps(self) -> tuple[nn.Linear, nn.Linear]:
         """The maps whose outputs are added to the sequence."""

@@ -1,7 +1,10 @@
 """Transformer blocks around the library's attention."""
 
+from __future__ import annotations
+
 from torch import Tensor, nn
 
+from primaldual.nn.carried_values import CarriedValues
 from primaldual.nn.multihead import MultiheadAttention
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.token_inputs import check_given
@@ -28,7 +31,7 @@ class EncoderBlock(nn.Module):
         norm_first: normalise the inputs of the two branches, not the sums.
 
     Raises:
-        UnsupportedError: an attention that needs more of every token than a layer makes of it, such as ``elliptical``.
+        UnsupportedError: an attention that needs more of every token than its layer and the block before make of it.
 
     Example:
         >>> import torch
@@ -43,12 +46,14 @@ class EncoderBlock(nn.Module):
         num_heads: int,
         feedforward_dim: int,
         dropout: float = 0.0,
-        attention: "str | PrimalProblem" = "softmax",
+        attention: str | PrimalProblem = "softmax",
         norm_first: bool = False,
     ) -> None:
         super().__init__()
         self.attention = MultiheadAttention(embed_dim, num_heads, batch_first=True, attention=attention)
-        check_given(self.attention.problem.spec(), self.attention.problem.token_inputs, "a block")
+        check_given(
+            self.attention.problem.spec(), self.attention.problem.token_inputs, "a block", stacked=True
+        )
         self.attention_norm = nn.LayerNorm(embed_dim)
         self.feedforward = nn.Sequential(
             nn.Linear(embed_dim, feedforward_dim),
@@ -60,22 +65,30 @@ class EncoderBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm_first = norm_first
 
-    def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, inputs: Tensor, padding_mask: Tensor | None = None, carried: CarriedValues | None = None
+    ) -> Tensor:
         """Mix the sequence; (batch, length, embed_dim) in and out.
 
         Args:
             inputs: the sequence.
             padding_mask: (batch, length), True at padding, which no position attends to.
+            carried: the values of the block before, changed in place; None = this is the first.
         """
         if self.norm_first:
-            hidden = inputs + self._mixed(self.attention_norm(inputs), padding_mask)
+            hidden = inputs + self._mixed(self.attention_norm(inputs), padding_mask, carried)
             return hidden + self.dropout(self.feedforward(self.feedforward_norm(hidden)))
-        hidden = self.attention_norm(inputs + self._mixed(inputs, padding_mask))
+        hidden = self.attention_norm(inputs + self._mixed(inputs, padding_mask, carried))
         outputs: Tensor = self.feedforward_norm(hidden + self.dropout(self.feedforward(hidden)))
         return outputs
 
-    def _mixed(self, inputs: Tensor, padding_mask: Tensor | None) -> Tensor:
-        mixed, _ = self.attention(inputs, inputs, inputs, key_padding_mask=padding_mask, need_weights=False)
+    def _mixed(self, inputs: Tensor, padding_mask: Tensor | None, carried: CarriedValues | None) -> Tensor:
+        carried = carried or CarriedValues.between([self.attention])
+        given = None if carried is None else carried.inputs(self.attention, inputs)
+        options = {} if given is None else {"inputs": given}  # other attentions than the library's take none
+        mixed, _ = self.attention(
+            inputs, inputs, inputs, key_padding_mask=padding_mask, need_weights=False, **options
+        )
         dropped: Tensor = self.dropout(mixed)
         return dropped
 
@@ -105,7 +118,7 @@ class Encoder(nn.Module):
         num_heads: int,
         feedforward_dim: int,
         dropout: float = 0.0,
-        attention: "str | PrimalProblem" = "softmax",
+        attention: str | PrimalProblem = "softmax",
         norm_first: bool = False,
     ) -> None:
         super().__init__()
@@ -116,6 +129,11 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Run all blocks; see `EncoderBlock.forward`."""
+        carried = CarriedValues.between(layer.attention for layer in self.blocks())
         for layer in self.layers:
-            inputs = layer(inputs, padding_mask)
+            inputs = layer(inputs, padding_mask, carried)
         return inputs
+
+    def blocks(self) -> list[EncoderBlock]:
+        """The blocks in their order."""
+        return [layer for layer in self.layers if isinstance(layer, EncoderBlock)]

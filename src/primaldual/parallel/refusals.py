@@ -41,7 +41,7 @@ def refusal(choices: Choices, is_causal: bool) -> str | None:
     solver, subset, transform = choices.solver, choices.subset, choices.transform
     if transform.mixes_queries:
         return f"{transform.spec()} mixes each query with its neighbours, which other processes hold"
-    if solver.nested and solver.residual == QUERIES:
+    if solver.at_keys and solver.residual == QUERIES:
         return f"{solver.spec()} takes residuals at all queries, which other processes hold"
     if subset.patterned and _of_one_length(subset):
         return f"{subset.spec()} is a pattern of one length, and a process has queries of its own"

@@ -57,7 +57,7 @@ def what_is_sent(attention: Attention, heads: int, kv_heads: int, total: int) ->
     for problem, members in attention.problems(heads):
         parts = problem.parts().for_length(total)
         subset = parts.subset
-        single = subset.patterned or parts.solver.nested  # which attend from the positions of keys, too
+        single = subset.patterned or parts.solver.at_keys  # which attend from the positions of keys, too
         for alike in subset.head_sets(len(members)):
             windows = None if single else subset.windows(alike)
             windows = None if windows is None or windows.size == 1 else windows

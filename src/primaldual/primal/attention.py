@@ -109,8 +109,10 @@ class Attention(nn.Module, ABC):
             ArgumentError: for example scales that do not match the heads.
         """
         for problem, members in self.problems(heads):
-            for part in problem.parts():
-                part.bind(len(members), head_dim)
+            parts = problem.parts()
+            width = parts.solver.kernel_dim(head_dim)
+            for part in parts:
+                part.bind(len(members), width)
         return self
 
     def attend(

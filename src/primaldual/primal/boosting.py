@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from primaldual.errors import ArgumentError
 from primaldual.kernels.arguments import finite, whole
-from primaldual.primal.solvers import KEYS, QUERIES, NestedSolver, Rows, residual_word
+from primaldual.primal.nested_solvers import NestedSolver, Rows, residual_word
+from primaldual.primal.solvers import KEYS, QUERIES
 from primaldual.primal.token_inputs import Inputs
 
 MOST_STEPS = 64

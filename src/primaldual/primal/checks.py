@@ -74,12 +74,17 @@ def check_solver(choices: Choices) -> None:
                 f"{solver.spec()} reads tokens one after the other; {subset.spec() or transform.spec()} has pools, unions "
                 "or a grid, without an order in time: accepted are subsets of single keys in a sequence"
             )
-    if solver.nested and choices.subset.by_feature:
+    if solver.composed and choices.subset.by_feature:
         raise UnsupportedError(
             f"{solver.spec()} combines maps of positions, which {choices.subset.spec()} does not have; accepted are other "
             "subsets"
         )
-    if solver.nested and transform.mixes_queries:
+    if solver.key_parts > 1 and transform.observes:
+        raise UnsupportedError(
+            f"{solver.spec()} cuts the keys, and {transform.spec()} keeps running statistics of whole ones; accepted are "
+            "transforms that keep none"
+        )
+    if solver.composed and transform.mixes_queries:
         raise UnsupportedError(
             f"{solver.spec()} attends several times, and {transform.spec()} mixes the queries; accepted are transforms that "
             "change each query by itself"

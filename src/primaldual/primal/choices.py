@@ -8,6 +8,7 @@ from torch import Tensor
 
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.composed_solvers import ComposedSolver
 from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
 from primaldual.primal.orders import Order
@@ -63,6 +64,12 @@ class Choices(NamedTuple):
     def amortized(self) -> Choices:
         """The same choices with the values for coefficients."""
         return self if self.solver.amortized else self._replace(solver=Solver())
+
+    @property
+    def composed(self) -> ComposedSolver:
+        """The solver, where it is composed of several attentions by the other choices."""
+        assert isinstance(self.solver, ComposedSolver)
+        return self.solver
 
     @property
     def layout(self) -> Layout:

@@ -10,7 +10,8 @@ from torch import Tensor
 from primaldual.errors import ArgumentError
 from primaldual.kernels.arguments import finite
 from primaldual.kernels.modes import in_graph, in_transform
-from primaldual.primal.solvers import KEYS, QUERIES, RATE, NestedSolver, Rows, residual_word
+from primaldual.primal.nested_solvers import NestedSolver, Rows, residual_word
+from primaldual.primal.solvers import KEYS, QUERIES, RATE
 from primaldual.primal.token_inputs import Inputs, TokenInput
 
 

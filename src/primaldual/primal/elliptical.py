@@ -14,7 +14,7 @@ from primaldual.kernels.scans import prefix_sums_, whole_blocks
 from primaldual.kernels.statistics import widest
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import pick
-from primaldual.primal.token_inputs import VALUE_DIM, Inputs, TokenInput
+from primaldual.primal.token_inputs import OWN_VALUE, VALUE_DIM, Inputs, TokenInput
 from primaldual.primal.training_sets import ALL, PREFIX, Band, Kind, TrainingSet, last
 from primaldual.primal.transforms import Transform
 
@@ -30,8 +30,8 @@ class Elliptical(Transform):
     gradient. Where nothing changed m is 1, which is plain softmax; so it is in a first layer, whose previous values are
     NaN. Under a causal mask every query has the mean over its own prefix.
 
-    ``weights`` and ``attention_map``, which get no values, need ``inputs={"value": ...}`` too. A layer projects no previous
-    values from its tokens: :class:`primaldual.MultiheadAttention` takes them by ``inputs``.
+    ``weights`` and ``attention_map``, which get no values, need ``inputs={"value": ...}`` too. The library's encoders and
+    decoders hand the values of each block to the next; :class:`primaldual.MultiheadAttention` takes them by ``inputs``.
 
     Raises:
         ShapeError: values that are not as wide as the keys.
@@ -53,9 +53,10 @@ class Elliptical(Transform):
     of_positions = True
     token_inputs = (
         TokenInput(
-            "previous_value", "values of the previous layer, NaN = none", torch.nan, width=VALUE_DIM, learned=False
+            "previous_value", "values of the previous layer, NaN = none", torch.nan, width=VALUE_DIM, learned=False,
+            of_previous=True,
         ),
-        TokenInput("value", "the values themselves", torch.nan, width=VALUE_DIM, learned=False, of_value=True),
+        OWN_VALUE,
     )  # fmt: skip
     changes_of_values: Tensor | None = None
     """|v - p| of every position times one power of two, (batch, heads, Nk, D); known during a call."""

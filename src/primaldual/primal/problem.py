@@ -9,7 +9,7 @@ from torch import Tensor
 
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.masks import Attendable
-from primaldual.primal import definition, nested_attention, nested_definition
+from primaldual.primal import composed_attention, composed_definition, definition
 from primaldual.primal.attention import Attention
 from primaldual.primal.checks import check_order, check_solver
 from primaldual.primal.choices import Choices
@@ -172,7 +172,7 @@ class PrimalProblem(Attention):
         inputs: Inputs | None = None,
     ) -> Tensor:
         parts = self.parts()
-        form = nested_attention.run if parts.solver.nested else run
+        form = composed_attention.run if parts.solver.composed else run
         return form(parts, query, source, attendable, dropout_p, inputs)
 
     def forward(
@@ -193,7 +193,7 @@ class PrimalProblem(Attention):
             if found is not None:
                 return found
         parts = self.parts()
-        form = nested_attention.run if parts.solver.nested else run
+        form = composed_attention.run if parts.solver.composed else run
         if not parts.transform.observes:
             return form(parts, query, source, attendable, dropout_p, inputs)
         source = RememberedSource(source)
@@ -284,7 +284,7 @@ class PrimalProblem(Attention):
         inputs: Inputs | None = None,
     ) -> Tensor:
         """The definition, term by term, without any fast form: the reference for :meth:`attend`."""
-        form = nested_definition if self.solver.nested else definition
+        form = composed_definition if self.solver.composed else definition
         return form.outputs(self.parts(), query, key, value, mask, is_causal, inputs)
 
     def weights(
@@ -298,9 +298,9 @@ class PrimalProblem(Attention):
     ) -> Tensor | list[Tensor]:
         """Kappa / h over the training pairs: (batch, heads, Nq, Nt), a list of (batch, Nq, Nt_h) if Nt differs.
 
-        A nested solver has weights on positions, those of :meth:`attention_map`.
+        A composed solver has weights on positions, those of :meth:`attention_map`.
         """
-        if self.solver.nested:
+        if self.solver.composed:
             return self.attention_map(query, key, mask, is_causal, inputs=inputs)
         return definition.weights(self.parts(), query, key, mask, is_causal, inputs)
 
@@ -313,7 +313,7 @@ class PrimalProblem(Attention):
         *,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        form = nested_definition if self.solver.nested else definition
+        form = composed_definition if self.solver.composed else definition
         return form.attention_map(self.parts(), query, key, mask, is_causal, inputs)
 
 

@@ -89,7 +89,7 @@ def _prepared(
         or choices.subset.by_scores
         or transform.observes
         or transform.mixes_queries
-        or choices.solver.nested
+        or choices.solver.composed
     ):
         return None
     attendable = Attendable(is_causal=is_causal and query.shape[2] > 1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
-from primaldual.kernels.arguments import shown
 from primaldual.primal.parts import Part
 from primaldual.primal.token_inputs import Inputs
 
@@ -16,27 +15,6 @@ QUERIES, KEYS = "queries", "keys"
 
 RATE = "beta"
 """The input per token that holds the steps of a delta rule."""
-
-
-class Rows(Protocol):
-    """The attention of some positions' rows to all positions, which a nested solver combines.
-
-    Attributes:
-        inputs: what ``token_inputs`` names, of all positions.
-        length: how many positions there are, of which these are the last.
-    """
-
-    inputs: Inputs
-    length: int
-
-    def product(self, number: int, coefficients: Tensor) -> Tensor:
-        """S c of sequence ``number``, (batch, heads, rows, Dv), from its coefficients at these positions."""
-
-    def weights(self) -> Tensor:
-        """S itself, (batch, heads, rows, length)."""
-
-    def former(self, number: int) -> Tensor:
-        """Sequence ``number`` at the positions before these."""
 
 
 class Solver(Part):
@@ -51,14 +29,16 @@ class Solver(Part):
     name = ""
     amortized: ClassVar[bool] = True
     """Whether the values are the coefficients."""
-    nested: ClassVar[bool] = False
-    """Whether coefficients of one position follow from attention to those of others, see :class:`NestedSolver`."""
+    composed: ClassVar[bool] = False
+    """Whether outputs are composed of several attentions, see :class:`ComposedSolver`."""
+    key_parts: ClassVar[int] = 1
+    """Of a composed solver: into how many parts it cuts the features of queries and keys, each for an attention."""
     by_row: ClassVar[bool] = False
     """Whether every query is fitted on its own training set, see :class:`RowSolver`."""
+    at_keys: ClassVar[bool] = False
+    """Of a composed solver: whether it attends from the place of every key, so that it needs the whole sequence."""
     residual: str = KEYS
     """Of a nested solver: whether x in S = A(x, k) is the queries or the keys."""
-    sequences: int = 1
-    """Of a nested solver: how many numbers per value decoding keeps of every position."""
     ordered: ClassVar[bool] = False
     """Of a nested solver: tokens have an order, so S is causal, and calls are causal or have one query."""
     strict: ClassVar[bool] = False
@@ -74,6 +54,18 @@ class Solver(Part):
     def ridge_penalty(self) -> float | None:
         """Lambda, where the coefficients are those of ridge regression; else None."""
         return None
+
+    def kernel_dim(self, head_dim: int) -> int:
+        """The width of queries and keys for the other choices.
+
+        Raises:
+            ArgumentError: a head_dim that ``key_parts`` does not divide.
+        """
+        if head_dim % self.key_parts:
+            raise ArgumentError(
+                f"{self.spec()} takes queries and keys in {self.key_parts} parts of equal width; got head_dim {head_dim}"
+            )
+        return head_dim // self.key_parts
 
     def procedure(self) -> str | None:
         """What it does with the attention of the other choices, in one sentence; None = nothing."""
@@ -113,26 +105,6 @@ class Solver(Part):
         """
         raise NotImplementedError
 
-    def coefficients(self, value: Tensor, rows: Rows) -> list[Tensor]:
-        """Of a nested solver: sequences (batch, heads, rows, Dv).
-
-        ``rows.product`` multiplies all but the last, which is c.
-
-        Args:
-            value: v at some positions, (batch, heads, rows, Dv).
-            rows: S at these positions.
-        """
-        raise NotImplementedError
-
-    def expansion(self, products: Tensor, inputs: Inputs) -> Tensor:
-        """Of a nested solver: the matrix C with c = C v, by definition, (batch, heads, Nk, Nk).
-
-        Args:
-            products: S, (batch, heads, Nk, Nk).
-            inputs: what ``token_inputs`` names.
-        """
-        raise NotImplementedError
-
     def check_inputs(self, inputs: Inputs) -> None:
         """Raise ArgumentError for inputs per token that the solver does not accept."""
 
@@ -145,56 +117,3 @@ class RowSolver(Solver):
 
     amortized = False
     by_row = True
-
-
-class NestedSolver(Solver):
-    """A solver whose coefficients follow from attention to targets and earlier coefficients.
-
-        out = A(q, k) c,  c from the values v by products with S = A(x, k), x the queries or the keys
-
-    The prefix rule: under a causal mask row j of S sees positions up to j alone. Whatever is computed of position j is
-    then final; later queries use it as it is.
-
-    A subclass states ``coefficients``, ``expansion``, ``residual`` and ``sequences``.
-    """
-
-    amortized = False
-    nested = True
-
-    def procedure(self) -> str:
-        count = self.sequences - 1
-        products = "no product" if not count else "one product" if count == 1 else f"{count} products"
-        return f"{self.spec()}: {products} at the {self.residual} give the coefficients, one more the outputs"
-
-    def objective(self, style: str) -> str:
-        if style == "latex":
-            return r"\tfrac12\sum_j \left\|v_j - f(k_j)\right\|^2"
-        return "½ Σ_j ‖v_j − f(k_j)‖²"
-
-    def coefficient(self, style: str) -> tuple[str, str]:
-        return "c_j", self.formula(style)[-1]
-
-    def call_refusal(self, query_length: int, key_length: int, is_causal: bool, by_query: bool) -> str | None:
-        if self.ordered and not is_causal and query_length > 1:
-            return "reads the keys in order, so every query needs its place: accepted is is_causal=True"
-        if query_length == key_length:
-            return None
-        if self.residual == QUERIES:
-            return (
-                "takes residuals at the queries and needs one for every key (init_state and step keep them; "
-                "residual=keys needs none)"
-            )
-        if by_query:
-            return "takes residuals at the keys, and a mask that differs by query says nothing of keys without one"
-        return None
-
-
-def residual_word(word: str) -> str:
-    """QUERIES or KEYS, as given.
-
-    Raises:
-        ArgumentError: another word.
-    """
-    if word not in (QUERIES, KEYS):
-        raise ArgumentError(f"residual must be {QUERIES!r} or {KEYS!r}; got {shown(word)}")
-    return word

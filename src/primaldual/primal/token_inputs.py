@@ -41,6 +41,7 @@ class TokenInput:
         optional: where it is not given it is ``neutral`` for all tokens.
         learned: it has a gradient, and layers project it from their tokens; otherwise the caller of an attention gives it.
         of_value: calls with values take these for it where it is left out.
+        of_previous: a stack of blocks gives the values of the block before for it, and ``neutral`` to the first.
 
     Raises:
         ArgumentError: a name that is not an identifier, or other words for tokens or width.
@@ -60,6 +61,7 @@ class TokenInput:
     optional: bool = False
     learned: bool = True
     of_value: bool = False
+    of_previous: bool = False
 
     def __post_init__(self) -> None:
         """Raise ArgumentError unless the words are known ones."""
@@ -80,6 +82,10 @@ class TokenInput:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.meaning}, ({', '.join(self.axes)})"
+
+
+OWN_VALUE = TokenInput("value", "the values themselves", width=VALUE_DIM, learned=False, of_value=True)
+"""The values, for parts that read them elsewhere than under the weights."""
 
 
 class Spelled(Protocol):
@@ -205,18 +211,23 @@ def learned(needs: Iterable[TokenInput]) -> tuple[TokenInput, ...]:
     return tuple(need for need in needs if need.learned)
 
 
-def check_given(spec: str, needs: Iterable[TokenInput], layer: str) -> None:
+def check_given(spec: str, needs: Iterable[TokenInput], layer: str, stacked: bool = False) -> None:
     """Refuse an attention that needs numbers of every token which do not follow from the tokens of its layer.
 
     Args:
         spec: of the attention.
         needs: what it states.
         layer: which layer, for the message.
+        stacked: whether it gets the values of the layer before.
 
     Raises:
         UnsupportedError: it needs such inputs.
     """
-    needed = ", ".join(need.name for need in needs if not (need.learned or need.of_value or need.optional))
+    needed = ", ".join(
+        need.name
+        for need in needs
+        if not (need.learned or need.of_value or need.optional or (stacked and need.of_previous))
+    )
     if needed:
         raise UnsupportedError(
             f"{spec} needs {needed} of every token, which {layer} cannot make of its tokens; accepted are calls that give "

@@ -17,6 +17,7 @@ from primaldual.primal.boosting import Boost, Scaled
 from primaldual.primal.clipping import Clip
 from primaldual.primal.convolutions import Convolution, Convolution2d
 from primaldual.primal.delta import Delta, DeltaFormer
+from primaldual.primal.differential import Differential
 from primaldual.primal.elliptical import Elliptical
 from primaldual.primal.feature_maps import EluPlusOne, Exponential, TruncatedTaylor
 from primaldual.primal.forget import Forget
@@ -30,6 +31,7 @@ from primaldual.primal.patterns import Window
 from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.ridge import Ridge
+from primaldual.primal.robust_components import RobustComponents
 from primaldual.primal.top_blocks import TopBlocks
 from primaldual.primal.whitening import Whitening
 
@@ -63,6 +65,8 @@ PARTS: dict[str, type[Part]] = {
     "deltaformer": DeltaFormer,
     "ridge": Ridge,
     "scaled": Scaled,
+    "rpc": RobustComponents,
+    "differential": Differential,
 }
 """The words of a spec. A part of this table is read from specs, examined by the contract, and in every list of
 parts; all else that is said of it comes from its class."""

@@ -12,8 +12,9 @@ from torch import Tensor
 from primaldual.errors import UnsupportedError
 from primaldual.primal import definition
 from primaldual.primal.choices import Choices
+from primaldual.primal.composed_definition import row_mask
 from primaldual.primal.decoding.windows import Windows
-from primaldual.primal.nested_definition import row_mask
+from primaldual.primal.nested_solvers import NestedSolver
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr.expansion import SupportVectorExpansion
 from primaldual.svr.reading import TrainingData
@@ -94,7 +95,7 @@ def least_squares(problem: PrimalProblem, data: TrainingData) -> LeastSquaresExp
     own = PrimalProblem(*plain).neutral_inputs(keys, keys, targets)
     fit = definition.attention_map(plain, keys, keys, mask, False, own)
     fit = torch.where(mask.mT, fit, 0.0)
-    if solver.nested:
+    if isinstance(solver, NestedSolver):
         products = definition.attention_map(plain, keys, keys, *row_mask(solver, mask, False, keys), own)
         products = torch.where(mask.mT, products, 0.0)
         coefficients = solver.expansion(products, problem.neutral_inputs(keys, keys, targets)) @ targets
@@ -107,7 +108,7 @@ def least_squares(problem: PrimalProblem, data: TrainingData) -> LeastSquaresExp
     fitted = fit @ coefficients
     errors = targets - fitted
     objective = errors.square().sum(-2) / 2 + penalty / 2 * (coefficients * fitted).sum(-2)
-    if solver.nested:
+    if isinstance(solver, NestedSolver):
         gradient, first = fit.mT @ errors, fit.mT @ targets
         least = (targets - fit @ torch.linalg.pinv(fit) @ targets).square().sum(-2) / 2
         gap = (objective - least).clamp(min=0)
@@ -138,7 +139,12 @@ def least_squares(problem: PrimalProblem, data: TrainingData) -> LeastSquaresExp
 
 def _check(choices: Choices) -> None:
     """Refuse what has no single regression, or whose training inputs are not its keys."""
-    subset, transform = choices.subset, choices.transform
+    subset, transform, solver = choices.subset, choices.transform, choices.solver
+    if solver.composed and not isinstance(solver, NestedSolver):
+        raise UnsupportedError(
+            f"{choices.spec()} attends by several kernels, so it has no coefficients of one expansion; accepted are solvers "
+            "with such coefficients, as ridge, boost and delta"
+        )
     single = all(subset.windows(heads) == Windows() for heads in subset.head_sets(1))
     moved = transform.keeps_queries and not choices.untransformed
     if choices.pair_weights.uneven or not single or moved:

@@ -68,14 +68,11 @@ def _made(need: TokenInput, tokens: Tensor, value_dim: int) -> Tensor:
 
     What has no gradient is a step function of the token, so that finite differences find none either.
     """
-    tokens = tokens if need.learned else tokens.detach().round(decimals=1)
+    tokens = tokens.double() if need.learned else tokens.detach().double().round(decimals=1)
     head_dim = tokens.shape[-1]
     width = 1 if need.width is None else head_dim if need.width == HEAD_DIM else value_dim
     weight = torch.linspace(0.3, 1.7, head_dim * width, dtype=torch.float64, device=tokens.device)
     finite = tokens.isfinite().all(-1, keepdim=True)
-    numbers = (
-        2 * (torch.where(finite, tokens, 0.0).double() @ weight.cos().view(head_dim, width)).sin()
-        + need.first
-    )
+    numbers = 2 * (torch.where(finite, tokens, 0.0) @ weight.cos().view(head_dim, width)).sin() + need.first
     found = torch.where(finite, need.of_projection(numbers), torch.nan)
     return found.squeeze(-1) if need.width is None else found

@@ -11,8 +11,8 @@ from torch import Tensor
 from primaldual.errors import UnsupportedError
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close, close_gradients, gradients, repeatable
+from primaldual.testing.composed import check_composed_prefix_rule
 from primaldual.testing.inputs import LONG, cases, masks, refuses, tensors
-from primaldual.testing.nested import check_nested_prefix_rule
 
 NAMES = ("query", "key", "value")
 
@@ -160,13 +160,13 @@ def check_prefix_rule(
 ) -> None:
     """Output i of the causal form = the bidirectional form of query i on keys and values 0..i.
 
-    Of a nested solver this holds of the weights that it combines: what it computed of a position is final.
+    Of a composed solver this holds of the weights that it combines: what it computed of a position is final.
     """
     if fixed_length:
         return
     query, key, value = tensors(heads, head_dim, length, device=device)
-    if problem.solver.nested:
-        check_nested_prefix_rule(problem, problem.solver, query, key, value)
+    if problem.solver.composed:
+        check_composed_prefix_rule(problem, query, key, value)
         return
     causal = problem.attend(query, key, value, is_causal=True)
     for row in range(length):

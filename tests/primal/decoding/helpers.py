@@ -1,5 +1,7 @@
 """Problems, tensors and states that the tests of decoding share."""
 
+import re
+
 import torch
 from tests.contract_specs import RUNNING
 
@@ -22,7 +24,7 @@ def problem_of(spec):
 
 def width_of(spec):
     """Dv, other than D where the attention allows that."""
-    return HEAD_DIM if "elliptical" in spec else VALUE_DIM
+    return HEAD_DIM if re.search("elliptical|rpc", spec) else VALUE_DIM
 
 
 def tensors(length, kv_heads, seed, dtype=torch.float64, batch=2, value_dim=VALUE_DIM):

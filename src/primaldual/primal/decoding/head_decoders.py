@@ -21,6 +21,7 @@ from primaldual.primal.decoding.ridge_sums import RidgeSums
 from primaldual.primal.decoding.sizes import Sizes
 from primaldual.primal.decoding.windows import Windows
 from primaldual.primal.head_sets import HeadSet
+from primaldual.primal.nested_solvers import NestedSolver
 from primaldual.primal.sources import selection
 from primaldual.primal.token_inputs import neutral_inputs
 
@@ -61,28 +62,29 @@ def head_decoders(problem: DecodableProblem, sizes: Sizes, croppable: bool = Fal
     Raises:
         UnsupportedError: a problem that accepts only some lengths.
     """
-    if not croppable and not problem.parts().solver.nested:
+    if not croppable and not problem.parts().solver.composed:
         sets = problem.parts().subset.head_sets(sizes.heads)
         found = [_incremental(problem, heads, sizes) for heads in sets]
         exact = [decoder for decoder in found if decoder is not None]
         if len(exact) == len(found):
             return exact
     _check_lengths(problem, sizes)
-    if problem.parts().solver.nested:
-        return [HeadDecoder(_nested(problem, sizes, croppable))]
-    return [HeadDecoder(History(problem, croppable))]
+    solver = problem.parts().solver
+    if isinstance(solver, NestedSolver):
+        return [HeadDecoder(_nested(problem, solver, sizes, croppable))]
+    return [HeadDecoder(History(problem, croppable or solver.at_keys))]
 
 
-def _nested(problem: DecodableProblem, sizes: Sizes, croppable: bool) -> Decoder:
+def _nested(problem: DecodableProblem, solver: NestedSolver, sizes: Sizes, croppable: bool) -> Decoder:
     """The weights of a delta rule on features, or keys and coefficients."""
     choices = problem.parts()
-    subset, solver = choices.subset, choices.solver
+    subset = choices.subset
     count = choices.feature_map.feature_count(sizes.head_dim)
     plain = choices.untransformed and subset.windows(subset.head_sets(sizes.heads)[0]) == Windows()
     few = count is not None and count <= MOST_FEATURES and not (choices.pair_weights.uneven or croppable)
     if solver.delta_rule and plain and few:
         return DeltaSums(choices.feature_map, solver)
-    return NestedHistory(problem)
+    return NestedHistory(problem, solver)
 
 
 def _incremental(problem: DecodableProblem, heads: HeadSet, sizes: Sizes) -> HeadDecoder | None:

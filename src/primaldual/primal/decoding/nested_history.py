@@ -7,24 +7,26 @@ from torch import Tensor
 
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable
+from primaldual.primal.composed_attention import Products
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.history import History
 from primaldual.primal.decoding.memory import COEFFICIENTS, Memory, grow, write
 from primaldual.primal.decoding.new_tokens import NewTokens
-from primaldual.primal.nested_attention import Products
-from primaldual.primal.solvers import QUERIES, Solver
+from primaldual.primal.nested_solvers import NestedSolver
+from primaldual.primal.solvers import QUERIES
 
 
 class NestedHistory(History):
     """Keys, inputs and all sequences of coefficients of every token; new tokens add theirs by the prefix rule.
 
     Args:
-        problem: the problem of all heads, whose solver is nested.
+        problem: the problem of all heads.
+        solver: its solver.
     """
 
-    def __init__(self, problem: DecodableProblem) -> None:
+    def __init__(self, problem: DecodableProblem, solver: NestedSolver) -> None:
         super().__init__(problem, every_token=True)
-        self.solver = problem.parts().solver
+        self.solver = solver
 
     def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
         memory = super().start(query, key, value, capacity)
@@ -63,32 +65,40 @@ class NestedHistory(History):
         count, heads, key = query.shape[2], query.shape[1], seen["keys"]
         inputs = self._inputs(seen, count)
         self.solver.check_inputs(inputs)
-        attention = Products(self.problem.parts().amortized(), key, Attendable(is_causal=True), 0.0, inputs)
+        attention = Products(self.problem.parts().amortized(), Attendable(is_causal=True), 0.0, inputs)
         rows = query if self.solver.residual == QUERIES else for_query_heads(key[:, :, -count:], heads)
         earlier = former.chunk(self.solver.sequences, -1)
         found = self.solver.coefficients(
-            for_query_heads(value, heads), _NewRows(attention, self.solver, rows, earlier)
+            for_query_heads(value, heads), _NewRows(attention, self.solver, rows, key, earlier)
         )
         whole = torch.cat([earlier[-1], found[-1]], 2)
-        return attention.of(query, whole), torch.cat(found, -1)
+        return attention.of(query, key, whole), torch.cat(found, -1)
 
 
 class _NewRows:
     """The rows of the last positions, whose coefficients follow on those of the former ones."""
 
-    def __init__(self, attention: Products, solver: Solver, rows: Tensor, former: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self,
+        attention: Products,
+        solver: NestedSolver,
+        rows: Tensor,
+        key: Tensor,
+        former: tuple[Tensor, ...],
+    ) -> None:
         self.attention = attention
         self.solver = solver
         self.rows = rows
+        self.key = key
         self.earlier = former
         self.inputs = attention.inputs
-        self.length = attention.key.shape[2]
+        self.length = key.shape[2]
 
     def product(self, number: int, coefficients: Tensor) -> Tensor:
-        return self.attention.of(self.rows, torch.cat([self.earlier[number], coefficients], 2))
+        return self.attention.of(self.rows, self.key, torch.cat([self.earlier[number], coefficients], 2))
 
     def weights(self) -> Tensor:
-        return self.attention.weights(self.rows, self.solver)
+        return self.attention.weights(self.rows, self.key, self.solver.strict)
 
     def former(self, number: int) -> Tensor:
         return self.earlier[number]

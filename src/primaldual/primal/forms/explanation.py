@@ -11,12 +11,13 @@ from torch import Tensor
 from primaldual.errors import ShapeError
 from primaldual.kernels.masks import read_mask
 from primaldual.primal.choices import Choices
+from primaldual.primal.composed_solvers import ComposedSolver
 from primaldual.primal.forms.choice import FORMS, choose
 from primaldual.primal.forms.delta import ChunkedDelta
 from primaldual.primal.forms.form import Cost
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
-from primaldual.primal.solvers import QUERIES, Solver
+from primaldual.primal.solvers import QUERIES
 from primaldual.primal.token_inputs import TokenInput
 
 CHUNKED = ChunkedDelta()
@@ -117,12 +118,14 @@ def explain(
         dtype, torch.device(device).type,
     )  # fmt: skip
     solver = choices.solver
-    served = _served(choices.amortized() if solver.nested else choices, sets, question)
+    width = solver.kernel_dim(head_dim)
+    each = question._replace(head_dim=width)
+    served = _served(choices.amortized() if solver.composed else choices, sets, each)
     if len(sets) == 1 and CHUNKED.refusal(choices, sets[0], question) is None:
         cost = CHUNKED.cost(choices, sets[0], question)
         served = [Served(sets[0].members, 1, CHUNKED.name, cost, cost.numbers * dtype.itemsize, {})]
-    elif solver.nested:
-        served = _with_products(choices, solver, sets, question, served)
+    elif isinstance(solver, ComposedSolver):
+        served = _with_products(choices, solver, sets, each, served)
     return Explanation(spec, served, heads, choices.token_inputs, choices.solver.procedure())
 
 
@@ -141,7 +144,7 @@ def _served(choices: Choices, sets: list[HeadSet], question: Question) -> list[S
 
 
 def _with_products(
-    choices: Choices, solver: Solver, sets: list[HeadSet], question: Question, served: list[Served]
+    choices: Choices, solver: ComposedSolver, sets: list[HeadSet], question: Question, served: list[Served]
 ) -> list[Served]:
     """The same forms, their operations with those of the products, or of the system, that give the coefficients."""
     length = question.key_length
@@ -158,9 +161,9 @@ def _with_products(
         ]
     rows = question if solver.residual == QUERIES else question._replace(query_length=length)
     products = _served(choices.amortized(), sets, rows)
-    count = solver.sequences - 1
+    more, count = solver.query_products - 1, solver.key_products
     return [
-        _with(part, count * each.cost.operations, 0, question)
+        _with(part, more * part.cost.operations + count * each.cost.operations, 0, question)
         for part, each in zip(served, products, strict=True)
     ]
 

@@ -129,8 +129,9 @@ def operator_refusal(question: Question) -> str | None:
 def softmax_cost(choices: Choices, heads: HeadSet, question: Question, pairs: int) -> Cost:
     """Scores and weighted sums of the pairs that are scored, and changed keys and values of ``pairs`` pairs."""
     scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
-    operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
-    return Cost(count * operations, count * 2 * pairs * question.head_dim)
+    widths = question.head_dim + question.value_dim
+    operations = 2 * scored * widths + transform_operations(choices, heads, question)
+    return Cost(count * operations, count * pairs * widths)
 
 
 def shared_pairs_refusal(choices: Choices, heads: HeadSet, question: Question) -> str | None:

@@ -44,7 +44,7 @@ class Merged(Form):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         count = question.batch * len(heads.members)
         copies = 1 + (choices.transform.unsettled_keys or 0)
-        operations = 4 * pairs_scored(choices, heads, question) * question.head_dim
+        operations = 2 * pairs_scored(choices, heads, question) * (question.head_dim + question.value_dim)
         operations += copies * transform_operations(choices, heads, question)
         return Cost(count * operations, count * copies * question.key_length * question.head_dim)
 

@@ -58,7 +58,9 @@ class Pieces(Form):
 
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         scored, count = pairs_scored(choices, heads, question), question.batch * len(heads.members)
-        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
+        operations = 2 * scored * (question.head_dim + question.value_dim) + transform_operations(
+            choices, heads, question
+        )
         return Cost(count * operations, 2 * heads.pairs(question.key_length) * question.head_dim)
 
     def run(self, call: Call, sets: list[HeadSet]) -> list[Tensor]:

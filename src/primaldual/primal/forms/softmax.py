@@ -38,7 +38,9 @@ class Softmax(Form):
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         scored, pairs = pairs_scored(choices, heads, question), heads.pairs(question.key_length)
         count = question.batch * len(heads.members)
-        operations = 4 * scored * question.head_dim + transform_operations(choices, heads, question)
+        operations = 2 * scored * (question.head_dim + question.value_dim) + transform_operations(
+            choices, heads, question
+        )
         numbers = 2 * pairs * question.head_dim
         late = question.is_causal and heads.scale > 1
         parts = choices.subset.with_heads(heads)

@@ -1,4 +1,4 @@
-"""The attention of a nested solver by definition: two matrices of weights, and what the solver makes of them."""
+"""The attention of a composed solver by definition: matrices of weights, and what the solver makes of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from primaldual.primal import definition
 from primaldual.primal.checks import check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.reading import attended_keys
-from primaldual.primal.solvers import QUERIES, Solver
+from primaldual.primal.solvers import Solver
 from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
 
 
@@ -53,18 +53,53 @@ def attention_map(
     needs = choices.token_inputs
     found = check_inputs(choices, needs, inputs, query, key.shape[2], key.shape[3])
     found = neutral_where_unattended(needs, found, attendable)
-    plain, solver = choices.amortized(), choices.solver
+    solver = choices.composed
     solver.check_inputs(found)
-    own = {need.name: found[need.name] for need in plain.token_inputs}
-    weights = definition.attention_map(plain, query, key, mask, is_causal, own)
-    rows = query if solver.residual == QUERIES else for_query_heads(key, query.shape[1])
-    used = attended_keys(attendable)
-    if used is not None:
-        rows = torch.where(used.mT, rows, 0.0)
-    products = definition.attention_map(plain, rows, key, *row_mask(solver, mask, is_causal, key), own)
-    if used is not None:
-        products = torch.where(used.mT, products, 0.0)
-    return weights @ solver.expansion(products, found)
+    keys = for_query_heads(key, query.shape[1])
+    maps = DenseMaps(choices, query, keys, mask, is_causal, found)
+    return solver.attention_map(query, maps.attended(keys), maps)
+
+
+class DenseMaps:
+    """See :class:`Maps`."""
+
+    def __init__(
+        self,
+        choices: Choices,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None,
+        is_causal: bool,
+        inputs: Inputs,
+    ) -> None:
+        self.plain = choices.amortized()
+        self.inputs = inputs
+        self.own = {need.name: inputs[need.name] for need in self.plain.token_inputs}
+        self.used = attended_keys(_attendable(query, key, mask, is_causal))
+        self.of_queries = mask, is_causal
+        self.of_keys = row_mask(choices.solver, mask, is_causal, key)
+        self.query, self.key = query, key
+
+    def at_queries(self, rows: Tensor, key: Tensor) -> Tensor:
+        return definition.attention_map(self.plain, rows, key, *self.of_queries, self.own)
+
+    def at_keys(self, rows: Tensor, key: Tensor) -> Tensor:
+        return self.attended(
+            definition.attention_map(self.plain, self.attended(rows), key, *self.of_keys, self.own)
+        )
+
+    def attended(self, numbers: Tensor) -> Tensor:
+        return numbers if self.used is None else torch.where(self.used.mT, numbers, 0.0)
+
+    def allowed_to_queries(self) -> Tensor:
+        return self._allowed(self.query, *self.of_queries)
+
+    def allowed_to_keys(self) -> Tensor:
+        return self._allowed(self.key, *self.of_keys)
+
+    def _allowed(self, rows: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+        attendable = _attendable(rows, self.key, mask, is_causal)
+        return attendable.matrix(rows.shape[2], self.key.shape[2], rows.device)
 
 
 def in_order(choices: Choices, attendable: Attendable, query_length: int, key_length: int) -> Attendable:
