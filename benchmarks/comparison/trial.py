@@ -97,7 +97,7 @@ def score_of(trial: Trial, data: Data) -> float:
 
 
 def heads_of(trial: Trial) -> dict[str, float]:
-    """How the heads attend after training, means over layers; NaN where weights are no distribution."""
+    """How the heads attend after training, means over layers; NaN where weights are not a distribution."""
     layers = head_report(trial.model, trial.sample(LOOKED_AT).inputs, ablate=False).layers
     pairs = torch.triu_indices(len(layers[0].entropy), len(layers[0].entropy), offset=1)
     return {

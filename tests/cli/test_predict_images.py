@@ -51,7 +51,7 @@ def test_errors_are_one_line(capsys, model, tmp_path):
     write_images(tmp_path / "new", count=2)
     (tmp_path / "new" / "broken.png").write_text("no image")
     for words, message in (
-        ((model, tmp_path / "new"), "broken.png is no readable image"),
+        ((model, tmp_path / "new"), "broken.png is not a readable image"),
         ((model, tmp_path / "now"), "there is no such folder or file; did you mean new"),
         ((model.parent / "n", tmp_path / "new"), "there is no such folder"),
         (

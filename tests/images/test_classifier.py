@@ -82,7 +82,7 @@ def test_what_is_no_image_is_named(run, images, message):
 def test_unreadable_files_are_named(run, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"broken\.png is no readable image"):
+    with pytest.raises(DataError, match=r"broken\.png is not a readable image"):
         ImageClassifier.load(run.folder.path).predict_proba([broken])
 
 

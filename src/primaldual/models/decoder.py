@@ -55,7 +55,7 @@ class Decoder(nn.Module):
         kv_heads: key and value heads, which groups of query heads share; None = ``num_heads``.
 
     Raises:
-        ArgumentError: a size that is no integer of 1 or more, sizes that do not divide, or as many attentions as do not
+        ArgumentError: a size that is not an integer of 1 or more, sizes that do not divide, or as many attentions as do not
             match the blocks.
         UnsupportedError: an attention that does not decode step by step, such as one on a grid.
 

@@ -24,7 +24,7 @@ class Differential(ComposedSolver):
         start: a at first, of every head; 0 is the attention of the first half.
 
     Raises:
-        ArgumentError: a start that is no finite number, an odd D, or use before ``bind``.
+        ArgumentError: a start that is not a finite number, an odd D, or use before ``bind``.
         UnsupportedError: a transform that keeps running statistics, which would be those of one half.
 
     Reference: Ye et al., "Differential Transformer", ICLR 2025 (arXiv 2410.05258). There a is the difference of two

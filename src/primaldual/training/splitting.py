@@ -10,7 +10,7 @@ def split_off_validation(groups: Indices, fraction: float, seed: int) -> tuple[I
     """Split cases at random, every group in proportion; a group keeps at least one case for training.
 
     The groups share ``round(fraction * cases)`` validation cases by largest remainder, so groups with one
-    member, or more groups than validation cases, are no obstacle. The validation part may be empty.
+    member, or more groups than validation cases, do no harm. The validation part may be empty.
 
     Args:
         groups: (cases,): number of each case's class; all zero for a regression.
