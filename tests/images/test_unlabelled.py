@@ -21,7 +21,7 @@ def test_folders_files_and_arrays(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("somme", "somme: there is no such folder or file; did you mean some"),
+        ("nowhere", "nowhere: there is no such folder or file"),
         ("empty", "holds no images"),
         ("words.txt", r"must be a folder of images, an image \(.*\) or an .npz file"),
         ("other.npz", "holds y; needed: X"),
