@@ -55,7 +55,7 @@ def _normalized(spec: str) -> str:
 def _accepted(spec: str, heads: int) -> bool:
     """Whether the library takes the spec, and it has an angle: a key that is the mean of its set has none."""
     try:
-        centred = re.search(r"\bcosine\b", spec) and re.search(r"\b(bn|whiten)\b", spec)
+        centred = re.search(r"cosine|deltanet", spec) and re.search(r"\b(bn|whiten)\b", spec)
         return not centred and isinstance(preset(spec).bind(heads, 2), PrimalProblem)
     except PrimalDualError:
         return False
