@@ -98,3 +98,15 @@ def test_a_share_lies_between_0_and_1(arguments, match):
         Whitening(*arguments)
     with pytest.raises(ArgumentError, match="eps"):
         Whitening(eps=0)
+
+
+@pytest.mark.parametrize("spec", ["whiten(1)", "sink(0.3)+whiten(1)"])
+def test_gradients_of_a_single_key_stay_finite_in_half_precision(spec):
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(1, 1, 11, 3, generator=generator).half().requires_grad_() for _ in range(3)]
+    mask = torch.arange(11).view(1, 1, 1, 11) == 0
+    problem = preset(spec).bind(1, 3).half()
+    outputs = [compute(*leaves, mask) for compute in (problem.attend, problem.dense)]
+    found, wanted = (torch.autograd.grad(out.sum() * 4, leaves) for out in outputs)
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert_close(mine, theirs, rtol=0.02, atol=0.02)

@@ -10,6 +10,7 @@ import torch
 
 from primaldual.errors import CheckpointError
 from primaldual.training import Callback, Execution, TrainingTerminated
+from primaldual.training.checkpoint import RunCheckpoints
 from tests.training.helpers import launched, toy_run, without_seconds
 
 
@@ -71,6 +72,15 @@ def test_a_write_that_was_cut_off_is_ignored(tmp_path):
     half_written.mkdir()
     (half_written / "model.safetensors").write_bytes(b"half")
     assert without_seconds(toy_run((), tmp_path).history) == without_seconds(toy_run().history)
+
+
+def test_a_checkpoint_that_the_same_run_removes_elsewhere_is_passed_over(tmp_path, monkeypatch):
+    wanted = toy_run((), tmp_path, epochs=1)
+    plain = RunCheckpoints._written
+    seen = iter([[only_checkpoint(tmp_path), only_checkpoint(tmp_path).with_name("epoch-000099")]])
+    monkeypatch.setattr(RunCheckpoints, "_written", lambda self: next(seen, None) or plain(self))
+    assert toy_run((), tmp_path, epochs=1).history == wanted.history
+    assert next(seen, None) is None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "best.safetensors", "optimizer.bin", "progress.json"])

@@ -45,9 +45,12 @@ def centred_and_factor(
     """
     present = None if key_mask is None else key_mask.transpose(-2, -1)
     count = key.shape[2] if present is None else present.sum(-2, keepdim=True).clamp(min=1)
-    kept = key if present is None else torch.where(present, key, 0.0)
-    mean = kept.sum(-2, keepdim=True, dtype=widest(key.device)) / count
-    exact = key - mean if present is None else torch.where(present, key - mean, 0.0)
+    wide = key.to(
+        widest(key.device)
+    )  # gradients of keys and mean cancel before they leave the range of half precision
+    kept = wide if present is None else torch.where(present, wide, 0.0)
+    mean = kept.sum(-2, keepdim=True) / count
+    exact = wide - mean if present is None else torch.where(present, wide - mean, 0.0)
     factor = cholesky(shrinkage.of(exact.transpose(-2, -1) @ exact / count), NAME)
     return mean, exact.to(accumulation_dtype(key.dtype)), factor
 

@@ -128,23 +128,29 @@ class RunCheckpoints:
             with suppress(OSError):  # the same step of the same run is there already
                 os.replace(writing, target)
             for folder in (*older, writing):
-                if folder != target:
+                if folder < target or folder == writing:  # the same run may be further elsewhere
                     shutil.rmtree(folder, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
     def resume(self, state: TrainingState) -> None:
         """Bring model, optimizer, random generators and state to the newest checkpoint, if there is one.
 
-        Of another number of processes than now, the generators of an epoch under way are seeded anew.
+        Of another number of processes than now, the generators of an epoch under way are seeded anew. A checkpoint that
+        the same run removes elsewhere, as it writes the next one, is not the newest any more.
 
         Raises:
             CheckpointError: the newest checkpoint cannot be read.
         """
-        written = self._written()
         self._clear_abandoned()
-        if not written:
-            return
-        newest = written[-1]
+        while written := self._written():
+            try:
+                self._read(written[-1], state)
+                return
+            except CheckpointError:
+                if self._written()[-1:] in ([], written[-1:]):
+                    raise
+
+    def _read(self, newest: Path, state: TrainingState) -> None:
         try:
             progress = json.loads((newest / PROGRESS).read_text(encoding="utf-8"))
             best_weights: dict[str, Tensor] = load_file(newest / BEST)

@@ -129,6 +129,24 @@ def test_profiles_belong_to_their_key(tmp_path):
     assert store.profile("others") is None
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "text"),
+    [
+        ("results", "outcome", "{"),
+        ("results", "outcome", "[]"),
+        ("results", "outcome", '{"unknown": 1}'),
+        ("cells", "config", "{"),
+    ],
+)
+def test_damaged_text_in_the_file_is_one_clear_error(tmp_path, table, column, text):
+    with Store(tmp_path) as store:
+        store.finish(store.claim(cells()[:1]), OUTCOME)
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute(f"UPDATE {table} SET {column} = ?", (text,))
+    with pytest.raises(DataError, match=r"results\.sqlite are damaged: a run cannot be read"):
+        Store(tmp_path).results()
+
+
 def test_a_locked_file_is_named_with_advice(tmp_path):
     Store(tmp_path)
     other = sqlite3.connect(tmp_path / FILE_NAME)

@@ -133,19 +133,24 @@ class Store:
             connection.executemany("DELETE FROM failures WHERE key = ?", [(cell.key,) for cell in cells])
 
     def results(self, cells: Iterable[Cell] | None = None) -> list[Result]:
-        """The finished ones among the cells, in their order; all of the store by default."""
+        """The finished ones among the cells, in their order; all of the store by default.
+
+        Raises:
+            DataError: the file is damaged.
+        """
         rows = self._database.read(_RESULTS)
-        found = {
-            row[0]: Result(
-                **json.loads(row[5]),
-                key=row[0],
-                data=row[1],
-                method=row[2],
-                seed=row[3],
-                config=json.loads(row[4]),
-            )
-            for row in rows
-        }
+        with self._readable():
+            found = {
+                row[0]: Result(
+                    **json.loads(row[5]),
+                    key=row[0],
+                    data=row[1],
+                    method=row[2],
+                    seed=row[3],
+                    config=json.loads(row[4]),
+                )
+                for row in rows
+            }
         return list(found.values()) if cells is None else _in_order(found, cells)
 
     def failures(self, cells: Iterable[Cell] | None = None) -> list[Failure]:
@@ -160,7 +165,9 @@ class Store:
 
     def configurations(self) -> list[dict[str, Any]]:
         """The configurations of all cells that were ever claimed."""
-        return [json.loads(config) for (config,) in self._database.read("SELECT config FROM cells")]
+        rows = self._database.read("SELECT config FROM cells")
+        with self._readable():
+            return [json.loads(config) for (config,) in rows]
 
     def save_profile(self, key: str, content: Mapping[str, Any]) -> None:
         """Keep what was measured of trained models."""
@@ -170,7 +177,19 @@ class Store:
     def profile(self, key: str) -> dict[str, Any] | None:
         """What was kept under a key, or None."""
         rows = self._database.read("SELECT content FROM profiles WHERE key = ?", key)
-        return dict(json.loads(rows[0][0])) if rows else None
+        with self._readable():
+            return dict(json.loads(rows[0][0])) if rows else None
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn what JSON and records raise for damaged text into one error."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"results {self.path} are damaged: a run cannot be read ({type(error).__name__}); delete the file to start "
+                "again"
+            ) from error
 
     @contextmanager
     def _ending(self, cell: Cell) -> Iterator[sqlite3.Connection]:
