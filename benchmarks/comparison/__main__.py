@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.comparison.cost import costs_of
+from benchmarks.comparison.listops import known_without_nesting
 from benchmarks.comparison.page import write
-from benchmarks.comparison.results import EXPLORATION, RESULTS, cell, cost_key
+from benchmarks.comparison.results import EXPLORATION, REFERENCE, RESULTS, cell, cost_key
 from benchmarks.comparison.task import BASELINE
 from benchmarks.comparison.tasks import RATES, TASKS, TIMED
 from benchmarks.comparison.trial import outcome
@@ -41,7 +42,8 @@ def run(given: argparse.Namespace) -> None:
 
 
 def cost(given: argparse.Namespace) -> None:
-    """Measure every task that the file has no costs of."""
+    """Measure every task that the file has no costs of, and what ListOps gives without attention."""
+    keep(given.out, REFERENCE, known_without_nesting(given.data_dir))
     for task in TIMED.values():
         if cost_key(task.name) not in read(given.out):
             keep(given.out, cost_key(task.name), costs_of(task, given.data_dir, given.rounds))

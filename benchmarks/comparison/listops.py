@@ -13,6 +13,7 @@ from primaldual.sequences.configs import PYTORCH
 from primaldual.sequences.run_settings import RunSettings
 from primaldual.sequences.tasks import parts_of
 from primaldual.sequences.token_data import TokenData
+from primaldual.sequences.token_sets import TokenSet, Whole
 from primaldual.training import Classification, TrainingSettings
 from primaldual.training.randomness import derive_seed
 
@@ -38,6 +39,24 @@ def full(attention: str, seed: int, rate: float, folder: Path) -> Trial:
         rate,
         FULL_BATCH,
     )
+
+
+def known_without_nesting(folder: Path) -> dict[str, float]:
+    """Test accuracy of the most frequent class, and of the class that is most frequent for the first word of a tree."""
+    parts = parts_of(RunSettings("listops", max_length=SHORT, cases=CASES, data_dir=folder))
+    labels, tested = parts.training.labels, parts.test.labels
+    first, asked = _first_words(parts.training), _first_words(parts.test)
+    likeliest = np.array(
+        [np.bincount(labels[first == word], minlength=1).argmax() for word in range(first.max() + 1)]
+    )
+    return {
+        "class": round(float((tested == np.bincount(labels).argmax()).mean()), 5),
+        "first word": round(float((tested == likeliest[asked]).mean()), 5),
+    }
+
+
+def _first_words(cases: TokenSet) -> Whole:
+    return cases.tokens[cases.bounds[:, 0, 0]].astype(np.int64)
 
 
 def _trial(settings: RunSettings, seed: int, rate: float, batch: int) -> Trial:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from benchmarks.comparison import tables
-from benchmarks.comparison.results import Results, by_seed, difference
+from benchmarks.comparison.results import REFERENCE, Results, by_seed, difference
 from benchmarks.comparison.task import BASELINE
 from benchmarks.comparison.tasks import TASKS
 from benchmarks.difference_figure import difference_figure
@@ -30,7 +30,9 @@ def page(results: Results) -> str:
     The first is the difference to softmax with its interval, the second the score of softmax.
     """
     text = TEXT.read_text(encoding="utf-8")
+    known = results.get(REFERENCE, {})
     filled = {
+        **{name: f"{100 * share:.1f}" for name, share in known.items()},
         "predictions": tables.predictions(results),
         "scores": tables.scores(results),
         "rates": tables.rates(results),

@@ -13,6 +13,9 @@ RESULTS = Path(__file__).parents[1] / "results" / "comparison.json"
 EXPLORATION = 100
 """The seed on which learning rates were chosen; those of the final runs are below it."""
 
+REFERENCE = "reference"
+"""The key of what short ListOps gives without attention."""
+
 Results = Mapping[str, Any]
 
 

@@ -3,7 +3,16 @@
 import pytest
 from benchmarks.comparison.page import DOCS, FIGURE, figure, page, write
 from benchmarks.comparison.predictions import PREDICTIONS, Prediction
-from benchmarks.comparison.results import EXPLORATION, RESULTS, by_seed, cell, cost_key, difference, explored
+from benchmarks.comparison.results import (
+    EXPLORATION,
+    REFERENCE,
+    RESULTS,
+    by_seed,
+    cell,
+    cost_key,
+    difference,
+    explored,
+)
 from benchmarks.comparison.tables import costs, outcome
 from benchmarks.comparison.tasks import TASKS
 from benchmarks.kept_cells import read
@@ -31,6 +40,7 @@ def test_the_committed_page_is_that_of_the_results():
 
 def test_outcomes_and_tables_follow_from_intervals(tmp_path):
     found = results({"softmax": 0.5, "bn": 0.6, "sh(1,1,2,4)": 0.5})
+    found[REFERENCE] = {"class": 0.1, "first word": 0.3}
     found[cost_key(CIFAR.name)] = {
         "softmax": {"time": [1, 1, 1], "bytes": 2048},
         "bn": {"time": [1.1, 1.2, 1.3], "bytes": 3072},

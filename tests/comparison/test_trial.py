@@ -1,6 +1,8 @@
 """Trials on a few cases of made data: what is trained, what is scored, what is kept."""
 
 import argparse
+from collections import Counter, defaultdict
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from benchmarks.comparison.task import Task
 from benchmarks.comparison.trial import outcome, score_of
 from benchmarks.kept_cells import keep, read
 from PIL import Image
+
+from primaldual.sequences.run_settings import RunSettings
+from primaldual.sequences.tasks import parts_of
 
 
 @pytest.fixture
@@ -96,3 +101,24 @@ def test_finished_cells_are_kept_and_not_run_again(folder, monkeypatch):
     assert set(found) == {"text|softmax|0.01|0", "text|linear|0.01|0"}
     assert found["text|softmax|0.01|0"] == {"score": -9.0}
     assert -9 < found["text|linear|0.01|0"]["score"] < 0
+
+
+def test_what_a_first_word_tells_is_counted(folder):
+    parts = parts_of(RunSettings("listops", max_length=listops.SHORT, cases=listops.CASES, data_dir=folder))
+    counts = defaultdict(Counter)
+    for case, label in enumerate(parts.training.labels.tolist()):
+        counts[parts.training.sequence(case, 0)[0]][label] += 1
+    likeliest = {
+        word: {label for label, count in found.items() if count == max(found.values())}
+        for word, found in counts.items()
+    }
+    tested = [
+        (parts.test.sequence(case, 0)[0], label) for case, label in enumerate(parts.test.labels.tolist())
+    ]
+    most = mean(label in likeliest[word] for word, label in tested)
+    least = mean(likeliest[word] == {label} for word, label in tested)
+    found = listops.known_without_nesting(folder)
+    assert least <= found["first word"] <= most
+    totals = Counter(parts.training.labels.tolist())
+    frequent = [label for label, count in totals.items() if count == max(totals.values())]
+    assert found["class"] in {mean(label == one for _, label in tested) for one in frequent}
