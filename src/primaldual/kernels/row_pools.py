@@ -69,8 +69,12 @@ class Members(NamedTuple):
         return (self.each(terms) * pooled.unsqueeze(-2)).flatten(-2)
 
     def means(self, share: Tensor, tensor: Tensor) -> Tensor:
-        members = tensor.unflatten(-2, (self.size, -1)).transpose(-3, -2)
-        return (self.each(share).movedim(-1, -3) @ members).transpose(-3, -2)
+        members = tensor.unflatten(-2, (self.size, -1)).unsqueeze(-4).unbind(-3)
+        shares = self.each(share).unsqueeze(-1).unbind(-3)
+        total = shares[0] * members[0]
+        for one, member in zip(shares[1:], members[1:], strict=True):
+            total = torch.addcmul(total, one, member)
+        return total
 
     def each(self, terms: Tensor) -> Tensor:
         """(..., N) -> (..., size, Nt)."""

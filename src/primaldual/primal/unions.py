@@ -192,8 +192,10 @@ class Union(Subset):
     ) -> TrainingSet:
         kind = self.training_kind(heads, attendable.pairs is not None, attendable.is_causal)
         assert isinstance(kind, Kind)
-        if self.disjoint or kind.pooled_late:
+        if kind.pooled_late:
             return self.row_pairs(source, attendable, heads, query_length)
+        if self.disjoint:  # every key by itself, once
+            return super().training_set(source, attendable, heads, query_length)
         source, sets, masks = RememberedSource(source), [], attendable.select(heads.members)
         for part, own in self.with_heads(heads):
             front = part.consecutive_from(own)

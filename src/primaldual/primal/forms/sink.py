@@ -97,4 +97,4 @@ class WithSink(Form):
                 heads.members, query.new_empty(0, dtype=accumulation_dtype(query.dtype))
             )
             out = softmax_by_rows(seen, changed, choices.transform, heads, scale, call.dropout_p, logit)
-        return out.to(query.dtype)
+        return differentiable(out.to(query.dtype), choices)
