@@ -155,8 +155,9 @@ class Shares(NamedTuple):
         return self.scale
 
 
-MOST_APART = 60.0
-"""Difference of scores of one pool up to which shares by the largest of all serve those who may not attend it."""
+MOST_APART = 30.0
+"""Difference of scores of one pool up to which shares by the largest of all serve those who may not attend it: the square
+of the smallest, by which gradients divide, is then within the range of float32."""
 
 
 def equal_shares(pools: Pools, allowed: Tensor, dtype: torch.dtype, weighted: bool) -> Shares:
