@@ -69,8 +69,12 @@ class Members(NamedTuple):
         return (self.each(terms) * pooled.unsqueeze(-2)).flatten(-2)
 
     def means(self, share: Tensor, tensor: Tensor) -> Tensor:
-        members = tensor.unflatten(-2, (self.size, -1)).transpose(-3, -2)
-        return (self.each(share).movedim(-1, -3) @ members).transpose(-3, -2)
+        members = tensor.unflatten(-2, (self.size, -1)).unsqueeze(-4).unbind(-3)
+        shares = self.each(share).unsqueeze(-1).unbind(-3)
+        total = shares[0] * members[0]
+        for one, member in zip(shares[1:], members[1:], strict=True):
+            total = torch.addcmul(total, one, member)
+        return total
 
     def each(self, terms: Tensor) -> Tensor:
         """(..., N) -> (..., size, Nt)."""
@@ -151,8 +155,9 @@ class Shares(NamedTuple):
         return self.scale
 
 
-MOST_APART = 60.0
-"""Difference of scores of one pool up to which shares by the largest of all serve those who may not attend it."""
+MOST_APART = 30.0
+"""Difference of scores of one pool up to which shares by the largest of all serve those who may not attend it: the square
+of the smallest, by which gradients divide, is then within the range of float32."""
 
 
 def equal_shares(pools: Pools, allowed: Tensor, dtype: torch.dtype, weighted: bool) -> Shares:

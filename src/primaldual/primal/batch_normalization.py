@@ -171,11 +171,15 @@ class BatchNormalization(Transform):
     def per_query(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
         if not self.uses_statistics:
             return self.dense(query, keys, valid, heads)
-        mean, variance = statistics_of_every_query(keys, valid)
-        offset = self._beta(heads.members) * mean
+        return self.by_statistics(query, keys, KeyStatistics(*statistics_of_every_query(keys, valid)), heads)
+
+    def by_statistics(
+        self, query: Tensor, keys: Tensor, found: KeyStatistics, heads: HeadSet
+    ) -> tuple[Tensor, Tensor]:
+        offset = self._beta(heads.members) * found.mean
         query, keys = query - offset, keys - offset.unsqueeze(-2)
         if self.scale == "inv_std":
-            inverse = (variance + self.eps).rsqrt()
+            inverse = (found.variance + self.eps).rsqrt()
             query, keys = query * inverse, keys * inverse.unsqueeze(-2)
         return self._gained(query, heads), keys
 

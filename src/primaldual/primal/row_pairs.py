@@ -21,7 +21,7 @@ from primaldual.kernels.row_pools import (
     equal_shares,
 )
 from primaldual.kernels.row_scores import Filter, FormedPairs
-from primaldual.primal.training_sets import OWN, Kind, MaskedPairs, TrainingSet
+from primaldual.primal.training_sets import OWN, Kind, TrainingSet
 
 PositionWeights = Callable[[slice, Tensor], Tensor]
 FormPools = Callable[[Tensor, Tensor | None], IndexedPools]
@@ -86,11 +86,6 @@ class RowPairs(TrainingSet):
         """The same with windows of positions for pairs."""
         key, value = (windows.arranged(each, -2) for each in (self.key, self.value))
         return replace(self, key=key, value=value, windows=windows)
-
-    def listed(self) -> MaskedPairs:
-        if self.windows is not None or self.form_pools is not None or self.taps is not None:
-            raise NotImplementedError("pools and filters differ from query to query")
-        return MaskedPairs(self.key, self.value, self.query_length, self.attendable)
 
     def to(self, dtype: torch.dtype) -> Self:
         if self.unshifted is None or self.shift is None:

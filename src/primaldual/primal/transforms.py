@@ -129,6 +129,12 @@ class Transform(Part):
         """The same, fast; keys that are not training keys are finite, and may come out as anything finite."""
         return self.dense(query, keys, valid, heads)
 
+    def by_statistics(
+        self, query: Tensor, keys: Tensor, found: KeyStatistics, heads: HeadSet
+    ) -> tuple[Tensor, Tensor]:
+        """The same from statistics of the training keys, where :meth:`standardization` says that T is made of these."""
+        raise NotImplementedError
+
     def shared_refusal(self, kind: Kind) -> str | None:
         """Why one set of transformed keys cannot serve all queries, None where :meth:`shared` gives it."""
         del kind

@@ -195,9 +195,10 @@ class Union(Subset):
     ) -> TrainingSet:
         kind = self.training_kind(heads, attendable.pairs is not None, attendable.is_causal)
         assert isinstance(kind, Kind)
-        if self.disjoint or kind.pooled_late:
-            pairs = self.row_pairs(source, attendable, heads, query_length)
-            return pairs if kind.pooled_late else JoinedSet.of([each.listed() for each in pairs.sets])
+        if kind.pooled_late:
+            return self.row_pairs(source, attendable, heads, query_length)
+        if self.disjoint:  # every key by itself, once
+            return super().training_set(source, attendable, heads, query_length)
         source, sets, masks = RememberedSource(source), [], attendable.select(heads.members)
         for part, own in self.with_heads(heads):
             front = part.consecutive_from(own)

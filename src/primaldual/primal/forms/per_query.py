@@ -87,8 +87,11 @@ class PerQuery(Form):
             query, pairs = query.double(), pairs.double()
 
         def attend(rows: Tensor, formed: FormedPairs | JoinedPairs, found: KeyStatistics | None) -> Tensor:
-            del found
-            changed, keys = transform.per_query(rows, formed.keys(), formed.valid, heads)
+            keys = formed.keys()
+            if found is None:
+                changed, keys = transform.per_query(rows, keys, formed.valid, heads)
+            else:
+                changed, keys = transform.by_statistics(rows, keys, found, heads)
             weights = _weights(choices, changed, keys, formed, heads, wide).to(rows.dtype)
             return formed.weighted_values(dropout(weights, call.dropout_p) if call.dropout_p else weights)
 

@@ -7,7 +7,13 @@ from torch import Tensor
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
-from primaldual.primal.forms.form import Cost, Form, row_pairs_refusal, softmax_refusal
+from primaldual.primal.forms.form import (
+    Cost,
+    Form,
+    differentiable,
+    row_pairs_refusal,
+    softmax_refusal,
+)
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.joined_sets import JoinedSet
 from primaldual.primal.pair_weights import PairWeights
@@ -53,4 +59,4 @@ class Scores(Form):
             assert isinstance(training, RowPairs | JoinedSet)
             assert scale is not None
             out = softmax_by_rows(training, changed, transform, heads, scale, call.dropout_p)
-            return out.to(query.dtype)
+        return differentiable(out.to(query.dtype), call.choices)

@@ -88,7 +88,9 @@ class WithSink(Form):
     def _by_rows(self, call: Call, heads: HeadSet, scale: float) -> Tensor:
         """The output by pairs that every query forms."""
         query, choices = call.queries(heads), call.choices
-        pairs = call.row_pairs(heads)
+        pairs, dtype = call.row_pairs(heads), query.dtype
+        if choices.transform.uses_statistics:  # what scores lack is far larger than their differences
+            query, pairs = query.double(), pairs.double()
         with own_precision(query.device):
             changed, seen, lacking = choices.transform.into_scored(query, pairs, heads)
             assert isinstance(seen, RowPairs | JoinedSet)
@@ -97,4 +99,4 @@ class WithSink(Form):
                 heads.members, query.new_empty(0, dtype=accumulation_dtype(query.dtype))
             )
             out = softmax_by_rows(seen, changed, choices.transform, heads, scale, call.dropout_p, logit)
-        return out.to(query.dtype)
+        return differentiable(out.to(dtype), choices)
