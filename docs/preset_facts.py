@@ -612,7 +612,7 @@ PRESETS = (
         "NeurIPS 2024, [arXiv 2406.13762](https://arxiv.org/abs/2406.13762)",
         "Published with queries that are the keys; here queries are cleaned as keys are. Under a causal mask the scale μ is "
         "that of the prefix. The scripts of the authors take n = 4 and λ = 4 in the first layer, or n = 2 in all; their μ "
-        "counts the features of all heads, so their λ is ours times the number of heads. That values are eigenvectors of "
+        "counts the features of all heads, so our λ is theirs times the number of heads. That values are eigenvectors of "
         "the kernel is contested (arXiv 2505.07908) and no property of this layer: `analysis.eigenvector_alignment` "
         "measures it.",
     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.one_preconditioner.model import trained_score
-from benchmarks.one_preconditioner.page import write
+from benchmarks.one_preconditioner.page import PAGE, page
 from benchmarks.one_preconditioner.records import RESULTS, add, read
 from benchmarks.one_preconditioner.series import SET, series_score
 from benchmarks.one_preconditioner.tasks import ATTENTIONS, LEARNING_RATE, TASKS
@@ -60,4 +60,4 @@ if __name__ == "__main__":
     if given.what == "run":
         run(given.explore, given.seeds, given.data_dir, given.out)
     else:
-        write(json.loads(given.out.read_text(encoding="utf-8")))
+        PAGE.write_text(page(json.loads(given.out.read_text(encoding="utf-8"))), encoding="utf-8")

@@ -16,11 +16,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "one_preconditioner.md"
 TEXT = Path(__file__).with_name("page.in")
 
 
-def write(results: Mapping[str, float], page: Path = PAGE) -> None:
-    """Fill the tables into the text of ``page.in``."""
+def page(results: Mapping[str, float]) -> str:
+    """The text of ``page.in`` with the tables filled in."""
     text = TEXT.read_text(encoding="utf-8")
-    text = text.replace("{scores}", _scores(results)).replace("{predictions}", _predictions(results))
-    page.write_text(text, encoding="utf-8")
+    return text.replace("{scores}", _scores(results)).replace("{predictions}", _predictions(results))
 
 
 def _rate(task: str) -> str:
@@ -43,10 +42,10 @@ def _scores(results: Mapping[str, float]) -> str:
     ]
     for task in (*TASKS, SET):
         cells = [by_seed(results, task, one, _rate(task)) for one in ATTENTIONS]
-        if all(cells):
-            counts = sorted({len(cell) for cell in cells})
-            texts = [spread(list(cell.values())).text(1, 100) for cell in cells]
-            rows.append(f"| {task} | {' to '.join(map(str, counts))} | " + " | ".join(texts) + " |")
+        shared = sorted(set.intersection(*(set(cell) for cell in cells)))
+        if shared:
+            texts = [spread([cell[seed] for seed in shared]).text(1, 100) for cell in cells]
+            rows.append(f"| {task} | {len(shared)} | " + " | ".join(texts) + " |")
     return "\n".join(rows)
 
 

@@ -1,19 +1,29 @@
 import json
 
-from benchmarks.one_preconditioner.page import difference, write
+from benchmarks.one_preconditioner.page import PAGE, difference, page
 from benchmarks.one_preconditioner.predictions import PREDICTIONS
-from benchmarks.one_preconditioner.records import add, by_seed
+from benchmarks.one_preconditioner.records import RESULTS, add, by_seed, read
 from benchmarks.one_preconditioner.tasks import ATTENTIONS, TASKS
 
 
-def test_outcomes_follow_from_intervals(tmp_path):
+def test_the_committed_page_is_that_of_the_results():
+    assert PAGE.read_text(encoding="utf-8") == page(read(RESULTS))
+
+
+def test_a_row_has_the_seeds_that_every_attention_has():
+    results = {f"recall, mixed|{one}|0.01|{seed}": 0.5 + seed / 10 for one in ATTENTIONS for seed in range(3)}
+    del results["recall, mixed|bn|0.01|2"]
+    row = next(line for line in page(results).splitlines() if line.startswith("| recall, mixed | 2 |"))
+    assert row.count("55.0 ± 7.1") == len(ATTENTIONS)
+
+
+def test_outcomes_follow_from_intervals():
     results = {
         f"recall, scaled|{attention}|0.01|{seed}": score + seed / 1000
         for attention, score in {"softmax": 0.5, "bn": 0.9, "whiten": 0.4}.items()
         for seed in range(3)
     }
-    write(results, tmp_path / "page.md")
-    text = (tmp_path / "page.md").read_text("utf-8")
+    text = page(results)
     assert "| recall, scaled | `bn` above `softmax` | +40.0 (+40.0 to +40.0) | held |" in text
     assert "| recall, scaled | `whiten` above `softmax` | −10.0 (−10.0 to −10.0) | failed: below |" in text
     assert "| recall, mixed | `whiten` above `softmax` | | not run |" in text

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -19,20 +17,9 @@ SMALLEST = 1e-9
 """Of the mean size of keys, so that thresholds of keys of 0 are numbers."""
 
 
-class Steps(NamedTuple):
-    """How the rounds use the scale mu.
-
-    Attributes:
-        power: the threshold is penalty mu^power.
-        sign: of the multiplier in what is attended, x - S + sign Y / mu.
-    """
-
-    power: int
-    sign: int
-
-
-STEPS = {"released": Steps(1, -1), "textbook": Steps(-1, 1)}
-"""As in the code that was published, and as alternating directions have it."""
+STEPS = {"released": (1, -1), "textbook": (-1, 1)}
+"""As in the code that was published, and as alternating directions have it: the power of mu in the threshold, and the sign
+of Y / mu in what is attended."""
 
 
 class RobustComponents(ComposedSolver):
@@ -50,9 +37,9 @@ class RobustComponents(ComposedSolver):
     of clipped queries and keys; lambda = 0 gives the mean of the values.
 
     Published with queries that are the keys; here queries are cleaned as keys are. Values must be as wide as keys. Under a
-    causal mask whatever is computed of a key is computed on its prefix and final. Half precision is computed in
-    float32: what clipping keeps has jumps in its derivative. ``weights`` and ``attention_map``, which
-    get no values, need ``inputs={"value": ...}``. Decoding computes all rounds of all keys anew.
+    causal mask whatever is computed of a key is computed on its prefix and final. Half precision is computed in float32:
+    what clipping keeps has jumps in its derivative. ``weights`` and ``attention_map``, which get no values, need
+    ``inputs={"value": ...}``. Decoding computes all rounds of all keys anew.
 
     Args:
         rounds: n, from 1 to 64.
@@ -64,8 +51,8 @@ class RobustComponents(ComposedSolver):
         ShapeError: values that are not as wide as keys.
 
     Reference: Teo, Nguyen, "Unveiling the Hidden Structure of Self-Attention via Kernel Principal Component Analysis",
-        NeurIPS 2024 (arXiv 2406.13762), whose code takes for mu the features of all heads of a layer, so that its lambda is
-        ours times the number of heads; Candès, Li, Ma, Wright, "Robust Principal Component Analysis?", JACM 2011.
+        NeurIPS 2024 (arXiv 2406.13762), whose code counts the features of all heads of a layer in mu, so that our lambda is
+        theirs times the number of heads; Candès, Li, Ma, Wright, "Robust Principal Component Analysis?", JACM 2011.
 
     Example:
         >>> from primaldual import preset
@@ -111,7 +98,7 @@ class RobustComponents(ComposedSolver):
         wide, heads = accumulation_dtype(query.dtype), query.shape[1]
         keys, values = for_query_heads(key, heads).to(wide), for_query_heads(value, heads)
         held = attentions.attended(attentions.inputs["value"]).to(wide)
-        size, sign = keys.abs().mean(-1, keepdim=True), STEPS[self.steps].sign
+        size, sign = keys.abs().mean(-1, keepdim=True), STEPS[self.steps][1]
         at_queries = _Cleaning(query.to(wide), self._limits(attentions.mean_at_queries(size)), sign)
         at_keys = _Cleaning(keys, self._limits(attentions.mean_at_keys(size)), sign)
         for _ in range(self.rounds - 1):
@@ -131,7 +118,7 @@ class RobustComponents(ComposedSolver):
             )
             for allowed in (maps.allowed_to_queries(), maps.allowed_to_keys())
         ]
-        rows, sign = (query, key), STEPS[self.steps].sign
+        rows, sign = (query, key), STEPS[self.steps][1]
         fits = [torch.zeros_like(each) for each in rows]
         multipliers = [torch.zeros_like(each) for each in rows]
         for number in range(1, self.rounds + 1):
@@ -148,7 +135,7 @@ class RobustComponents(ComposedSolver):
     def _limits(self, means: Tensor) -> Tensor:
         """The threshold t of every row, from mean |k|."""
         mu = 1 / (4 * means.clamp(min=SMALLEST))
-        return self.penalty * mu ** STEPS[self.steps].power
+        return self.penalty * mu ** STEPS[self.steps][0]
 
     def _check_widths(self, key: Tensor, value: Tensor) -> None:
         if key.shape[3] != value.shape[3]:
