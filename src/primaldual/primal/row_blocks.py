@@ -22,6 +22,9 @@ BLOCK_NUMBERS = 2**18
 LARGE_BLOCK_NUMBERS = 2**24
 """The same on other devices, where calls cost more than memory."""
 
+WITH_GRADIENTS = 4
+"""Times as many where gradients are recorded, of which every block adds those of all keys."""
+
 FEWEST_ROWS = 32
 """Queries of a product of matrices, below which it takes longer than its work."""
 
@@ -109,6 +112,8 @@ def by_rows(
         return attend(rows, taken.formed(), None)
 
     numbers = BLOCK_NUMBERS if query.device.type == "cpu" else LARGE_BLOCK_NUMBERS
+    if torch.is_grad_enabled():
+        numbers *= WITH_GRADIENTS
     row = max(1, heads * pairs.key.shape[2] * width)
     size = max(1, min(length, max(FEWEST_ROWS // width, numbers // row)))
     sequences = max(1, numbers // (row * size))

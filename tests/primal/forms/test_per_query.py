@@ -27,7 +27,7 @@ SPECS = [
 @pytest.mark.parametrize("queries", [13, 4])
 @pytest.mark.parametrize("spec", SPECS)
 def test_equals_definition(monkeypatch, spec, queries):
-    monkeypatch.setattr(row_blocks, "BLOCK_NUMBERS", 2000)  # a few rows at a time
+    monkeypatch.setattr(row_blocks, "BLOCK_NUMBERS", 500)  # a few rows at a time
     check(spec, queries, "per query")
 
 

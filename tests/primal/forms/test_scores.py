@@ -39,7 +39,7 @@ SPECS = [
 @pytest.mark.parametrize("queries", [13, 4])
 @pytest.mark.parametrize("spec", SPECS)
 def test_equals_definition(monkeypatch, spec, queries):
-    monkeypatch.setattr(row_blocks, "BLOCK_NUMBERS", 300)  # a few rows at a time
+    monkeypatch.setattr(row_blocks, "BLOCK_NUMBERS", 75)  # a few rows at a time
     monkeypatch.setattr(row_blocks, "FEWEST_ROWS", 2)
     check(spec, queries, "scores")
 
