@@ -21,7 +21,7 @@ def test_folders_files_and_arrays(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "nowhere: there is no such folder or file"),
+        ("folder1", "folder1: there is no such folder or file; did you mean folder"),
         ("empty", "holds no images"),
         ("words.txt", r"must be a folder of images, an image \(.*\) or an .npz file"),
         ("other.npz", "holds y; needed: X"),
@@ -30,7 +30,7 @@ def test_folders_files_and_arrays(tmp_path):
     ],
 )
 def test_what_holds_no_images_is_named(tmp_path, name, message):
-    write_images(tmp_path / "some", count=2)
+    write_images(tmp_path / "folder", count=2)
     (tmp_path / "empty").mkdir()
     (tmp_path / "words.txt").write_text("words")
     (tmp_path / "broken.npz").write_text("words")
