@@ -38,7 +38,7 @@ def test_a_folder_is_trained_on_tested_and_reported(capsys, folder, tmp_path):
     [
         (["--recipe", "diet"], "error: --recipe must be one of"),
         (["--model", "vit_tny"], "error: --model must be one of"),
-        (["--data", "nowhere"], "error: --data nowhere is no folder"),
+        (["--data", "nowhere"], "error: --data nowhere is not a folder"),
         (["-a", "softmx"], "did you mean softmax"),
         (["--batch-size", "0"], "--batch-size"),
         (["--device", "nowhere"], "--device 'nowhere' cannot be used"),

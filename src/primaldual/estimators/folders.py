@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,14 @@ def write(estimator: Any, path: str | os.PathLike[str]) -> None:
     text = json.dumps(description, indent=2, allow_nan=False)
     with saving(target) as fresh:
         fresh.mkdir()
-        save_described(weights, fresh / WEIGHTS, description)
+        save_described(weights, fresh / WEIGHTS, _without_reports(estimator, description))
         (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def _without_reports(kind: Any, description: Mapping[str, Any]) -> dict[str, Any]:
+    """A description without the history of training, whose seconds differ from run to run."""
+    reports = {name.removesuffix("_") for name in kind._reports}
+    return {name: value for name, value in description.items() if name not in reports}
 
 
 def read(cls: Any, path: str | os.PathLike[str]) -> Any:
@@ -47,7 +54,7 @@ def read(cls: Any, path: str | os.PathLike[str]) -> Any:
                 f"path {str(folder)!r} holds an {description['estimator']}; {cls.__name__} was asked for"
             )
         found = cls._from_description(description, load_file(folder / WEIGHTS))
-        if changed := config_change(folder / WEIGHTS, description):
+        if changed := config_change(folder / WEIGHTS, _without_reports(cls, description)):
             raise CheckpointError(f"path {str(folder)!r} is corrupt or does not fit: {changed}")
         return found
     except CheckpointError:

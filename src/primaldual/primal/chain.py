@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import Attendable
-from primaldual.kernels.statistics import KeyStatistics
 from primaldual.primal.decoding.incremental import Incremental, InTurn
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
@@ -57,7 +56,6 @@ class Chain(Transform):
                     "call to call; put it behind"
                 )
         self.mixes_queries = transforms[0].mixes_queries
-        self.uses_statistics = any(transform.uses_statistics for transform in transforms)
         self.repeatable = all(transform.repeatable for transform in transforms)
         self.neighbours = any(transform.neighbours for transform in transforms)
         self.of_positions = any(transform.of_positions for transform in transforms)
@@ -67,6 +65,10 @@ class Chain(Transform):
     def _parts(self) -> list[Transform]:
         """T_1, ..., T_n."""
         return cast("list[Transform]", list(self.transforms))
+
+    @property
+    def uses_statistics(self) -> bool:  # type: ignore[override] # a step may change with the mode
+        return any(step.uses_statistics for step in self._parts())
 
     @property
     def token_inputs(self) -> tuple[TokenInput, ...]:
@@ -173,9 +175,6 @@ class Chain(Transform):
     @property
     def variance_floor(self) -> float:  # type: ignore[override] # likewise
         return self._parts()[-1].variance_floor
-
-    def of_statistics(self, query: Tensor, found: KeyStatistics, heads: HeadSet) -> tuple[Tensor, Tensor]:
-        return self._parts()[-1].of_statistics(query, found, heads)
 
     def _before_scores(self, kind: Kind) -> tuple[list[Transform], Transform]:
         """The steps that need one set of keys, and the last one: a filter right before a change of queries needs none."""

@@ -74,15 +74,16 @@ def softmax_by_rows(
         dropout_p: probability of dropping a weight.
         sink: score of one more pair, of value 0, (batch or 1, heads, 1); None = there is none.
     """
+    last = transform.steps()[-1]  # those before it have changed queries and keys
 
     def attend(rows: Tensor, formed: Formed, found: KeyStatistics | None) -> Tensor:
         logit = sink
         if found is not None:
-            rows, lacking = transform.of_statistics(rows, found, heads)
+            rows, lacking = last.of_statistics(rows, found, heads)
             logit = None if sink is None else sink - scale * lacking
         return row_attention(rows * scale, formed, dropout_p, logit)
 
-    return by_rows(pairs, attend, query, transform.variance_floor if transform.uses_statistics else None, 1)
+    return by_rows(pairs, attend, query, last.variance_floor if last.uses_statistics else None, 1)
 
 
 def by_rows(

@@ -46,7 +46,7 @@ def needed(package: str, extra: str) -> Any:
     """Import a package that comes with an extra of this library.
 
     Raises:
-        UnsupportedError: it is not installed; says how to get it.
+        UnsupportedError: it, or a package that it imports, is not installed; says how to get it.
 
     Example:
         >>> needed("no_such_package", "vision")
@@ -57,10 +57,8 @@ def needed(package: str, extra: str) -> Any:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        if error.name not in {package, package.partition(".")[0]}:
-            raise
         raise UnsupportedError(
-            f'{package} is not installed; get it with: pip install "primaldual[{extra}]"'
+            f'{error.name or package} is not installed; get it with: pip install "primaldual[{extra}]"'
         ) from None
 
 
