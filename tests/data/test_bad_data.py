@@ -12,7 +12,7 @@ BAD_FILES = {
     "twice.csv": ("case,time,v,v\na,0,1,2\n", "each column needs its own name"),
     "ragged.csv": ("case,time,v\na,0\n", "line 2: 2 cells"),
     "text.csv": ("case,time,v\na,0,high\n", "line 2: v is 'high'"),
-    "repeat.csv": ("case,time,v\na,0,1\na,0,2\n", "line 3: time '0' is missing or repeated"),
+    "repeat.csv": ("case,time,v\na,0,1\na,0,2\n", "line 3: time '0' occurs twice in case 'a'"),
     "labels.csv": ("case,time,v,label\na,0,1,x\na,1,1,y\n", "line 3: label and split"),
     "split.csv": ("case,time,v,label,split\na,0,1,x,dev\n", "train or test"),
     "nolabel.csv": ("case,time,v,label\na,0,1,x\nb,0,1,\n", "label of case 1 is missing"),

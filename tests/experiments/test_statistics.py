@@ -31,7 +31,7 @@ def test_one_seed_has_no_deviation_and_no_interval():
         ([0.9, 0.91, 0.92], "above the baseline"),
         ([0.7, 0.71, 0.72], "below the baseline"),
         ([0.8, 0.82, 0.83], "no clear difference"),
-        ([0.81, 0.82, 0.80], "all seeds equal"),
+        ([0.81, 0.82, 0.80], "the same for every seed: no interval"),
     ],
 )
 def test_verdicts(values, verdict):

@@ -71,6 +71,7 @@ def test_images_of_another_size_are_resized_as_in_training(run):
         ([], "images must hold one image or more"),
         ([np.zeros((8, 8))], "image 0 must be uint8 of shape .*; got float64 of shape \\(8, 8\\)"),
         (np.zeros((2, 3, 8, 8), dtype=np.uint8), "got uint8 of shape \\(3, 8, 8\\)"),
+        (np.zeros((8, 8, 3), dtype=np.uint8), "may be one in colour or 8 in grey"),
         ([np.zeros((0, 8), dtype=np.uint8)], "got uint8 of shape \\(0, 8\\)"),
     ],
 )

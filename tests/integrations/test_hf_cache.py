@@ -6,6 +6,8 @@ from transformers import (
     BertModel,
     GPT2Config,
     GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -148,10 +150,83 @@ def test_tokens_that_an_earlier_call_had_must_stay():
     with (
         torch.no_grad(),
         pytest.raises(
-            ArgumentError, match=r"must keep the tokens of earlier calls, \[8, 8\] .* got \[8, 6\]"
+            ArgumentError, match=r"tokens of earlier calls where they were, \[8, 8\] .* got \[8, 6\]"
         ),
     ):
         model(prompt()[:, 8:], attention_mask=mask, **cache.argument)
+
+
+def test_an_error_is_not_passed_over_by_the_next_call():
+    model, mask = converted(), torch.ones(2, 12, dtype=torch.long)
+    cache = make_cache(model)
+    logits(model, prompt(), cache, [11])
+    mask[:, :3] = 0
+    with torch.no_grad():
+        with pytest.raises(ArgumentError, match="tokens of earlier calls"):
+            model(prompt()[:, :1], attention_mask=mask, **cache.argument)
+        with pytest.raises(UnsupportedError, match="the call before failed"):
+            model(prompt()[:, :1], **cache.argument)
+
+
+def test_padding_stays_where_it_was():
+    model, mask = converted(), torch.ones(2, 11, dtype=torch.long)
+    mask[1, :4] = 0
+    for later in (None, torch.ones(2, 12, dtype=torch.long), mask.roll(1, 1)[:, [*range(11), 10]]):
+        cache = make_cache(model)
+        logits(model, prompt(), cache, [11], mask)
+        with torch.no_grad(), pytest.raises(ArgumentError, match=r"where they were, \[11, 7\] in each row"):
+            model(prompt()[:, :1], attention_mask=later, **cache.argument)
+
+
+def test_layers_that_share_the_keys_of_another_are_noticed():
+    layer = make_cache(converted()).layers[0]
+    problem, tensors = pdl.preset("bn"), torch.randn(3, 1, 4, 2, 8).unbind(0)
+    layer.update(*tensors[1:])
+    layer.attend(problem, *tensors, None)
+    with pytest.raises(UnsupportedError, match="several layers of this model attend the keys of one"):
+        layer.attend(problem, *tensors, None)
+
+
+def test_attention_in_both_directions_and_dropout_are_refused():
+    model = converted()
+    with torch.no_grad(), pytest.raises(UnsupportedError, match="is_causal must be True"):
+        model(prompt(), is_causal=False, **make_cache(model).argument)
+    with torch.no_grad(), pytest.raises(UnsupportedError, match=r"call model\.eval\(\)"):
+        model.train()(prompt(), **make_cache(model).argument)
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 61}
+    encoder = BertModel(BertConfig(num_hidden_layers=1, **sizes)).eval()
+    pdl.convert(encoder, "bn", verbose=False)
+    with torch.no_grad(), pytest.raises(UnsupportedError, match="is_causal must be True"):
+        encoder(prompt(), **make_cache(encoder).argument)
+
+
+def test_a_gradient_of_values_alone_is_not_lost():
+    model = converted().requires_grad_(False)
+    model.transformer.h[0].attn.c_attn.weight.requires_grad_()
+    with pytest.raises(UnsupportedError, match="has no gradients"):
+        model(prompt(), **make_cache(model).argument)
+    layer, tensors = make_cache(model).layers[0], torch.randn(3, 1, 4, 2, 8).unbind(0)
+    layer.update(*tensors[1:])
+    with pytest.raises(UnsupportedError, match="has no gradients"):
+        layer.attend(pdl.preset("bn"), *tensors[:2], tensors[2].clone().requires_grad_(), None)
+
+
+def test_layers_with_a_convolution_keep_their_own_cache():
+    config = Lfm2Config(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=61, layer_types=["conv", "full_attention"],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Lfm2ForCausalLM(config).eval()
+    register("bn")
+    model.set_attn_implementation("primaldual_bn")
+    found = logits(model, prompt(), make_cache(model), [5, 6, 11])
+    torch.testing.assert_close(found, logits(model, prompt(), make_cache(model), [11]), rtol=1e-4, atol=1e-4)
+
+
+def test_states_are_not_offloaded():
+    with pytest.raises(UnsupportedError, match="cannot be offloaded"):
+        make_cache(converted()).offload(0)
 
 
 def test_gradients_maps_and_forgetting_are_refused():

@@ -8,6 +8,9 @@ from torch.testing import assert_close
 
 from primaldual import Sink, preset, solve
 from primaldual.errors import ArgumentError, SpecError, UnsupportedError
+from primaldual.testing.families import draw
+from primaldual.testing.inputs import prepared
+from primaldual.testing.rounding import measure_rounding
 
 HEADS, LENGTH, WIDTH = 4, 23, 6
 
@@ -72,6 +75,14 @@ def test_by_hand():
     problem = preset(f"sink({math.log(3)})")
     assert_close(problem.attend(zero, zero, value), torch.full((1, 1, 3, 2), 3.0))
     assert_close(problem.weights(zero, zero).sum(-1), torch.full((1, 1, 3), 0.5))
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_a_sink_beside_flat_features_keeps_the_digits_of_the_definition(is_causal):
+    """beta < 1 leaves a share of the mean over a small deviation, which all scores of a query have in common."""
+    problem = prepared(preset("sink(0.3)+bn(beta=0.7)"), HEADS, WIDTH)
+    given = draw("nearly constant dimensions", (2, HEADS, 30, WIDTH))
+    assert max(measure_rounding(problem, given, torch.float32, is_causal).ratios.values()) < 10
 
 
 def test_a_large_sink_keeps_its_digits_in_half_precision():

@@ -80,7 +80,7 @@ class Compression:
         lines += [
             f"keys and values read        {self.pairs:.3f}",
             f"key and value projections   {self.projections:.3f}",
-            f"latency of the whole model  {self.latency:.3f} on this machine, first batch",
+            f"time of the whole model     {self.latency:.3f} of the original's, on this machine, first batch",
             f"similarity of the outputs   {self.similarity:.4f} mean cosine on {data} data",
             "scales",
             *(f"  {path:{width}}  {' '.join(map(str, scales))}" for path, scales in self.scales.items()),

@@ -18,7 +18,9 @@ from primaldual.data.reading import PLAIN, Reading
 from primaldual.errors import DataError
 
 _SPLITS = ("train", "test")
-_NO_CHANNEL = "; if the column is not a channel, name the channels or the column of labels"
+_NO_CHANNEL = (
+    "; if the column is not a channel, name the channels (--channels) or the column of labels (--label)"
+)
 
 
 @dataclass
@@ -93,8 +95,8 @@ def _check_long(rows: Rows, at: Mapping[str, int], values: list[int]) -> None:
         verb = "are" if len(missing) > 1 else "is"
         raise DataError(
             f"{rows.path}: the columns are {listed(rows.names)}; {lacks} {verb} not among them. Needed: case, time and "
-            "at least one channel, optionally label and split (other names can be given); or a row for each "
-            "case with numbered columns, t0, t1, ..."
+            "at least one channel, optionally label and split (name others with --case, --time, --label and --channels, in "
+            "Python with Reading); or a row for each case with numbered columns, t0, t1, ..."
         )
 
 
@@ -121,7 +123,9 @@ def _long_cases(rows: Rows, at: Mapping[str, int], channels: list[int], labelled
             )
         moment = _moment(rows, line, row[at["time"]])
         if moment in case.points:
-            raise DataError(f"{rows.path}, line {line}: time {row[at['time']]!r} is missing or repeated")
+            raise DataError(
+                f"{rows.path}, line {line}: time {row[at['time']]!r} occurs twice in case {row[at['case']]!r}"
+            )
         case.points[moment] = [rows.number(line, place, row[place], _NO_CHANNEL) for place in channels]
     return cases
 
@@ -140,7 +144,9 @@ def _moment(rows: Rows, line: int, text: str) -> float:
         return point_in_time(text, rows.comma)
     except ValueError:
         if not text or text.lower() == "nan":
-            raise DataError(f"{rows.path}, line {line}: time {text!r} is missing or repeated") from None
+            raise DataError(
+                f"{rows.path}, line {line}: time is {text!r}; a number or an ISO date is needed"
+            ) from None
         raise DataError(
             f"{rows.path}, line {line}: time is {text[:40]!r}; a number or an ISO date is needed"
         ) from None

@@ -30,6 +30,8 @@ def headline(settings: Settings, summaries: Sequence[Summary], test_cases: int) 
     above = [summary.attention for summary in others if _verdict(summary) == "above the baseline"]
     below = [summary.attention for summary in others if _verdict(summary) == "below the baseline"]
     if not above and not below:
+        if any(_verdict(summary) != "no clear difference" for summary in others):
+            return f"{first} No interval tells an attention from {settings.baseline}."
         return f"{first} No attention differs clearly from {settings.baseline}: every interval contains zero."
     parts = [f"{' and '.join(names)} {word} {settings.baseline}" for names, word in (
         (above, "above"), (below, "below")) if names]  # fmt: skip

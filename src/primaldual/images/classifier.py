@@ -96,6 +96,11 @@ class ImageClassifier:
         Raises:
             DataError: no images, a file that cannot be read, or an array of another shape or type.
         """
+        if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[-1] == 3:
+            raise DataError(
+                f"images of shape {images.shape} may be one in colour or {len(images)} in grey; accepted are images[None] "
+                "and a list"
+            )
         view, device = test_view(self.image_size), next(self.model.parameters()).device
         views, rows = map(view, _pictures(images)), []
         while some := list(islice(views, _AT_ONCE)):

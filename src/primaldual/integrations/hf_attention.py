@@ -54,7 +54,8 @@ def make_cache(model: nn.Module) -> AttentionCache:
 
     Scaled heads then keep their pooled pairs, windows their last tokens and linear attentions their sums: outputs are
     those without the cache. Layers that were not converted, or only in some heads, keep what transformers keeps.
-    Padding on either side, beams and prompts in pieces work; assisted generation and gradients are refused.
+    Padding on the left, beams and prompts in pieces work. Outputs at padding are 0, so with padding on the right read the
+    logits at the last token of each row. Assisted generation, gradients and dropout are refused.
 
     Args:
         model: a decoder of transformers, converted by :func:`primaldual.convert` or set to a name of :func:`register`.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.hf_masks import sort_mask
@@ -20,6 +20,9 @@ from primaldual.primal.problem import PrimalProblem
 _LAYER = "_primaldual_cache_layer"
 _NAMES = "primaldual_"
 """How the names of this library's attention functions begin."""
+
+_SERVED = (DynamicLayer, DynamicSlidingWindowLayer)
+"""Cache layers of transformers that hold keys and values alone."""
 
 
 class AttentionCache(Cache):
@@ -39,11 +42,17 @@ class AttentionCache(Cache):
             )
         config = model.config.get_text_config(decoder=True)
         layers = DynamicCache(config=config).layers
+        served = [number for number, layer in enumerate(layers) if type(layer) in _SERVED]
         named = str(config._attn_implementation).startswith(_NAMES)
-        own = range(len(layers)) if named else _converted(model)
+        own = served if named else _converted(model)
         if not own:
             raise UnsupportedError(
                 f"model must have layers that primaldual.convert has converted; {type(model).__name__} has none"
+            )
+        if not set(own) <= set(served):
+            raise UnsupportedError(
+                f"layers that keep a convolution or a state beside attention have no cache of decoding states; "
+                f"{type(model).__name__} has converted ones"
             )
         for number in own:
             layers[number] = StateLayer()
@@ -74,6 +83,7 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         super().__init__()  # type: ignore[no-untyped-call] # transformers types some functions alone
         self._state: DecodingState | None = None
         self._seen = 0
+        self._padded: Tensor | None = None  # bool (batch, seen), True = a token; None = no padding so far
         self._waiting = False
 
     @property
@@ -90,8 +100,8 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         """The new keys and values alone, marked so that the attention function finds this layer."""
         if self._waiting:
             raise UnsupportedError(
-                "the keys of the call before did not reach this library's attention: the model changes or attends them "
-                "by itself; generate without this cache"
+                "the call before failed, or its keys did not reach this library's attention because the model changes or "
+                "attends them by itself: call reset() and begin anew, or generate without this cache"
             )
         self.lazy_initialization(key_states, value_states)
         self._seen += key_states.shape[2]
@@ -104,12 +114,16 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         self, problem: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
     ) -> Tensor:
         """The outputs (batch, heads, n, Dv) of new tokens, which the state takes in."""
-        if torch.is_grad_enabled() and query.requires_grad:
+        if not self._waiting:
+            raise UnsupportedError(
+                "several layers of this model attend the keys of one, which a cache of decoding states does not serve: "
+                "generate without this cache"
+            )
+        if torch.is_grad_enabled() and any(one.requires_grad for one in (query, key, value)):
             raise UnsupportedError(
                 "a cache of decoding states has no gradients: call the model under torch.no_grad()"
             )
         assert isinstance(problem, PrimalProblem)
-        self._waiting = False
         if self._state is None:
             self._state = problem.init_state(
                 key.shape[0],
@@ -120,35 +134,45 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
                 dtype=value.dtype,
                 device=value.device,
             )
-        return problem.step(self._state, query, key, value, self._tokens(problem, mask, query))
+        padded = self._checked(problem, mask, query)
+        tokens = None if padded is None else padded[:, self._seen - query.shape[2] :]
+        out = problem.step(self._state, query, key, value, None if tokens is None or tokens.all() else tokens)
+        self._padded, self._waiting = padded, False
+        return out
 
-    def _tokens(self, problem: Attention, mask: Tensor | None, query: Tensor) -> Tensor | None:
-        """Bool (batch, n), True = a token, not padding; None = all are tokens."""
-        if mask is None:
-            return None
+    def _checked(self, problem: Attention, mask: Tensor | None, query: Tensor) -> Tensor | None:
+        """Bool (batch, seen), True = a token, not padding; None = all are tokens, in this call and those before."""
         batch, new = query.shape[0], query.shape[2]
+        if mask is None and self._padded is None:
+            return None
+        valid = torch.ones(batch, self._seen, dtype=torch.bool, device=query.device)
+        if mask is not None:
+            valid = self._keys_of(problem, mask, valid, new)
+        past = valid[:, : self._seen - new]
+        before = torch.ones_like(past) if self._padded is None else self._padded
+        if not torch.equal(past, before):
+            raise ArgumentError(
+                f"attention_mask must have the tokens of earlier calls where they were, {before.sum(1).tolist()} in each "
+                f"row; got {past.sum(1).tolist()}; layers with a sliding window are not served beyond it"
+            )
+        return None if self._padded is None and bool(valid.all()) else valid
+
+    def _keys_of(self, problem: Attention, mask: Tensor, valid: Tensor, new: int) -> Tensor:
+        """Which of all keys a causal mask lets attend, like ``valid``."""
         found = sort_mask(mask, True, new, self._seen)
-        valid = found.valid()
+        attended = found.valid()
         if (
             found.pairs is not None
             or (new > 1 and not found.is_causal)
-            or (found.keys is None) != (valid is None)
+            or (found.keys is None) != (attended is None)
         ):
             raise UnsupportedError(
                 f"{problem.spec()} over a cache of decoding states takes a causal mask and padding; the mask of this call "
                 "differs from query to query otherwise"
             )
-        if valid is None:
-            valid = torch.ones(1, found.length, dtype=torch.bool, device=query.device)
-        valid = pad(valid, (0, self._seen - found.length)).expand(batch, -1)
-        assert self._state is not None
-        before = valid[:, : self._seen - new].sum(1).tolist()
-        if before != self._state.lengths:
-            raise ArgumentError(
-                f"attention_mask must keep the tokens of earlier calls, {self._state.lengths} in each row; got {before}"
-            )
-        tokens = valid[:, self._seen - new :]
-        return None if bool(tokens.all()) else tokens
+        if attended is None:
+            return valid & (torch.arange(self._seen, device=valid.device) < found.length)
+        return pad(attended, (0, self._seen - found.length)).expand(len(valid), -1)
 
     def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
         new = query_length.shape[0] if isinstance(query_length, Tensor) else query_length
@@ -164,7 +188,13 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         return -1
 
     def reset(self) -> None:
-        self._state, self._seen, self._waiting = None, 0, False
+        self._state, self._seen, self._padded, self._waiting = None, 0, None, False
+
+    def offload(self) -> None:
+        raise UnsupportedError("a cache of decoding states cannot be offloaded")
+
+    def prefetch(self) -> None:
+        self.offload()
 
     def crop(self, tokens_to_remove: int) -> None:
         raise UnsupportedError(
@@ -181,6 +211,8 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
     def batch_select_indices(self, indices: Tensor) -> None:
         if self._state is not None:
             self._state = self._state.select(indices)
+            if self._padded is not None:
+                self._padded = self._padded[indices.to(self._padded.device)]
 
 
 def layer_of(key: Tensor) -> StateLayer | None:

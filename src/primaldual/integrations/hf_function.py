@@ -99,11 +99,11 @@ def solve(
     _check_extras(extras)
     cached = layer_of(key)
     query, key = in_own_units(query, module, scaling).to(value.dtype), key.to(value.dtype)
-    if cached is not None:
-        return _over_states(cached, problem, query, key, value, attention_mask, extras)
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if query.shape[0] != key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)
-    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    if cached is not None:
+        return _over_states(cached, problem, query, key, value, attention_mask, dropout, causal, extras)
     found = sort_mask(attention_mask, causal, query.shape[2], key.shape[2])
     lengths = extras.get("cu_seq_lens_q")
     if lengths is not None and len(lengths) > 2 and found.pairs is None:
@@ -163,9 +163,17 @@ def _over_states(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    dropout: float,
+    causal: bool,
     extras: dict[str, Any],
 ) -> Outcome:
     """The outputs of new tokens, of which a decoding state keeps what the problem needs."""
+    if dropout:
+        raise UnsupportedError("dropout must be 0 over a cache of decoding states: call model.eval()")
+    if attention_mask is None and not causal and query.shape[2] > 1:
+        raise UnsupportedError(
+            "is_causal must be True over a cache of decoding states, which takes tokens in order; got False"
+        )
     if _wants_weights(extras):
         raise UnsupportedError(
             "output_attentions must be False over a cache of decoding states, which keeps no maps"

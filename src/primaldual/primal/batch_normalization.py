@@ -257,7 +257,9 @@ class BatchNormalization(Transform):
         self, query: Tensor, training: TrainingSet, heads: HeadSet
     ) -> tuple[Tensor, TrainingSet, Tensor | None]:
         """By :meth:`into_query`, T(q) . T(k) = q' . (k - c) + q' . (c - beta mu)."""
-        if self.shared_refusal(training.kind) is None:
+        # Where beta is not 1, T(k) holds a share of mu / sigma, and scores have more in common than they differ by.
+        centred = not self.uses_statistics or (self.beta == 1 and not self.learnable)
+        if centred and self.shared_refusal(training.kind) is None:
             return super().into_scored(query, training, heads)
         if isinstance(training, RowPairs | JoinedSet) and training.kind.pooled_late:
             return *self.into_scores(query, training, heads), None
