@@ -81,7 +81,7 @@ def test_numbers_stand_with_their_intervals_and_cost(html):
         "87.5",
         "Protocol: honest",
         "epochs = 3",
-        "no match for an honest one",
+        "cannot be compared with an honest one",
     ):
         assert words in text, words
     assert "Optimistic numbers" not in text

@@ -16,7 +16,7 @@ from primaldual.parallel import attend, sharded, traffic
 from primaldual.primal.head_groups import HeadGroups
 from tests.parallel.cases import CUTS, HALVES, SPECS, TRAFFIC
 
-HEADS, KV_HEADS, WIDTH = 4, 2, 5
+HEADS, KV_HEADS, WIDTH = 4, 2, 6
 
 
 def made(spec):

@@ -43,14 +43,14 @@ def test_outputs_and_gradients_are_those_of_the_formula(
     query = torch.randn(2, 4, queries, width, dtype=dtype, device=device)
     key = torch.randn(2, 2, keys, width, dtype=dtype, device=device)
     value = torch.randn(2, 2, keys, wide, dtype=dtype, device=device)
-    valid = (torch.rand(2, keys, device=device) > 0.4) if masked else None
+    valid = (torch.rand(2, 1, keys, device=device) > 0.4).expand(2, 2, keys) if masked else None
     row, column = (
         torch.arange(queries, device=device)[:, None] + keys - queries,
         torch.arange(keys, device=device),
     )
     allowed = rule(row, column[None]).expand(2, 1, queries, keys)
     if valid is not None:
-        allowed = allowed & valid[:, None, None]
+        allowed = allowed & valid[:, :1, None]
     wide_tensors = [tensor.double().requires_grad_() for tensor in (query, key, value)]
     wanted = attended(*wide_tensors, 0.3, allowed)
     gradient = torch.randn(wanted.shape, dtype=dtype, device=device)
@@ -64,9 +64,9 @@ def test_outputs_and_gradients_are_those_of_the_formula(
 
 def test_log_sum_exps_are_natural_and_minus_infinity_without_a_key(device):
     query, key = torch.randn(1, 1, 3, 8, device=device), torch.randn(1, 1, 5, 8, device=device)
-    valid = torch.tensor([[True, True, False, True, True]], device=device)
+    valid = torch.tensor([[[True, True, False, True, True]]], device=device)
     _, found = attend(query, key, key, Shape(0.5), valid=valid, tile=TILE)
-    scores = (query @ key.mT * 0.5)[..., valid[0]]
+    scores = (query @ key.mT * 0.5)[..., valid[0, 0]]
     torch.testing.assert_close(found, scores.logsumexp(-1), rtol=1e-5, atol=1e-5)
     _, found = attend(query, key, key, Shape(0.5), valid=torch.zeros_like(valid), tile=TILE)
     assert (found == -torch.inf).all()
