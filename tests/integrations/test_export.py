@@ -51,7 +51,7 @@ def changed(model, how):
     return model
 
 
-@pytest.mark.parametrize("how", ["softmax", "pruned", "compressed"])
+@pytest.mark.parametrize("how", ["softmax", "pruned", pytest.param("compressed", marks=pytest.mark.long)])
 def test_bert_exports_with_dynamic_sizes(how):
     model = changed(bert(), how)
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}

@@ -160,6 +160,7 @@ def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, count: int) -> Te
     return ids
 
 
+@pytest.mark.long
 def test_a_window_refuses_a_compiled_prompt_in_a_cache_of_fixed_size():
     model = converted(llama, "window(2)").eval()
     prompt = tokens(1, 7)

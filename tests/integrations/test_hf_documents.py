@@ -85,6 +85,7 @@ def test_documents_of_encoders_lie_in_a_mask_of_pairs() -> None:
     torch.testing.assert_close(packed, single, atol=1e-9, rtol=0)
 
 
+@pytest.mark.long
 def test_a_compiled_graph_refuses_documents_that_it_cannot_tell_apart() -> None:
     torch._dynamo.reset()
     model, ids = made(llama), tokens(1, sum(LENGTHS))

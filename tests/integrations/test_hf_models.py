@@ -353,7 +353,9 @@ def test_checkpointed_layers_have_the_same_gradients(
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("build", "padded"), [(bert, False), (llama, True)])
+@pytest.mark.parametrize(
+    ("build", "padded"), [(bert, False), pytest.param(llama, True, marks=pytest.mark.long)]
+)
 def test_compiled_models_give_the_same(build: Callable[..., PreTrainedModel], padded: bool) -> None:
     model = made(build)
     convert(model, "bn+sh", verbose=False)
