@@ -93,7 +93,11 @@ BN_COSTS = (
         "O(N D): a mean and a variance for each query",
         "the same, row by row",
     ),
-    Cost("O(N² D): two more products with the mask", "the mask", "the same, row by row"),
+    Cost(
+        "O(N² D): two more products with the mask",
+        "scores of a block of queries",
+        f"{SCORES}, statistics by query",
+    ),
 )
 POOLED_COSTS = (
     Cost(
@@ -122,7 +126,9 @@ CONV_COSTS = (
     Cost("O(N² D) for each tap", "scores of a block of queries", SCORES),
 )
 NORMALIZED_CONV_COST = Cost(
-    "O(N² D) for filters, statistics and scores", "filtered keys of their own for a few queries", PER_QUERY
+    "O(N² D) for filters, statistics and scores",
+    "scores of a block of queries",
+    f"{SCORES}, statistics by query",
 )
 
 PRESETS = (
@@ -701,7 +707,7 @@ PRESETS = (
                 f"pooled, then another query, {SDPA} for each scale",
             ),
             Cost("as sh, + running sums, O(N D)", "O(N²/r) for pooled heads", "as sh, statistics row by row"),
-            Cost("O(N² D)", "pools of their own for a few queries", f"{PER_QUERY}; heads of scale 1 by SDPA"),
+            Cost("O(N² D)", "scores of a block of queries", f"{SCORES}, statistics by query"),
         ),
         (
             ("`bn` with all scales 1.", same("bn+sh(1,1,1,1)", "bn")),

@@ -116,6 +116,8 @@ ARGUMENTS: dict[str, Draw] = {
     "deltaformer": _one_of(0.5, 0.8, "1,residual=keys"),
     "ridge": _one_of(0.5, 1, 10),
     "scaled": _one_of("", 0.5),
+    "rpc": _one_of("1,1", "2,1", "2,0.2,steps=textbook"),
+    "differential": _one_of("", 0.3),
     "twicing": _one_of("", "residual=keys"),
     "mesanet": _one_of("", 0.5),
     "deltanet": _one_of("", 0.5),

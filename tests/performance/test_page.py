@@ -68,7 +68,7 @@ def test_the_page_says_what_was_measured_and_what_was_not(results):
 def test_the_page_says_when_a_run_was_stopped_or_quick(results):
     results.finished, results.quick = False, True
     assert "stopped before its end" in page(results, "")
-    assert "no basis for judgement" in page(results, "")
+    assert "few rounds prove nothing" in page(results, "")
 
 
 def test_a_page_of_nothing():

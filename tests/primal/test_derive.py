@@ -216,7 +216,7 @@ def test_what_is_refused(arguments, error, message):
         (
             derive(normalizer=lambda m: m.sum(-1)),
             ShapeError,
-            r"normalizer\(_narrow\) must be \(..., M, N\) -> \(..., M, 1\), here \(2, 2, 9, 1\); got \(2, 2, 9\)",
+            r"normalizer\(lambda\) must be \(..., M, N\) -> \(..., M, 1\), here \(2, 2, 9, 1\); got \(2, 2, 9\)",
         ),
         (
             derive(transform=lambda x: x[..., :2]),

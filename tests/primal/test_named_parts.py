@@ -23,9 +23,14 @@ def concrete_parts():
     while waiting:
         part = waiting.pop()
         waiting += part.__subclasses__()
-        if part.__module__.startswith("primaldual."):
+        if part.__module__.startswith("primaldual.") and not _is_abstract(part):
             found.add(part.__name__)
     return found
+
+
+def _is_abstract(part):
+    """Whether a class is a base that others complete, such as NestedSolver."""
+    return any(getattr(getattr(part, name, None), "__isabstractmethod__", False) for name in dir(part))
 
 
 ALLOWED = {

@@ -44,4 +44,4 @@ def with_flags(message: str, flags: Mapping[str, str]) -> str:
         anywhere = match.start() == 0 or "_" in name or "-" in name
         return flags[name] if anywhere else name
 
-    return re.sub(r"(?<![\w\-/.'\"])([A-Za-z][\w\-]*)( = (?=\w))?(?![\w/.'\"(:])", flag, message)
+    return re.sub(r"(?<![\w\-/.'\"])([A-Za-z][\w\-]*)(?:( = )(?=\w)|(?![\w/.'\"(:]))", flag, message)

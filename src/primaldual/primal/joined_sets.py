@@ -131,6 +131,10 @@ class JoinedSet(TrainingSet):
         """The pairs of some consecutive queries, likewise."""
         return self._each(lambda each: each.of_rows(rows))
 
+    def uncut(self) -> Self:
+        """The same, with all keys in every block of queries."""
+        return self._each(lambda each: each.uncut())
+
     def picked(self, rows: Tensor) -> Self:
         """The pairs of some queries, given by number, of a set from :meth:`of_rows`."""
         return self._each(lambda each: each.picked(rows))

@@ -45,6 +45,8 @@ class RowPairs(TrainingSet):
         reach: how far from a query its keys are at most; None = any distance.
         shift: a vector that was taken off all keys, (batch, heads, 1, D); None = none was.
         unshifted: the keys before that.
+        cut: whether blocks of queries leave out keys that none of them reaches; a transform that holds numbers of every
+            position needs all of them.
     """
 
     windows: Arrangement | None = field(default=None, kw_only=True)
@@ -58,6 +60,7 @@ class RowPairs(TrainingSet):
     reach: int | None = field(default=None, kw_only=True)
     shift: Tensor | None = field(default=None, kw_only=True)
     unshifted: Tensor | None = field(default=None, kw_only=True)
+    cut: bool = field(default=True, kw_only=True)
 
     @property
     def kind(self) -> Kind:
@@ -93,6 +96,10 @@ class RowPairs(TrainingSet):
         else:
             key = self.unshifted.to(dtype) - self.shift.to(dtype)
         return replace(self, key=key, value=self.value.to(dtype))
+
+    def uncut(self) -> Self:
+        """The same, with all keys in every block of queries."""
+        return replace(self, cut=False)
 
     def weighted_by(self, position_weights: PositionWeights) -> Self:
         """The same with positions that count differently from query to query."""
@@ -143,6 +150,8 @@ class RowPairs(TrainingSet):
             added=None if added is None else self._arranged(added),
             omitted=None if self.omitted is None else _rows(self.omitted, rows),
         )
+        if not self.cut:
+            return block
         before = self.length - self.query_length
         reach = self.length + self.query_length if self.reach is None else self.reach
         first = max(0, rows.start + before - reach)

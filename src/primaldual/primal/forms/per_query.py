@@ -82,6 +82,8 @@ class PerQuery(Form):
         choices, pairs, query = call.choices, call.row_pairs(heads), call.queries(heads)
         dtype, wide = query.dtype, accumulation_dtype(query.dtype)
         transform = choices.transform
+        if transform.token_inputs:
+            pairs = pairs.uncut()
         by_precision = transform.standardization(heads) is not None
         if transform.uses_statistics and not by_precision:
             query, pairs = query.double(), pairs.double()
