@@ -84,7 +84,9 @@ def draw_case(number: int) -> Case:
         grid, prefix = (random.randint(1, 5), random.randint(1, 5)), random.choice([0, 0, 1, 2])
     head_dim = random.choice([1, 2, 3, 5, 8, 16])
     value_dim = random.choice([1, 3, 8, head_dim, head_dim])
-    problem = prepared(preset(draw_spec(random, Place(heads, grid, prefix))), heads, head_dim, number)
+    drawn_problem = preset(draw_spec(random, Place(heads, grid, prefix)))
+    head_dim *= drawn_problem.solver.key_parts
+    problem = prepared(drawn_problem, heads, head_dim, number)
     lengths = [length for length in LENGTHS if length <= SHORT or not _costly(problem)]
     key_length = query_length = random.choice(lengths)
     if grid is not None:
