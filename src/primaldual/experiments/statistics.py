@@ -31,7 +31,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences with its t confidence interval, which one pair, or equal ones, do not have."""
+    """Mean of paired differences with its t confidence interval; one pair has no interval."""
 
     mean: float
     low: float | None
@@ -42,7 +42,9 @@ class Difference:
     def verdict(self) -> str:
         """What the interval allows to say."""
         if self.low is None or self.high is None:
-            return "one seed: no interval" if self.count == 1 else "the same for every seed: no interval"
+            return "one seed: no interval"
+        if self.low == self.high:
+            return "the same for every seed: no interval"
         if self.low > 0:
             return "above the baseline"
         return "below the baseline" if self.high < 0 else "no clear difference"
@@ -74,7 +76,7 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Dif
 
     differences = np.round(np.subtract(values, baseline), 12)
     mean, count = float(differences.mean()), len(differences)
-    if count < 2 or bool((differences == differences[0]).all()):
+    if count < 2:
         return Difference(mean, None, None, count)
     half = stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1) * differences.std(ddof=1) / np.sqrt(count)
     return Difference(mean, float(mean - half), float(mean + half), count)
