@@ -55,7 +55,7 @@ ALWAYS = with_every_word(SPECS) | {"bn", "bn+sh(1,1,2,4)"}
 def pairs(names, always):
     """Every check with the names that are due it, see EVERY; some names are always due all checks.
 
-    Of the checks that take longest one in four belongs to the quick suite, other names for other checks; the rest is long.
+    Of the checks that take longest one in eight belongs to the quick suite, other names for other checks; the rest is long.
     """
 
     def due(number, name, check):
@@ -63,7 +63,7 @@ def pairs(names, always):
         return name in always or (step is not None and number % step == 0)
 
     def marks(number, check):
-        return [pytest.mark.long] if check in EVERY and (number + list(EVERY).index(check)) % 4 else []
+        return [pytest.mark.long] if check in EVERY and (number + list(EVERY).index(check)) % 8 else []
 
     return [
         pytest.param(name, check, id=f"{name}-{check.__name__}", marks=marks(place, check))
