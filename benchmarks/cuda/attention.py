@@ -100,23 +100,44 @@ def _outcome(case: Case, begun: Any) -> Callable[[], dict[str, Any]]:
     return wait
 
 
-def measured(length: int, batch: int) -> dict[str, Any]:
-    """Times and memory of every attention at one shape."""
-    tensors, gradient = _tensors(batch, HEADS, length, HEAD_DIM, torch.bfloat16)
-    calls: dict[str, Call] = {}
+def calls(batch: int, heads: int, length: int, width: int) -> tuple[dict[str, Call], dict[str, Call]]:
+    """All attentions at one shape forward, and with the backward, without those that fail."""
+    tensors, gradient = _tensors(batch, heads, length, width, torch.bfloat16)
+    forward: dict[str, Call] = {}
     for is_causal in (False, True):
         prefix = "causal " if is_causal else ""
-        calls[prefix + "SDPA"] = _sdpa(tensors, is_causal)
+        forward[prefix + "SDPA"] = _sdpa(tensors, is_causal)
         for name, spec in SPECS.items():
-            calls[prefix + name] = _attend(spec, tensors, is_causal)
-    both = {name: _with_backward(call, tensors, gradient) for name, call in calls.items()}
+            forward[prefix + name] = _attend(spec, tensors, is_causal)
+    training = {name: _with_backward(call, tensors, gradient) for name, call in forward.items()}
+    failed = {name for name, call in training.items() if _fails(name, call)}
+    return (
+        {name: call for name, call in forward.items() if name not in failed},
+        {name: call for name, call in training.items() if name not in failed},
+    )
+
+
+def _fails(name: str, call: Call) -> bool:
+    """Whether a call raises, which is printed and ends no other one."""
+    try:
+        call()
+        torch.cuda.synchronize()
+    except Exception as error:
+        print(f"{name}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+        return True
+    return False
+
+
+def measured(length: int, batch: int) -> dict[str, Any]:
+    """Times and memory of every attention at one shape."""
+    forward, training = calls(batch, HEADS, length, HEAD_DIM)
     found = {
         name: {"forward MiB": peak_memory(call) / 2**20, "kept MiB": kept_memory(call) / 2**20}
-        for name, call in calls.items()
+        for name, call in forward.items()
     }
     for kind, contenders in (
-        ("eager forward", calls), ("eager training", both),
-        ("graph forward", _captured(calls)), ("graph training", _captured(both)),
+        ("eager forward", forward), ("eager training", training),
+        ("graph forward", _captured(forward)), ("graph training", _captured(training)),
     ):  # fmt: skip
         for name, times in interleaved(contenders, 8).items():
             found[name][kind] = times["median_us"]
@@ -145,10 +166,10 @@ def _with_backward(call: Call, tensors: list[Tensor], gradient: Tensor) -> Call:
     return lambda: torch.autograd.grad(call(), tensors, gradient)  # type: ignore[arg-type] # every call here gives a tensor
 
 
-def _captured(calls: dict[str, Call]) -> dict[str, Call]:
+def _captured(wanted: dict[str, Call]) -> dict[str, Call]:
     """The calls as CUDA graphs, without those that cannot be captured."""
     found: dict[str, Call] = {}
-    for name, call in calls.items():
+    for name, call in wanted.items():
         graph = torch.cuda.CUDAGraph()
         try:
             side = torch.cuda.Stream()

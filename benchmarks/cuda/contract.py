@@ -2,13 +2,14 @@
 
 Cheap checks come first, each on all attentions in turn; one that has taken its share of the time waits for the
 others, so that a short run still meets all of them. The first failures of each check are printed, all are counted,
-and none ends the run.
+and none ends the run. ``--processes`` divides the attentions among so many processes on the one GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
 import traceback
 import warnings
@@ -65,13 +66,15 @@ def ordered() -> list[Check]:
     return sorted(CHECKS, key=lambda check: COSTS.get(check.__name__.removeprefix("check_"), 0))
 
 
-def run(seconds: float, device: str, chosen: str = "") -> dict[str, Any]:
+def run(seconds: float, device: str, chosen: str = "", share: int = 0, shares: int = 1) -> dict[str, Any]:
     """Checks of all attentions on a device until the time is over.
 
     Args:
         seconds: no check begins later.
         device: where.
         chosen: run only checks whose name holds this.
+        share: which part of the attentions, from 0 on.
+        shares: into how many parts they are divided.
     """
     lengths = dict.fromkeys(SPECS, LENGTH) | dict.fromkeys(FIXED, FIXED_LENGTH)
     checks = [check for check in ordered() if chosen in check.__name__]
@@ -79,7 +82,7 @@ def run(seconds: float, device: str, chosen: str = "") -> dict[str, Any]:
     passed: dict[str, int] = {}
     taken: dict[str, float] = {}
     started = time.perf_counter()
-    specs = [spec for first in range(STRIDE) for spec in list(lengths)[first::STRIDE]]
+    specs = [spec for first in range(STRIDE) for spec in list(lengths)[first::STRIDE]][share::shares]
     left = deque((check, spec) for check in checks for spec in specs)
     later: deque[tuple[Check, str]] = deque()
     while (left or later) and time.perf_counter() - started < seconds:
@@ -107,6 +110,28 @@ def run(seconds: float, device: str, chosen: str = "") -> dict[str, Any]:
     }
 
 
+def divided(processes: int, *arguments: Any) -> dict[str, Any]:
+    """What so many processes find together, each with a share of the attentions.
+
+    Args:
+        processes: how many.
+        *arguments: of :func:`run`.
+    """
+    shares = [(*arguments, share, processes) for share in range(processes)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        found = pool.starmap(run, shares)
+    return {
+        "failed": sum(each["failed"] for each in found),
+        "failures": [failure for each in found for failure in each["failures"]],
+    } | {
+        name: {
+            check: round(sum(each[name].get(check, 0) for each in found), 2)
+            for check in dict.fromkeys(check for each in found for check in each[name])
+        }
+        for name in ("passed", "not_run", "seconds")
+    }
+
+
 def summary(error: Exception, longest: int = 220) -> str:
     r"""Kind and message of an exception in one line: its first line, and its last where that is another.
 
@@ -131,9 +156,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--only", default="", help="checks whose name holds this")
+    parser.add_argument("--processes", type=int, default=1, help="how many divide the attentions")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    found = run(options.seconds, options.device, options.only)
+    found = divided(options.processes, options.seconds, options.device, options.only)
     found["card"] = card() if torch.device(options.device).type == "cuda" else None
     options.out.write_text(json.dumps(found, indent=1))
     missing = sum(found["not_run"].values())

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 import primaldual as pdl
 from benchmarks.cuda.timing import card, interleaved
-from primaldual.nn import MultiheadAttention
 
 LAYERS = {"softmax": "softmax", "bn": "bn", "sh": "sh({})", "bn+sh": "bn+sh({})"}
 WIDTH, HEADS = 1024, 16
@@ -48,7 +47,7 @@ def layers() -> dict[str, Callable[[], object]]:
     x = torch.randn(8, 1024, WIDTH, device="cuda", dtype=torch.bfloat16, requires_grad=True)
     made: dict[str, nn.Module] = {"torch": nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)}
     for name, spec in LAYERS.items():
-        made[name] = MultiheadAttention(WIDTH, HEADS, batch_first=True, attention=spec.format(scales))
+        made[name] = pdl.MultiheadAttention(WIDTH, HEADS, batch_first=True, attention=spec.format(scales))
     return {name: _step(module.to("cuda", torch.bfloat16), x) for name, module in made.items()}
 
 

@@ -33,10 +33,10 @@ def calls(is_causal: bool, length: int, batch: int, backward: bool) -> dict[str,
         call = training(attend, inputs, gradient) if backward else forward(attend, inputs)
         if attempted(f"{name} N={length}", call) is None:
             found[name] = call
-    if "kernels" in found:
-        graph = attempted("recording a graph", recorded, found["kernels"])
+    for name in [name for name in found if name != "attend"]:
+        graph = attempted(f"recording {name}", recorded, found[name])
         if isinstance(graph, torch.cuda.CUDAGraph):
-            found["kernels, graph"] = graph.replay
+            found[f"{name}, graph"] = graph.replay
     return found
 
 
