@@ -21,6 +21,10 @@ CASES = {
     ("sh(2)", True): "all scales by Triton",
     ("bn+sh(1,1,3,8)", False): "all scales by Triton",
     ("bn(gain=0.2)+sh(1,1,3,8)", False): "all scales by Triton",
+    ("sh(1,2,3,4,grid=5x9)", False): "all scales by Triton",
+    ("sh(1,2,3,4,prefix=2)", False): "all scales by Triton",
+    ("bn+sh(3,3,2,2,grid=4x11,prefix=1)", False): "all scales by Triton",
+    ("bn+sh(1,1,1,1,prefix=1)", False): "normalized by Triton",
     ("window(5)", False): "window by Triton",
     ("window(5)", True): "window by Triton",
 }
@@ -67,7 +71,15 @@ def test_digits_are_those_of_the_definition_in_the_same_type(spec, is_causal):
         ("bn+sh(1,1,2,4)", True, HALF, "leaves the range of float16 under a causal mask"),
         ("bn+sh(1,1,2,3)", True, torch.bfloat16, "windows whose length divides 64"),
         ("sh(1,2,3,4)", True, HALF, "needs as many queries as keys and windows whose length divides 64"),
-        ("sh(1,2,3,4,prefix=1)", False, HALF, "needs pairs that are means over consecutive windows"),
+        ("sh(1,2,3,4,suffix=1)", False, HALF, "needs pairs that are means over windows, each counted once"),
+        (
+            "sh(1,2,3,4,weighted=true)",
+            False,
+            HALF,
+            "needs pairs that are means over windows, each counted once",
+        ),
+        ("sh(1,2,4,8,prefix=1)", True, HALF, "needs windows from the first position on, of a sequence"),
+        ("sh(1,2,4,8,grid=5x9)", True, HALF, "needs windows from the first position on, of a sequence"),
         ("window(5)+bn", False, HALF, "needs no transform"),
     ],
 )
