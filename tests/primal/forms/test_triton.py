@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
-from primaldual import preset
-from primaldual.errors import UnsupportedError
+from primaldual import PrimalProblem, preset
+from primaldual.errors import ShapeError, UnsupportedError
 from primaldual.kernels.gpu import availability
+from primaldual.primal.pooled_heads import PooledHeads
 
 pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -89,6 +90,25 @@ def test_what_is_not_served_is_said(spec, is_causal, dtype, why):
     )
     assert not any("by Triton" in form for form in explanation.forms)
     assert any(why in reason for part in explanation.served for reason in part.refusals.values())
+
+
+@pytest.mark.usefixtures("available")
+def test_pools_of_a_subclass_with_members_of_its_own_are_not_taken_for_windows():
+    class Elsewhere(PooledHeads):
+        def membership(self, heads, allowed):
+            return super().membership(heads, allowed).roll(1, -1)
+
+    explanation = PrimalProblem(subset=Elsewhere(2)).explain((2, 4, 45, 8), dtype=HALF, device="cuda")
+    assert not any("by Triton" in form for form in explanation.forms)
+    assert "needs pairs that are means over windows" in str(explanation)
+
+
+@pytest.mark.usefixtures("available")
+@pytest.mark.parametrize("length", [45, 47])
+def test_sequences_of_another_length_than_the_grid_are_refused(length):
+    problem = preset("sh(1,2,2,3,grid=5x9,prefix=1)").bind(4, 8)
+    with pytest.raises(ShapeError, match=f"grid 5x9 with prefix 1 needs 46 positions; got {length}"):
+        problem.attend(*inputs(length=length))
 
 
 @pytest.mark.usefixtures("available")
