@@ -224,6 +224,7 @@ def test_calls_for_each_scale_join_to_the_same(monkeypatch, device):
     monkeypatch.setattr(cudnn, "cudnn_gradients", gradients)
     monkeypatch.setattr(module, "cudnn_serves", lambda *given: True)
     monkeypatch.setattr(module, "LONG", 1)
+    monkeypatch.setattr(module, "LONG_BACKWARD", 1)
     torch.manual_seed(0)
     tensors = [torch.randn(2, 4, 30, 8, device=device, requires_grad=True) for _ in range(3)]
     wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
