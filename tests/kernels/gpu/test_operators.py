@@ -30,7 +30,6 @@ def served(monkeypatch):
     """Forms for GPUs everywhere, in float32, which the interpreter multiplies as it is."""
     monkeypatch.setattr(availability, "available", lambda device: True)
     monkeypatch.setattr(triton, "DTYPES", (torch.float32,))
-    monkeypatch.setattr(triton, "NARROWEST", 1)
     torch.compiler.reset()
 
 

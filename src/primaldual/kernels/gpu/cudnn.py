@@ -87,6 +87,8 @@ def cudnn_gradients(
         is_causal: see there.
         scale: see there.
     """
+    if gradient.stride() != outcome.out.stride():  # with others PyTorch 2.11 gives wrong gradients
+        gradient = torch.empty_like(outcome.out).copy_(gradient)
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
         gradient, query, key, value, outcome.out, outcome.logsumexp, outcome.seed, outcome.offset, None, None, None,
         query.shape[2], key.shape[2], 0.0, is_causal, scale=scale,

@@ -133,6 +133,6 @@ def first_rows_backward(
          *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *gradient.stride()[:3],
          *gradients[0].stride()[:3], *gradients[1].stride()[:3], *gradients[2].stride()[:3]),
         (width, wide, columns(width), columns(wide), ROWS, numbers.learned, numbers.gained, eps is not None,
-         windows is not None), 8, 1,
+         windows is not None), 4, 1,
     )  # fmt: skip
     return of_beta, of_gain

@@ -160,6 +160,6 @@ def pool(
         (batch, keys, total, *key.stride()[:3], *value.stride()[:3], found.key.stride(0), found.value.stride(0),
          *((0, 0) if valid is None else valid.stride()[:2])),
         (width, wide, padded(width), padded(wide), chunk, pools is not None, with_moments, valid is not None),
-        8 if chunk > BLOCK else 4, 2,
+        4 if pools else 2, 2,
     )  # fmt: skip
     return found

@@ -126,6 +126,6 @@ def prefix_normalized(
         (numbers.number, eps or 0.0, batch, heads // kv_heads, length, chunks,
          *query.stride()[:3], *key.stride()[:3], *changed.stride()[:3], *keys.stride()[:3]),
         (width, columns(width), BLOCK, numbers.learned, numbers.gained, eps is not None, windows is not None,
-         parts_of(key.dtype)), 8, 1,
+         parts_of(key.dtype)), 4, 1,
     )  # fmt: skip
     return changed, keys, states

@@ -167,13 +167,13 @@ def prefix_normalized_backward(
     )  # fmt: skip
     launch(
         _sum_blocks, (chunks, batch * heads), (grad_query, query, key, states, sums, *given), (*sizes, *strides),
-        constants, 8, 1,
+        constants, 4, 1,
     )  # fmt: skip
     sum_behind(sums, states, eps is not None)
     launch(
         _gradients_of_rows, (chunks, batch * kv_heads),
         (grad_query, query, key, grad_key, states, sums, out_query, out_key, *given),
-        (*sizes, *strides, *grad_key.stride()[:3], *out_query.stride()[:3], *out_key.stride()[:3]), constants, 8, 1,
+        (*sizes, *strides, *grad_key.stride()[:3], *out_query.stride()[:3], *out_key.stride()[:3]), constants, 4, 1,
     )  # fmt: skip
     return Gradients(
         out_query,

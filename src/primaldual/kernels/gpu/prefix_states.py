@@ -138,12 +138,12 @@ def prefix_states(key: Tensor, windows: Pools | None = None) -> Tensor:
         moments = key.new_empty(batch, heads, chunks, 2, width, dtype=torch.float32)
         launch(
             _window_moments, (chunks, batch * heads), (key, moments, table), (batch, length, *key.stride()[:3]),
-            constants, 8, 1,
+            constants, 4, 1,
         )  # fmt: skip
     states = torch.empty_like(moments)
     launch(
         _scan, (batch * heads, 1), (moments, states, key, table), (batch, chunks, *key.stride()[:2]),
-        (*constants, TILE, windows is not None), 8, 1,
+        (*constants, TILE, windows is not None), 4, 1,
     )  # fmt: skip
     return states
 
@@ -160,5 +160,5 @@ def sum_behind(sums: Tensor, states: Tensor, divides: bool) -> None:
     batch, heads, chunks, _, width = sums.shape
     launch(
         _scan_back, (batch * heads, 1), (sums, states), (batch, heads // states.shape[1], chunks),
-        (width, columns(width), TILE, divides, SUMS), 8, 1,
+        (width, columns(width), TILE, divides, SUMS), 4, 1,
     )  # fmt: skip

@@ -31,9 +31,6 @@ from primaldual.kernels.precision import differentiated_once
 LONG = 8192
 """Queries from which a call of cuDNN for each scale is faster than one launch for all."""
 
-LONG_BACKWARD = 4096
-"""The same for the gradients."""
-
 
 def scaled_heads(
     query: Tensor, key: Tensor, value: Tensor, setting: Setting, valid: Tensor | None = None
@@ -82,7 +79,7 @@ def forward(
     """The outputs of :func:`scaled_heads`, and what :func:`backward` takes."""
     query, key, value = unit_stride(query), unit_stride(key), unit_stride(value)
     given, statistics = entering(query, key, value, setting, None, valid)
-    if not _by_cudnn(given, key, value, setting.is_causal, LONG):
+    if not _by_cudnn(given, key, value, setting.is_causal):
         shape = Shape(setting.scale, setting.is_causal, None, given.windows)
         out, logsumexp = attend(*given[:3], shape, given.members, given.valid)
     elif given.windows:
@@ -115,7 +112,7 @@ def backward(
     gradient, (out, logsumexp, statistics) = unit_stride(gradient), outcome
     given, _ = entering(query, key, value, setting, statistics, valid)
     windows, normalization, parts = given.windows, setting.normalization, None
-    if not _by_cudnn(given, key, value, setting.is_causal, LONG_BACKWARD):
+    if not _by_cudnn(given, key, value, setting.is_causal):
         shape = Shape(setting.scale, setting.is_causal, None, windows)
         *found, parts = gradients(gradient, *given[:3], (out, logsumexp), shape, given.members, given.valid)
     elif windows:
@@ -151,13 +148,13 @@ def backward(
     return Gradients(grad_query, grad_key, grad_value, of_beta, of_gain)
 
 
-def _by_cudnn(given: Entering, key: Tensor, value: Tensor, is_causal: bool, long: int) -> bool:
-    """Whether cuDNN is the fastest kernel that serves: at all lengths, or with pools of keys and values from ``long`` on."""
+def _by_cudnn(given: Entering, key: Tensor, value: Tensor, is_causal: bool) -> bool:
+    """Whether cuDNN is the fastest kernel that serves: at all lengths, or at large ones with pools of keys and values."""
     if given.valid is not None:
         return False
     if given.windows is None:
         return cudnn_serves(given.query, given.key, given.value, is_causal)
-    late = given.members is None and given.query.shape[2] >= long
+    late = given.members is None and given.query.shape[2] >= LONG
     return late and cudnn_serves(given.query, key, value, is_causal)
 
 

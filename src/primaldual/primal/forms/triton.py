@@ -26,9 +26,6 @@ DTYPES = torch.bfloat16, torch.float16
 WIDEST = 128
 """Most features of a head; wider ones leave the kernels too few registers."""
 
-NARROWEST = 64
-"""Fewest features of a head for prefix statistics: what Triton 3.6 compiles for narrower blocks is wrong on an H100."""
-
 OWN_WINDOW = 64
 """Causal pools have lengths that divide this, so that a query's own window lies in one block."""
 
@@ -62,8 +59,6 @@ def refusal_of_prefix_statistics(question: Question) -> str | None:
         )
     if question.dtype == torch.float16:
         return "leaves the range of float16 under a causal mask"
-    if min(question.head_dim, question.value_dim) < NARROWEST:
-        return f"serves heads of {NARROWEST} features and more under a causal mask"
     return None
 
 
