@@ -140,7 +140,7 @@ def measured(length: int, batch: int) -> dict[str, Any]:
     }
     for kind, contenders in (
         ("eager forward", forward), ("eager training", training),
-        ("graph forward", _captured(forward)), ("graph training", _captured(training)),
+        ("graph forward", captured(forward)), ("graph training", captured(training)),
     ):  # fmt: skip
         for name, times in interleaved(contenders, 8).items():
             found[name][kind] = times["median_us"]
@@ -169,7 +169,7 @@ def _with_backward(call: Call, tensors: list[Tensor], gradient: Tensor) -> Call:
     return lambda: torch.autograd.grad(call(), tensors, gradient)  # type: ignore[arg-type] # every call here gives a tensor
 
 
-def _captured(wanted: dict[str, Call]) -> dict[str, Call]:
+def captured(wanted: dict[str, Call]) -> dict[str, Call]:
     """The calls as CUDA graphs, without those that cannot be captured."""
     found: dict[str, Call] = {}
     for name, call in wanted.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -28,9 +26,9 @@ class PackedSource:
     def __init__(self, inputs: Tensor, projection: nn.Linear, heads: int, head_dim: int) -> None:
         self.inputs = inputs
         # The backward of one split writes the gradient once; that of every index would fill one with zeros.
-        sizes = [heads * head_dim, 2 * heads * head_dim]
+        sizes = [heads * head_dim] + 2 * heads * [head_dim]
         self.weights = projection.weight.split(sizes)
-        self.biases = (None, None) if projection.bias is None else projection.bias.split(sizes)
+        self.biases = None if projection.bias is None else projection.bias.split(sizes)
         self.heads = heads
         self.length = inputs.shape[1]
         self.head_dim = head_dim
@@ -38,7 +36,8 @@ class PackedSource:
 
     def query(self, inputs: Tensor) -> Tensor:
         """The queries of all heads, (batch, heads, N, D)."""
-        return split_heads(linear(inputs, self.weights[0], self.biases[0]), self.head_dim)
+        bias = None if self.biases is None else self.biases[0]
+        return split_heads(linear(inputs, self.weights[0], bias), self.head_dim)
 
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         return self._project(self.inputs, heads)
@@ -48,20 +47,10 @@ class PackedSource:
         inputs, mask = pool(self.inputs, heads.scale, position_mask, heads.positions)
         return *self._project(inputs, heads.members), None if mask is None else mask.unsqueeze(1)
 
-    @cached_property
-    def _by_head(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
-        """Weights and biases of the keys of every head, and of the values of every head."""
-        weight, bias = self.weights[1], self.biases[1]
-        return weight.split(self.head_dim), None if bias is None else bias.split(self.head_dim)
-
     def _project(self, inputs: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
-        weight, bias = self.weights[1], self.biases[1]
-        if heads != list(range(self.heads)):
-            rows = [part * self.heads + head for part in (0, 1) for head in heads]
-            weights, biases = self._by_head
-            weight = torch.cat([weights[row] for row in rows])
-            bias = None if biases is None else torch.cat([biases[row] for row in rows])
-        projected = linear(inputs, weight, bias)
+        rows = [1 + part * self.heads + head for part in (0, 1) for head in heads]
+        bias = None if self.biases is None else torch.cat([self.biases[row] for row in rows])
+        projected = linear(inputs, torch.cat([self.weights[row] for row in rows]), bias)
         key, value = projected.unflatten(-1, (2, len(heads), self.head_dim)).unbind(2)
         return key.transpose(1, 2), value.transpose(1, 2)
 

@@ -105,8 +105,7 @@ class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionCl
             x, keys, _ = clean((x, x, x), attendable)
         inputs = None if self.input_proj is None else self.input_proj(x, keys)
         dropout_p = self.attn_drop.p if self.training else 0.0
-        pooled = any(part.subset.pools(len(members)) for part, members in problem.problems(self.num_heads))
-        if alike and pooled and pools_before_projecting(self):
+        if alike and pools_before_projecting(self) and _saves_projections(problem, self.num_heads, keys):
             source = PackedSource(keys, self.qkv, self.num_heads, self.head_dim)
             mixed = problem(self.q_norm(source.query(x)), source, attendable, dropout_p, inputs)
         else:
@@ -189,6 +188,12 @@ def _rebuilt(
 def _may_attend(mask: Tensor) -> Tensor:
     """timm's mask in our polarity, which is timm's for booleans; float 0 / -inf are read as torch's."""
     return mask if mask.dtype == torch.bool else from_torch_mask(mask, "attn_mask")
+
+
+def _saves_projections(problem: Attention, heads: int, inputs: Tensor) -> bool:
+    """Whether projecting pooled inputs takes less time; on a GPU it takes more launches than it saves."""
+    on_cpu = inputs.device.type == "cpu"
+    return on_cpu and any(part.subset.pools(len(members)) for part, members in problem.problems(heads))
 
 
 def pools_before_projecting(layer: TimmAttention) -> bool:

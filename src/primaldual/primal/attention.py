@@ -144,9 +144,18 @@ class Attention(nn.Module, ABC):
             ShapeError: tensors, mask or inputs do not fit together.
             ArgumentError: a mask that is not boolean, dropout_p outside [0, 1), or inputs that are missing or unknown.
         """
+        if mask is None and inputs is None and not dropout_p:
+            again = self.attend_again(query, key, value, is_causal)
+            if again is not None:
+                return again
         read_tensors = read(query, key, value, mask, is_causal, dropout_p)
         outputs: Tensor = self(query, *read_tensors, dropout_p, inputs)
         return outputs
+
+    def attend_again(self, query: Tensor, key: Tensor, value: Tensor, is_causal: bool) -> Tensor | None:
+        """The attention of tensors such as :meth:`attend` has served before; None = it is to check and choose."""
+        del query, key, value, is_causal
+        return None
 
     def compute(
         self,

@@ -25,7 +25,7 @@ from primaldual.primal.observation import observe
 from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
 from primaldual.primal.parts import Part
-from primaldual.primal.remembered import attend_as_before
+from primaldual.primal.remembered import attend_again, attend_as_before
 from primaldual.primal.solvers import Solver
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import AllKeys, Subset
@@ -174,6 +174,9 @@ class PrimalProblem(Attention):
         parts = self.parts()
         form = composed_attention.run if parts.solver.composed else run
         return form(parts, query, source, attendable, dropout_p, inputs)
+
+    def attend_again(self, query: Tensor, key: Tensor, value: Tensor, is_causal: bool) -> Tensor | None:
+        return attend_again(self, query, key, value, is_causal)
 
     def forward(
         self,

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from primaldual.kernels.flash import flash_enabled
 from primaldual.kernels.masks import Attendable
@@ -49,29 +50,62 @@ def attend_as_before(
     """
     if in_graph() or in_transform():
         return None
+    calls, place = _calls_of(problem), _place(query, key, value, is_causal)
+    if place in calls:
+        attend = calls[place]
+    else:
+        if len(calls) >= MOST:
+            calls.clear()
+        attend = calls[place] = _prepared(problem.parts(), query, key, value, is_causal)
+    return None if attend is None else _run(attend, query, key, value)
+
+
+def attend_again(
+    problem: nn.Module, query: Tensor, key: Tensor, value: Tensor, is_causal: bool
+) -> Tensor | None:
+    """The attention of tensors as an earlier call has checked them, where nobody looks on; None = ask anew.
+
+    Args:
+        problem: a :class:`PrimalProblem`; one with hooks is asked anew.
+        query: as :func:`attend_as_before`; so the others.
+        key: its keys.
+        value: its values.
+        is_causal: see there.
+    """
+    if in_graph() or in_transform() or _hooked(problem):
+        return None
+    attend = _calls_of(problem).get(_place(query, key, value, is_causal))
+    return None if attend is None else _run(attend, query, key, value)
+
+
+def _hooked(problem: nn.Module) -> bool:
+    return bool(
+        problem._forward_hooks
+        or problem._forward_pre_hooks
+        or problem._backward_hooks
+        or problem._backward_pre_hooks
+        or _has_any_global_hook()
+    )
+
+
+def _calls_of(problem: nn.Module) -> dict[Hashable, Prepared | None]:
+    """What is known of the calls of a problem whose parts are as they were."""
     parts, changes = tuple(problem._modules.values()), Part.changes
     known = _known.get(problem)
     if known is None or known.changes != changes or known.parts != parts:
         known = _known[problem] = _Known(parts, changes, {})
-    place = (
-        query.shape,
-        key.shape,
-        value.shape,
-        query.dtype,
-        key.dtype,
-        value.dtype,
-        query.device,
-        is_causal,
-        flash_enabled(),
-    )
-    if place in known.calls:
-        attend = known.calls[place]
-    else:
-        if len(known.calls) >= MOST:
-            known.calls.clear()
-        attend = known.calls[place] = _prepared(problem.parts(), query, key, value, is_causal)
-    if attend is None:
-        return None
+    return known.calls
+
+
+def _place(query: Tensor, key: Tensor, value: Tensor, is_causal: bool) -> Hashable:
+    """What calls that run alike have in common."""
+    return (
+        query.shape, key.shape, value.shape, query.dtype, key.dtype, value.dtype, query.device, key.device, value.device,
+        is_causal, flash_enabled(),
+    )  # fmt: skip
+
+
+def _run(attend: Prepared, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if not torch.is_autocast_enabled(query.device.type):
         return attend(query, key, value)
     with own_precision(query.device):

@@ -31,7 +31,6 @@ def served(monkeypatch):
     """Forms for GPUs everywhere, in float32, which the interpreter multiplies as it is."""
     monkeypatch.setattr(availability, "available", lambda device: True)
     monkeypatch.setattr(triton, "DTYPES", (torch.float32,))
-    monkeypatch.setattr(triton, "NARROWEST", 1)
     torch.compiler.reset()
 
 
@@ -202,8 +201,8 @@ def test_layers_under_autocast_compile_by_inductor(device, monkeypatch):
         torch.testing.assert_close(found, wanted, atol=5e-3, rtol=5e-3)
 
 
-def test_exported_and_traced_programs_need_no_operators():
-    problem, inputs = preset("bn"), [tensor.detach() for tensor in tensors("cpu")]
+def test_exported_and_traced_programs_need_no_operators(device):
+    problem, inputs = preset("bn"), [tensor.detach() for tensor in tensors(device)]
     sets = problem.parts().subset.head_sets(2)
     question = asked(*inputs, 9, 1, Attendable(), 0.0)._replace(mode=GRAPH, portable=True)
     (form,) = choose(problem.parts(), sets, question)

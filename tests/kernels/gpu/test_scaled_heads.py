@@ -82,7 +82,7 @@ def test_scaled_heads_are_those_of_the_definition(scales, normalization, is_caus
 
     out = scaled_heads(*leaves[:3], Setting(0.3, scales, normalized(leaves[3:]), is_causal))
     wanted = head_by_head(*wide[:3], 0.3, normalized(wide[3:]), is_causal, scales or (1,))
-    assert_same(out, leaves, wanted, wide, 5e-6)
+    assert_same(out, leaves, wanted, wide, 1e-5)
 
 
 def of_what_counts(tensor, valid, scale):
@@ -145,7 +145,7 @@ def test_keys_that_do_not_count_have_no_part(scales, normalization, device):
 
     out = scaled_heads(*leaves[:3], Setting(0.3, scales, normalized(leaves[3:]), False), valid)
     wanted = masked_definition(*wide[:3], 0.3, normalized(wide[3:]), scales, valid)
-    assert_same(out, leaves, wanted, wide, 5e-6)
+    assert_same(out, leaves, wanted, wide, 1e-5)
     assert (out[1, groups:] == 0).all()
 
 

@@ -68,7 +68,6 @@ def test_digits_are_those_of_the_definition_in_the_same_type(spec, is_causal):
     [
         ("bn", False, torch.float32, "serves bfloat16 and float16"),
         ("bn", True, HALF, "leaves the range of float16 under a causal mask"),
-        ("bn", True, torch.bfloat16, "serves heads of 64 features and more under a causal mask"),
         ("bn+sh(1,1,2,4)", True, HALF, "leaves the range of float16 under a causal mask"),
         ("bn+sh(1,1,2,3)", True, torch.bfloat16, "windows whose length divides 64"),
         ("sh(1,2,3,4)", True, HALF, "needs as many queries as keys and windows whose length divides 64"),

@@ -189,6 +189,7 @@ def normalize(
          *query.stride()[:3], *key.stride()[:3], *changed_query.stride()[:3], *changed_key.stride()[:3],
          *((0, 0) if valid is None else valid.stride()[:2])),
         (width, padded(width), ROWS, chunk, TILE, pools is not None, numbers.learned, numbers.gained,
-         eps is not None, ready, valid is not None, *((0, 0, 0) if pools is None else pools[0].places)), 4, 1,
+         eps is not None, ready, valid is not None, *((0, 0, 0) if pools is None else pools[0].places)),
+        2 if pools else 4, 1,
     )  # fmt: skip
     return changed_query, changed_key, found

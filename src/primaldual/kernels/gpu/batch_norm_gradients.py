@@ -172,7 +172,7 @@ def normalize_backward(
     launch(
         _of_queries, (chunks, batch * heads), (grad_query, query, found, out_query, sums, *numbers.tensors),
         (numbers.number, batch, groups, queries, *grad_query.stride()[:3], *query.stride()[:3], *out_query.stride()[:3]),
-        (width, padded(width), SUMMED, numbers.learned, numbers.gained), 8, 1,
+        (width, padded(width), SUMMED, numbers.learned, numbers.gained), 4, 1,
     )  # fmt: skip
     launch(
         _of_keys, (blocks(longest, ROWS), batch * kv_heads),

@@ -32,9 +32,14 @@ def _no_seed(device: torch.device) -> Tensor:
 
 
 def of_heads(out: Tensor, logsumexp: Tensor, heads: slice) -> Outcome:
-    """What another kernel gives for some heads as cuDNN has it: out (batch, heads, Nq, Dv), logsumexp (batch, heads, Nq)."""
+    """What another kernel gives for some heads as cuDNN has it: out (batch, heads, Nq, Dv), logsumexp (batch, heads, Nq).
+
+    ``slice(None)`` takes all heads.
+    """
     seed = _no_seed(out.device)
-    return Outcome(out[:, heads], logsumexp[:, heads].contiguous().unsqueeze(-1), seed, seed)
+    if heads.start is not None:
+        out, logsumexp = out[:, heads], logsumexp[:, heads].contiguous()
+    return Outcome(out, logsumexp.unsqueeze(-1), seed, seed)
 
 
 def cudnn_serves(query: Tensor, key: Tensor, value: Tensor, is_causal: bool = True) -> bool:
@@ -82,6 +87,8 @@ def cudnn_gradients(
         is_causal: see there.
         scale: see there.
     """
+    if gradient.stride() != outcome.out.stride():  # with others PyTorch 2.11 gives wrong gradients
+        gradient = torch.empty_like(outcome.out).copy_(gradient)
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
         gradient, query, key, value, outcome.out, outcome.logsumexp, outcome.seed, outcome.offset, None, None, None,
         query.shape[2], key.shape[2], 0.0, is_causal, scale=scale,

@@ -4,11 +4,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.block_sums import pools_before, pools_up_to, summed_up_to
+from primaldual.kernels.gpu.block_sums import columns, pools_before, pools_up_to, summed_up_to
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
-from primaldual.kernels.gpu.softmax import padded
 
 ROWS = 64
 """So many queries; the gradients of those behind lose nothing to cancellation."""
@@ -143,6 +142,6 @@ def first_rows(
         (query, key, value, out, logsumexp, query if windows is None else windows.table, *numbers.tensors),
         (numbers.number, eps or 0.0, scale, batch, heads // key.shape[1], length,
          *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3]),
-        (width, wide, padded(width), padded(wide), ROWS, numbers.learned, numbers.gained, eps is not None,
+        (width, wide, columns(width), columns(wide), ROWS, numbers.learned, numbers.gained, eps is not None,
          windows is not None), 8, 1,
     )  # fmt: skip

@@ -5,12 +5,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.block_sums import pools_up_to, rows_behind, summed_from, to_members
+from primaldual.kernels.gpu.block_sums import columns, pools_up_to, rows_behind, summed_from, to_members
 from primaldual.kernels.gpu.first_rows import ROWS, rows_of, weights_of
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
-from primaldual.kernels.gpu.softmax import padded
 
 
 @triton.jit(do_not_specialize=["beta", "eps", "scale", "batches", "length"])
@@ -133,7 +132,7 @@ def first_rows_backward(
         (numbers.number, eps or 0.0, scale, batch, heads // kv_heads, length,
          *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *gradient.stride()[:3],
          *gradients[0].stride()[:3], *gradients[1].stride()[:3], *gradients[2].stride()[:3]),
-        (width, wide, padded(width), padded(wide), ROWS, numbers.learned, numbers.gained, eps is not None,
-         windows is not None), 8, 1,
+        (width, wide, columns(width), columns(wide), ROWS, numbers.learned, numbers.gained, eps is not None,
+         windows is not None), 4, 1,
     )  # fmt: skip
     return of_beta, of_gain

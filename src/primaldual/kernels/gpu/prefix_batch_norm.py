@@ -4,12 +4,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.block_sums import pools_before, pools_up_to, summed_up_to
+from primaldual.kernels.gpu.block_sums import columns, parts_of, pools_before, pools_up_to, summed_up_to
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
 from primaldual.kernels.gpu.prefix_states import BLOCK, prefix_states
-from primaldual.kernels.gpu.softmax import padded
 from primaldual.kernels.gpu.strides import heads_last
 
 
@@ -17,6 +16,7 @@ from primaldual.kernels.gpu.strides import heads_last
 def up_to(
     key, states, block, eps, row, d, scale,
     D: tl.constexpr, DIVIDE: tl.constexpr, POOLED: tl.constexpr, BLOCK: tl.constexpr,
+    PARTS: tl.constexpr,
 ):  # fmt: skip
     """Statistics of the keys up to every row of a block, or of their pools.
 
@@ -31,17 +31,17 @@ def up_to(
     pools, own = shifted, shifted
     if POOLED:
         number = (block * (BLOCK // scale) + row // scale + 1).to(tl.float32)[:, None]
-        pools, own = pools_up_to(row, shifted, scale, BLOCK)
-        moved = (pools_before(row, pools, scale, BLOCK) + own) / number
+        pools, own = pools_up_to(row, shifted, scale, BLOCK, PARTS)
+        moved = (pools_before(row, pools, scale, BLOCK, PARTS) + own) / number
     else:
         number = (block * BLOCK + row + 1).to(tl.float32)[:, None]
-        moved = summed_up_to(row, shifted, BLOCK) / number
+        moved = summed_up_to(row, shifted, BLOCK, PARTS) / number
     inverse = tl.full(key.shape, 1.0, tl.float32)
     if DIVIDE:
         if POOLED:
-            squared = pools_before(row, pools * pools, scale, BLOCK) + own * own
+            squared = pools_before(row, pools * pools, scale, BLOCK, PARTS) + own * own
         else:
-            squared = summed_up_to(row, shifted * shifted, BLOCK)
+            squared = summed_up_to(row, shifted * shifted, BLOCK, PARTS)
         variance = (squares[None, :] + squared) / number - moved * moved
         inverse = 1 / (tl.maximum(variance, 0.0) + eps)
     return pools, own, mean, moved, tl.where(number > 1, inverse, 0.0), number
@@ -52,7 +52,7 @@ def _normalize_rows(
     q, k, changed_q, changed_k, states, table, betas, gains, beta, eps, batches, groups, length, chunks,
     q_b, q_h, q_n, k_b, k_h, k_n, c_b, c_h, c_n, e_b, e_h, e_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, LEARNED: tl.constexpr, GAINED: tl.constexpr,
-    DIVIDE: tl.constexpr, POOLED: tl.constexpr,
+    DIVIDE: tl.constexpr, POOLED: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(1) // batches
     batch = (tl.program_id(1) % batches).to(tl.int64)
@@ -70,7 +70,7 @@ def _normalize_rows(
     if POOLED:
         scale = tl.load(table + kv * 3 + 2)
     _, _, mean, moved, inverse, _ = up_to(
-        tl.where(mask, raw - first, 0.0), states, block, eps, row, d, scale, D, DIVIDE, POOLED, BLOCK
+        tl.where(mask, raw - first, 0.0), states, block, eps, row, d, scale, D, DIVIDE, POOLED, BLOCK, PARTS
     )
     factor = beta
     if LEARNED:
@@ -125,6 +125,7 @@ def prefix_normalized(
         (query, key, changed, keys, states, query if windows is None else windows.table, *numbers.tensors),
         (numbers.number, eps or 0.0, batch, heads // kv_heads, length, chunks,
          *query.stride()[:3], *key.stride()[:3], *changed.stride()[:3], *keys.stride()[:3]),
-        (width, padded(width), BLOCK, numbers.learned, numbers.gained, eps is not None, windows is not None), 8, 1,
+        (width, columns(width), BLOCK, numbers.learned, numbers.gained, eps is not None, windows is not None,
+         parts_of(key.dtype)), 4, 1,
     )  # fmt: skip
     return changed, keys, states

@@ -5,13 +5,12 @@ import triton.language as tl
 from torch import Tensor
 
 from primaldual.kernels.gpu.batch_norm_gradients import Gradients
-from primaldual.kernels.gpu.block_sums import rows_behind, summed_from, to_members
+from primaldual.kernels.gpu.block_sums import columns, parts_of, rows_behind, summed_from, to_members
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import launch
 from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
 from primaldual.kernels.gpu.prefix_batch_norm import up_to
 from primaldual.kernels.gpu.prefix_states import BLOCK, SUMS, sum_behind
-from primaldual.kernels.gpu.softmax import padded
 from primaldual.kernels.gpu.strides import heads_last
 
 
@@ -20,7 +19,7 @@ def _sum_blocks(
     grad, q, k, states, sums, table, betas, gains, beta, eps, batches, groups, length, chunks,
     g_b, g_h, g_n, q_b, q_h, q_n, k_b, k_h, k_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, LEARNED: tl.constexpr, GAINED: tl.constexpr,
-    DIVIDE: tl.constexpr, POOLED: tl.constexpr, SUMS: tl.constexpr,
+    DIVIDE: tl.constexpr, POOLED: tl.constexpr, PARTS: tl.constexpr, SUMS: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(1) // batches
     batch = (tl.program_id(1) % batches).to(tl.int64)
@@ -39,7 +38,7 @@ def _sum_blocks(
     if POOLED:
         scale = tl.load(table + kv * 3 + 2)
     _, _, mean, moved, inverse, number = up_to(
-        tl.where(mask, key - first, 0.0), states, block, eps, row, d, scale, D, DIVIDE, POOLED, BLOCK
+        tl.where(mask, key - first, 0.0), states, block, eps, row, d, scale, D, DIVIDE, POOLED, BLOCK, PARTS
     )
     factor = beta
     if LEARNED:
@@ -72,7 +71,7 @@ def _gradients_of_rows(
     chunks,
     g_b, g_h, g_n, q_b, q_h, q_n, k_b, k_h, k_n, e_b, e_h, e_n, p_b, p_h, p_n, y_b, y_h, y_n,
     D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, LEARNED: tl.constexpr, GAINED: tl.constexpr,
-    DIVIDE: tl.constexpr, POOLED: tl.constexpr, SUMS: tl.constexpr,
+    DIVIDE: tl.constexpr, POOLED: tl.constexpr, PARTS: tl.constexpr, SUMS: tl.constexpr,
 ):  # fmt: skip
     kv = tl.program_id(1) // batches
     batch = (tl.program_id(1) % batches).to(tl.int64)
@@ -90,7 +89,7 @@ def _gradients_of_rows(
     if POOLED:
         scale = tl.load(table + kv * 3 + 2)
     pools, own, mean, moved, inverse, number = up_to(
-        tl.where(mask, key - first, 0.0), states, block, eps, row, d, scale, D, DIVIDE, POOLED, BLOCK
+        tl.where(mask, key - first, 0.0), states, block, eps, row, d, scale, D, DIVIDE, POOLED, BLOCK, PARTS
     )
     of_pools = tl.zeros([BLOCK, BD], tl.float32)
     of_own = tl.zeros([BLOCK, BD], tl.float32)
@@ -109,26 +108,26 @@ def _gradients_of_rows(
         at = sums + ((batch * kv_heads * groups + head) * chunks + block) * SUMS * D
         of_pools += tl.load(at + d, mask=d < D, other=0.0)[None, :]
         if POOLED:
-            of_pools -= factor * rows_behind(row, slope, scale, BLOCK)
+            of_pools -= factor * rows_behind(row, slope, scale, BLOCK, PARTS)
             of_own -= factor * slope
         else:
-            of_pools -= factor * summed_from(row, slope, BLOCK)
+            of_pools -= factor * summed_from(row, slope, BLOCK, PARTS)
         if DIVIDE:
             place = q + batch * q_b + head * q_h + wide * q_n + d[None, :]
             query = tl.load(place, mask=mask, other=0.0).to(tl.float32)
             steep = -slope * (query - factor * (first + mean[None, :] + moved)) * inverse
             behind = tl.load(at + D + d, mask=d < D, other=0.0)[None, :]
             if POOLED:
-                of_pools += 2 * pools * (behind + rows_behind(row, steep, scale, BLOCK))
-                of_pools -= 2 * rows_behind(row, steep * moved, scale, BLOCK)
+                of_pools += 2 * pools * (behind + rows_behind(row, steep, scale, BLOCK, PARTS))
+                of_pools -= 2 * rows_behind(row, steep * moved, scale, BLOCK, PARTS)
                 of_own += 2 * steep * (own - moved)
             else:
-                of_pools += 2 * pools * (behind + summed_from(row, steep, BLOCK))
-                of_pools -= 2 * summed_from(row, steep * moved, BLOCK)
+                of_pools += 2 * pools * (behind + summed_from(row, steep, BLOCK, PARTS))
+                of_pools -= 2 * summed_from(row, steep * moved, BLOCK, PARTS)
     place = grad_changed_k + batch * e_b + kv * e_h + wide * e_n + d[None, :]
     result = tl.load(place, mask=mask, other=0.0).to(tl.float32)
     if POOLED:
-        result += to_members(row, of_pools, of_own, scale, BLOCK)
+        result += to_members(row, of_pools, of_own, scale, BLOCK, PARTS)
     else:
         result += of_pools
     place = grad_k + batch * y_b + kv * y_h + wide * y_n + d[None, :]
@@ -163,17 +162,18 @@ def prefix_normalized_backward(
     sizes = (numbers.number, eps or 0.0, batch, heads // kv_heads, length, chunks)
     strides = (*grad_query.stride()[:3], *query.stride()[:3], *key.stride()[:3])
     constants = (
-        width, padded(width), BLOCK, numbers.learned, numbers.gained, eps is not None, windows is not None, SUMS
+        width, columns(width), BLOCK, numbers.learned, numbers.gained, eps is not None, windows is not None,
+        parts_of(key.dtype), SUMS,
     )  # fmt: skip
     launch(
         _sum_blocks, (chunks, batch * heads), (grad_query, query, key, states, sums, *given), (*sizes, *strides),
-        constants, 8, 1,
+        constants, 4, 1,
     )  # fmt: skip
     sum_behind(sums, states, eps is not None)
     launch(
         _gradients_of_rows, (chunks, batch * kv_heads),
         (grad_query, query, key, grad_key, states, sums, out_query, out_key, *given),
-        (*sizes, *strides, *grad_key.stride()[:3], *out_query.stride()[:3], *out_key.stride()[:3]), constants, 8, 1,
+        (*sizes, *strides, *grad_key.stride()[:3], *out_query.stride()[:3], *out_key.stride()[:3]), constants, 4, 1,
     )  # fmt: skip
     return Gradients(
         out_query,

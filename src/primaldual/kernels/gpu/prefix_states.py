@@ -5,11 +5,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from primaldual.kernels.gpu.block_sums import pools_up_to, summed_before, summed_behind
+from primaldual.kernels.gpu.block_sums import columns, pools_up_to, summed_before, summed_behind
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import blocks, launch
 from primaldual.kernels.gpu.pools import pool
-from primaldual.kernels.gpu.softmax import padded
 
 BLOCK = 64
 """Queries and keys of a block; the windows of pools have lengths that divide it."""
@@ -131,7 +130,7 @@ def prefix_states(key: Tensor, windows: Pools | None = None) -> Tensor:
         float32 (batch, kv heads, blocks, 2, D).
     """
     (batch, heads, length, width), chunks = key.shape, blocks(key.shape[2], BLOCK)
-    constants, table = (width, padded(width), BLOCK), key if windows is None else windows.table
+    constants, table = (width, columns(width), BLOCK), key if windows is None else windows.table
     if windows is None:
         moments = pool(key, key, None, True, BLOCK).moments
         assert moments is not None
@@ -139,12 +138,12 @@ def prefix_states(key: Tensor, windows: Pools | None = None) -> Tensor:
         moments = key.new_empty(batch, heads, chunks, 2, width, dtype=torch.float32)
         launch(
             _window_moments, (chunks, batch * heads), (key, moments, table), (batch, length, *key.stride()[:3]),
-            constants, 8, 1,
+            constants, 4, 1,
         )  # fmt: skip
     states = torch.empty_like(moments)
     launch(
         _scan, (batch * heads, 1), (moments, states, key, table), (batch, chunks, *key.stride()[:2]),
-        (*constants, TILE, windows is not None), 8, 1,
+        (*constants, TILE, windows is not None), 4, 1,
     )  # fmt: skip
     return states
 
@@ -161,5 +160,5 @@ def sum_behind(sums: Tensor, states: Tensor, divides: bool) -> None:
     batch, heads, chunks, _, width = sums.shape
     launch(
         _scan_back, (batch * heads, 1), (sums, states), (batch, heads // states.shape[1], chunks),
-        (width, padded(width), TILE, divides, SUMS), 8, 1,
+        (width, columns(width), TILE, divides, SUMS), 4, 1,
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -16,14 +18,14 @@ from primaldual.primal.forms.form import Cost, Form, Prepared, operator_refusal,
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import Question
 
+if TYPE_CHECKING:
+    from primaldual.kernels.gpu.entering import Setting
+
 DTYPES = torch.bfloat16, torch.float16
 """Types that the kernels take for a form."""
 
 WIDEST = 128
 """Most features of a head; wider ones leave the kernels too few registers."""
-
-NARROWEST = 64
-"""Fewest features of a head for prefix statistics: what Triton 3.6 compiles for narrower blocks is wrong on an H100."""
 
 OWN_WINDOW = 64
 """Causal pools have lengths that divide this, so that a query's own window lies in one block."""
@@ -58,8 +60,6 @@ def refusal_of_prefix_statistics(question: Question) -> str | None:
         )
     if question.dtype == torch.float16:
         return "leaves the range of float16 under a causal mask"
-    if min(question.head_dim, question.value_dim) < NARROWEST:
-        return f"serves heads of {NARROWEST} features and more under a causal mask"
     return None
 
 
@@ -129,8 +129,10 @@ class NormalizedQueries(OneCall):
     def prepare(
         self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
     ) -> Prepared:
+        settings = _Settings(choices, sets[0], is_causal)
+
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            return _normalized_or_pooled(choices, sets[0], query, key, value, None, is_causal, valid)
+            return _normalized_or_pooled(query, key, value, settings(query.shape[3], None), valid)
 
         return attend
 
@@ -168,7 +170,7 @@ class AllScales(OneCall):
         self, choices: Choices, sets: list[HeadSet], is_causal: bool, valid: Tensor | None = None
     ) -> Prepared:
         scale_of = {head: alike.scale for alike in sets for head in alike.members}
-        everyone = HeadSet(sorted(scale_of), 1, sets[0].positions)
+        settings = _Settings(choices, HeadSet(sorted(scale_of), 1, sets[0].positions), is_causal)
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             heads, masks = len(scale_of), valid
@@ -176,35 +178,49 @@ class AllScales(OneCall):
                 key, value = for_query_heads(key, heads), for_query_heads(value, heads)
                 masks = None if valid is None else valid.repeat_interleave(heads // valid.shape[1], 1)
             scales = tuple([scale_of[head] for head in range(0, heads, heads // key.shape[1])])
-            return _normalized_or_pooled(choices, everyone, query, key, value, scales, is_causal, masks)
+            return _normalized_or_pooled(query, key, value, settings(query.shape[3], scales), masks)
 
         return attend
 
 
-def _normalized_or_pooled(
-    choices: Choices,
-    heads: HeadSet,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scales: tuple[int, ...] | None,
-    is_causal: bool,
-    valid: Tensor | None,
-) -> Tensor:
-    from primaldual.kernels.gpu.entering import Setting
-    from primaldual.kernels.gpu.normalization import Normalization
+class _Settings:
+    """What calls of some parts are beside their tensors, found once where nothing is learned."""
 
+    def __init__(self, choices: Choices, heads: HeadSet, is_causal: bool) -> None:
+        self.choices, self.heads, self.is_causal = choices, heads, is_causal
+        self.learned = any(True for _ in choices.transform.parameters())
+        self.known: dict[tuple[int, tuple[int, ...] | None], Setting] = {}
+
+    def __call__(self, head_dim: int, scales: tuple[int, ...] | None) -> Setting:
+        """That of heads of so many features whose key heads have windows of these lengths, None = keys themselves."""
+        if self.learned:
+            return self._found(head_dim, scales)
+        found = self.known.get((head_dim, scales))
+        if found is None:
+            found = self.known[head_dim, scales] = self._found(head_dim, scales)
+        return found
+
+    def _found(self, head_dim: int, scales: tuple[int, ...] | None) -> Setting:
+        from primaldual.kernels.gpu.entering import Setting
+        from primaldual.kernels.gpu.normalization import Normalization
+
+        scale = self.choices.softmax_scale(head_dim)
+        assert scale is not None
+        statistics = self.choices.transform.standardization(self.heads)
+        normalization = None if statistics is None else Normalization(*statistics)
+        layout = SEQUENCE if scales is None else self.heads.positions
+        return Setting(scale, scales, normalization, self.is_causal, layout)
+
+
+def _normalized_or_pooled(
+    query: Tensor, key: Tensor, value: Tensor, setting: Setting, valid: Tensor | None
+) -> Tensor:
     if in_graph():
         from primaldual.kernels.gpu.operators.scaled_heads import scaled_heads
     else:
         from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
-    found, scale = choices.transform.standardization(heads), choices.softmax_scale(query.shape[3])
-    assert scale is not None
-    normalization = None if found is None else Normalization(*found)
-    layout = SEQUENCE if scales is None else heads.positions
-    layout.check(key.shape[2])
-    return scaled_heads(query, key, value, Setting(scale, scales, normalization, is_causal, layout), valid)
+    return scaled_heads(query, key, value, setting, valid)
 
 
 class Windowed(OneCall):
