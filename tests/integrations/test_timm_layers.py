@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool2d
 
 from primaldual import capture_attention
 from primaldual.errors import ArgumentError, ShapeError, SpecError, UnsupportedError
+from primaldual.integrations import timm_attention
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites, other_attention
 from primaldual.integrations.packed_projection import PackedSource
@@ -24,6 +25,7 @@ from primaldual.integrations.timm_positions import SquareImage
 from primaldual.kernels.gpu import availability
 from primaldual.kernels.layout import Layout
 from primaldual.primal.presets import preset
+from primaldual.primal.problem import PrimalProblem
 
 TINY = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 48, "num_heads": 4, "num_classes": 5}
 GATED = {"gated": True} if "gated" in inspect.signature(Attention).parameters else {}
@@ -193,13 +195,16 @@ def test_a_converted_model_runs_by_one_form_on_a_gpu(monkeypatch, spec, form):
         assert explanation.forms == [form]
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_all_heads_are_projected_as_the_packed_map_says(bias):
-    inputs, packed = tokens(2, 5, 24), nn.Linear(24, 72, bias=bias)
-    source = PackedSource(inputs, packed, 4, 6)
-    wanted = packed(inputs).unflatten(-1, (3, 4, 6)).permute(2, 0, 3, 1, 4)
-    torch.testing.assert_close(torch.stack([source.query(inputs), *source.take([0, 1, 2, 3])]), wanted)
-    torch.testing.assert_close(torch.stack(source.take([3, 1])), wanted[1:, :, [3, 1]])
+@pytest.mark.parametrize(("device", "pooled_first"), [("cpu", True), ("meta", False)])
+def test_inputs_are_pooled_before_projections_on_the_cpu_alone(monkeypatch, device, pooled_first):
+    made = []
+    monkeypatch.setattr(
+        timm_attention, "PackedSource", lambda *given: made.append(given) or PackedSource(*given)
+    )
+    monkeypatch.setattr(PrimalProblem, "attend", lambda problem, query, *rest, **more: query)
+    layer = attention_class("sh(1,1,2,4)", layout=Layout((2, 4), 1))(24, num_heads=4).to(device)
+    assert layer(tokens(2, 9, 24).to(device)).shape == (2, 9, 24)
+    assert bool(made) == pooled_first
 
 
 def test_scores_with_another_scale_keep_it():
