@@ -44,7 +44,9 @@ CHECKED = (
     ("bn+sh(1,2,4,8)", True, torch.bfloat16, 200), ("bn+sh(1,2,4,8)", True, torch.bfloat16, 700),
     ("bn(gain=0.2)", True, torch.bfloat16, 300),
     ("bn(beta=0.5,learnable=true,gain=0.2)+sh(1,1,8,8)", True, torch.bfloat16, 333),
-    ("window(20)+bn", False, torch.bfloat16, 200),
+    ("window(20)+bn", False, torch.bfloat16, 200), ("sh(1,1,2,4,grid=8x8,prefix=1)", False, torch.bfloat16, 65),
+    ("bn+sh(1,1,2,4,grid=8x8,prefix=1)", False, torch.bfloat16, 65), ("sh(1,2,3,8,prefix=2)", False, torch.float16, 333),
+    ("bn(gain=0.2)+sh(3,2,3,3,grid=13x17)", False, torch.bfloat16, 221),
 )  # fmt: skip
 """Spec, causal, type and length of the checks, with heads of 64 features."""
 
@@ -52,7 +54,8 @@ WIDTHS = (6, 16, 32, 96, 128)
 """Features of heads that causal bn, the form with most kernels, is checked with beside."""
 
 WARMED = [(spec, HEADS, 1024, HEAD_DIM) for spec in SPECS.values()] + [
-    (spec, 6, 65, 32) for spec in ("bn", "sh(1,1,1,2,2,4)", "bn+sh(1,1,1,2,2,4)")
+    (spec, 6, 65, 32)
+    for spec in ("bn", "sh(1,1,1,2,2,4,grid=8x8,prefix=1)", "bn+sh(1,1,1,2,2,4,grid=8x8,prefix=1)")
 ]
 """Spec, heads, length and features of what is compiled before it is timed, here and in layers.py."""
 

@@ -17,9 +17,11 @@ from primaldual import capture_attention
 from primaldual.errors import ArgumentError, ShapeError, SpecError, UnsupportedError
 from primaldual.integrations.conversion import convert, revert
 from primaldual.integrations.finding import find_sites, other_attention
+from primaldual.integrations.packed_projection import PackedSource
 from primaldual.integrations.timm_attention import PrimalDualAttention
 from primaldual.integrations.timm_layers import attention_class, find
 from primaldual.integrations.timm_positions import SquareImage
+from primaldual.kernels.gpu import availability
 from primaldual.kernels.layout import Layout
 from primaldual.primal.presets import preset
 
@@ -174,6 +176,30 @@ def test_lone_tokens_stay_out_of_the_pools(name, changes, prefix):
         x = tokens(2, prefix + 16, 48)
         expected = written_out(layer, x, (1, 2, 4, 4), (4, 4), prefix)
         torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "form"),
+    [("bn", "normalized by Triton"), ("sh(1,1,2,4)", "all scales by Triton"), ("bn+sh(1,2,2,3)", "all scales by Triton")],
+)  # fmt: skip
+def test_a_converted_model_runs_by_one_form_on_a_gpu(monkeypatch, spec, form):
+    monkeypatch.setattr(availability, "available", lambda device: device == "cuda")
+    model = tiny(reg_tokens=1)
+    convert(model, spec, verbose=False)
+    problems = [module.problem for module in model.modules() if isinstance(module, PrimalDualAttention)]
+    assert len(problems) == TINY["depth"]
+    for problem in problems:
+        explanation = problem.explain((2, 4, 18, 12), dtype=torch.bfloat16, device="cuda")
+        assert explanation.forms == [form]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_all_heads_are_projected_as_the_packed_map_says(bias):
+    inputs, packed = tokens(2, 5, 24), nn.Linear(24, 72, bias=bias)
+    source = PackedSource(inputs, packed, 4, 6)
+    wanted = packed(inputs).unflatten(-1, (3, 4, 6)).permute(2, 0, 3, 1, 4)
+    torch.testing.assert_close(torch.stack([source.query(inputs), *source.take([0, 1, 2, 3])]), wanted)
+    torch.testing.assert_close(torch.stack(source.take([3, 1])), wanted[1:, :, [3, 1]])
 
 
 def test_scores_with_another_scale_keep_it():

@@ -203,3 +203,6 @@ class PooledHeads(Subset):
     def windows(self, heads: HeadSet) -> Windows | None:
         plain = self.grid is None and not self.suffix and not self.weighted
         return Windows(heads.scale, self.prefix) if plain else None
+
+    def means_of_windows(self, heads: HeadSet) -> bool:
+        return not self.weighted

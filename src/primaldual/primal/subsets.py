@@ -184,6 +184,7 @@ class Subset(Part):
     facts: ClassVar[dict[str, tuple[str, ...]]] = {
         "shift_equivariant": ("allowed", "membership", "dense_pairs"),
         "windows": ("allowed", "membership", "dense_pairs"),
+        "means_of_windows": ("allowed", "membership", "dense_pairs"),
         "unbroken": ("allowed", "membership", "dense_pairs"),
         "reach": ("allowed", "membership", "dense_pairs"),
         "consecutive_from": ("allowed", "membership", "dense_pairs"),
@@ -253,6 +254,11 @@ class Subset(Part):
         del heads
         return None
 
+    def means_of_windows(self, heads: HeadSet) -> bool:
+        """Whether the training pairs of some heads are the means over all windows of their layout, counted once each."""
+        del heads
+        return False
+
 
 class AllKeys(Subset):
     """Every key that the mask allows."""
@@ -266,6 +272,9 @@ class AllKeys(Subset):
 
     def windows(self, heads: HeadSet) -> Windows:
         return Windows()
+
+    def means_of_windows(self, heads: HeadSet) -> bool:
+        return heads.scale == 1
 
 
 EVERY_KEY: Subset = AllKeys()

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
-from primaldual import preset
-from primaldual.errors import UnsupportedError
+from primaldual import PrimalProblem, preset
+from primaldual.errors import ShapeError, UnsupportedError
 from primaldual.kernels.gpu import availability
+from primaldual.primal.pooled_heads import PooledHeads
 
 pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -21,6 +22,10 @@ CASES = {
     ("sh(2)", True): "all scales by Triton",
     ("bn+sh(1,1,3,8)", False): "all scales by Triton",
     ("bn(gain=0.2)+sh(1,1,3,8)", False): "all scales by Triton",
+    ("sh(1,2,3,4,grid=5x9)", False): "all scales by Triton",
+    ("sh(1,2,3,4,prefix=2)", False): "all scales by Triton",
+    ("bn+sh(3,3,2,2,grid=4x11,prefix=1)", False): "all scales by Triton",
+    ("bn+sh(1,1,1,1,prefix=1)", False): "normalized by Triton",
     ("window(5)", False): "window by Triton",
     ("window(5)", True): "window by Triton",
 }
@@ -66,7 +71,15 @@ def test_digits_are_those_of_the_definition_in_the_same_type(spec, is_causal):
         ("bn+sh(1,1,2,4)", True, HALF, "leaves the range of float16 under a causal mask"),
         ("bn+sh(1,1,2,3)", True, torch.bfloat16, "windows whose length divides 64"),
         ("sh(1,2,3,4)", True, HALF, "needs as many queries as keys and windows whose length divides 64"),
-        ("sh(1,2,3,4,prefix=1)", False, HALF, "needs pairs that are means over consecutive windows"),
+        ("sh(1,2,3,4,suffix=1)", False, HALF, "needs pairs that are means over windows, each counted once"),
+        (
+            "sh(1,2,3,4,weighted=true)",
+            False,
+            HALF,
+            "needs pairs that are means over windows, each counted once",
+        ),
+        ("sh(1,2,4,8,prefix=1)", True, HALF, "needs windows from the first position on, of a sequence"),
+        ("sh(1,2,4,8,grid=5x9)", True, HALF, "needs windows from the first position on, of a sequence"),
         ("window(5)+bn", False, HALF, "needs no transform"),
     ],
 )
@@ -76,6 +89,25 @@ def test_what_is_not_served_is_said(spec, is_causal, dtype, why):
     )
     assert not any("by Triton" in form for form in explanation.forms)
     assert any(why in reason for part in explanation.served for reason in part.refusals.values())
+
+
+@pytest.mark.usefixtures("available")
+def test_pools_of_a_subclass_with_members_of_its_own_are_not_taken_for_windows():
+    class Elsewhere(PooledHeads):
+        def membership(self, heads, allowed):
+            return super().membership(heads, allowed).roll(1, -1)
+
+    explanation = PrimalProblem(subset=Elsewhere(2)).explain((2, 4, 45, 8), dtype=HALF, device="cuda")
+    assert not any("by Triton" in form for form in explanation.forms)
+    assert "needs pairs that are means over windows" in str(explanation)
+
+
+@pytest.mark.usefixtures("available")
+@pytest.mark.parametrize("length", [45, 47])
+def test_sequences_of_another_length_than_the_grid_are_refused(length):
+    problem = preset("sh(1,2,2,3,grid=5x9,prefix=1)").bind(4, 8)
+    with pytest.raises(ShapeError, match=f"grid 5x9 with prefix 1 needs 46 positions; got {length}"):
+        problem.attend(*inputs(length=length))
 
 
 @pytest.mark.usefixtures("available")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import blocks, launch
+from primaldual.kernels.gpu.members import member, steps_of
 from primaldual.kernels.gpu.normalization import HeadNumbers, Normalization
 from primaldual.kernels.gpu.pools import Pooled
 from primaldual.kernels.gpu.softmax import padded
@@ -60,7 +61,7 @@ def _normalize(
     q_b, q_h, q_n, k_b, k_h, k_n, c_b, c_h, c_n, e_b, e_h, e_n, m_b, m_h,
     D: tl.constexpr, BD: tl.constexpr, BM: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
     POOLED: tl.constexpr, LEARNED: tl.constexpr, GAINED: tl.constexpr, DIVIDE: tl.constexpr, READY: tl.constexpr,
-    MASKED: tl.constexpr,
+    MASKED: tl.constexpr, KEPT: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(1) // batches
     batch = (tl.program_id(1) % batches).to(tl.int64)
@@ -102,9 +103,9 @@ def _normalize(
             scale = tl.load(table + kv * 3 + 2)
             tile = tl.zeros([BM, BD], tl.float32)
             members = tl.zeros([BM, 1], tl.float32)
-            for step in range(scale):
-                position = wide * scale + step
-                there = position < keys
+            for step in range(steps_of(scale, HEIGHT)):
+                position, there = member(row, step, scale, keys, KEPT, HEIGHT, WIDTH)
+                position = position.to(tl.int64)
                 if MASKED:
                     there = tl.load(valid + position, mask=there, other=0) != 0
                 members += there.to(tl.float32)
@@ -188,6 +189,7 @@ def normalize(
          *query.stride()[:3], *key.stride()[:3], *changed_query.stride()[:3], *changed_key.stride()[:3],
          *((0, 0) if valid is None else valid.stride()[:2])),
         (width, padded(width), ROWS, chunk, TILE, pools is not None, numbers.learned, numbers.gained,
-         eps is not None, ready, valid is not None), 2 if pools else 4, 1,
+         eps is not None, ready, valid is not None, *((0, 0, 0) if pools is None else pools[0].places)),
+        2 if pools else 4, 1,
     )  # fmt: skip
     return changed_query, changed_key, found

@@ -9,6 +9,7 @@ from primaldual.kernels.gpu.keys import Pools, pools
 from primaldual.kernels.gpu.normalization import Normalization
 from primaldual.kernels.gpu.pools import chunk_of, pool
 from primaldual.kernels.gpu.prefix_batch_norm import prefix_normalized
+from primaldual.kernels.layout import SEQUENCE, Layout
 
 
 class Setting(NamedTuple):
@@ -19,16 +20,18 @@ class Setting(NamedTuple):
         scales: of every key head, the length of the windows whose means it attends; None = the keys themselves.
         normalization: by the statistics of what every query attends; None = none.
         is_causal: a query attends the windows before its own and the mean of its own so far.
+        layout: what windows are made of, without a suffix; causal windows are those of a sequence.
     """
 
     scale: float
     scales: tuple[int, ...] | None
     normalization: Normalization | None
     is_causal: bool
+    layout: Layout = SEQUENCE
 
     def windows(self, key: Tensor) -> Pools | None:
         """The pools of keys (batch, kv heads, Nk, D)."""
-        return None if self.scales is None else pools(self.scales, key.shape[2], key.device)
+        return None if self.scales is None else pools(self.scales, key.shape[2], key.device, self.layout)
 
 
 class Entering(NamedTuple):

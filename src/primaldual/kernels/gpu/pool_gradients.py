@@ -7,6 +7,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import blocks, launch
+from primaldual.kernels.gpu.members import member, pool_of, steps_of
 from primaldual.kernels.gpu.softmax import own_window, padded, precision_of
 
 
@@ -16,6 +17,7 @@ def _spread(
     q_b, q_h, q_n, g_b, g_h, g_n, p_b, w_b, y_b, y_h, y_n, z_b, z_h, z_n, m_b, m_h,
     D: tl.constexpr, DV: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, BM: tl.constexpr,
     OWN: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr,
+    KEPT: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(1) // batches
     batch = (tl.program_id(1) % batches).to(tl.int64)
@@ -25,18 +27,18 @@ def _spread(
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     d = tl.arange(0, BD)
     dv = tl.arange(0, BDV)
-    window = row // scale
+    window, count = pool_of(row, scale, keys, KEPT, HEIGHT, WIDTH)
     there = row < keys
-    count = tl.minimum(scale, tl.maximum(1, keys - window * scale)).to(tl.float32)[:, None]
-    member = there
+    counts = there
     if MASKED:
         valid += batch * m_b + head * m_h
-        member = tl.load(valid + row, mask=there, other=0) != 0
+        counts = tl.load(valid + row, mask=there, other=0) != 0
         members = tl.zeros([BM], tl.int32)
-        for step in range(scale):
-            other = window * scale + step
-            members += (tl.load(valid + other, mask=other < keys, other=0) != 0).to(tl.int32)
-        count = tl.maximum(members, 1).to(tl.float32)[:, None]
+        for step in range(steps_of(scale, HEIGHT)):
+            other, inside = member(window, step, scale, keys, KEPT, HEIGHT, WIDTH)
+            members += (tl.load(valid + other, mask=inside, other=0) != 0).to(tl.int32)
+        count = tl.maximum(members, 1)
+    count = count.to(tl.float32)[:, None]
     there = there[:, None]
     at_d = there & (d < D)[None, :]
     at_dv = there & (dv < DV)[None, :]
@@ -50,8 +52,8 @@ def _spread(
         / count
     )
     if MASKED:
-        slope_k = tl.where(member[:, None], slope_k, 0.0)
-        slope_v = tl.where(member[:, None], slope_v, 0.0)
+        slope_k = tl.where(counts[:, None], slope_k, 0.0)
+        slope_v = tl.where(counts[:, None], slope_v, 0.0)
     if OWN:
         mine, _ = own_window(row, row, scale)
         for group in range(groups):
@@ -119,6 +121,7 @@ def spread(
         (batch, query.shape[1] // heads, keys, *query.stride()[:3], *gradient.stride()[:3], pooled_grad_key.stride(0),
          pooled_grad_value.stride(0), *grad_key.stride()[:3], *grad_value.stride()[:3],
          *((0, 0) if valid is None else valid.stride()[:2])),
-        (width, wide, padded(width), padded(wide), rows, own is not None, valid is not None, precision_of(key)), 4, 1,
+        (width, wide, padded(width), padded(wide), rows, own is not None, valid is not None, precision_of(key),
+         *pools.places), 4, 1,
     )  # fmt: skip
     return grad_key, grad_value

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu.keys import Pools
 from primaldual.kernels.gpu.launch import blocks, launch
+from primaldual.kernels.gpu.members import member, steps_of
 from primaldual.kernels.gpu.softmax import padded
 
 
@@ -18,6 +19,7 @@ def _pool(
     k_b, k_h, k_n, v_b, v_h, v_n, p_b, w_b, m_b, m_h,
     D: tl.constexpr, DV: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, BP: tl.constexpr,
     POOLED: tl.constexpr, MOMENTS: tl.constexpr, MASKED: tl.constexpr,
+    KEPT: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(1) // batches
     batch = (tl.program_id(1) % batches).to(tl.int64)
@@ -39,9 +41,8 @@ def _pool(
     members = tl.zeros([BP], tl.float32)
     sum_k = tl.zeros([BP, BD], tl.float32)
     sum_v = tl.zeros([BP, BDV], tl.float32)
-    for step in range(scale):
-        row = pool * scale + step
-        there = row < keys
+    for step in range(steps_of(scale, HEIGHT)):
+        row, there = member(pool, step, scale, keys, KEPT, HEIGHT, WIDTH)
         if MASKED:
             there = tl.load(valid + row, mask=there, other=0) != 0
         members += there.to(tl.float32)
@@ -159,7 +160,8 @@ def pool(
          key if pools is None else pools.table, mask, kept, key if found.counts is None else found.counts),
         (batch, keys, total, *key.stride()[:3], *value.stride()[:3], found.key.stride(0), found.value.stride(0),
          *((0, 0) if valid is None else valid.stride()[:2])),
-        (width, wide, padded(width), padded(wide), chunk, pools is not None, with_moments, valid is not None),
+        (width, wide, padded(width), padded(wide), chunk, pools is not None, with_moments, valid is not None,
+         *((0, 0, 0) if pools is None else pools.places)),
         4 if pools else 2, 2,
     )  # fmt: skip
     return found

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from primaldual.kernels.gpu import availability
 from primaldual.kernels.heads import for_query_heads
+from primaldual.kernels.layout import SEQUENCE
 from primaldual.kernels.modes import in_graph
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
@@ -63,11 +64,11 @@ def refusal_of_prefix_statistics(question: Question) -> str | None:
 
 
 def pools_of(choices: Choices, heads: HeadSet) -> int | None:
-    """The length of consecutive windows whose means are the pairs of some heads; None = the pairs are not that."""
+    """The length of windows, or the side of patches, whose means are the pairs of some heads; None = they are not that."""
     if choices.subset.patterned or len(choices.subset.with_heads(heads)) > 1:
         return None
-    windows = choices.subset.windows(heads)
-    return windows.size if windows and not windows.prefix else None
+    by_last_keys = heads.scale > 1 and heads.positions.suffix
+    return heads.scale if choices.subset.means_of_windows(heads) and not by_last_keys else None
 
 
 class OneCall(Form):
@@ -149,11 +150,13 @@ class AllScales(OneCall):
             return "needs no transform, or one by the keys' mean and variance"
         size = pools_of(choices, heads)
         if size is None:
-            return "needs pairs that are means over consecutive windows"
+            return "needs pairs that are means over windows, each counted once, without a suffix"
         if question.groups == 1 and size == 1:
             return "gains nothing where one call of SDPA does everything"
         if not question.is_causal:
             return None
+        if heads.positions != SEQUENCE:
+            return "needs windows from the first position on, of a sequence, under a causal mask"
         if question.key_mask:
             return "needs every key to count under a causal mask, as members of a query's own window"
         if not question.square or OWN_WINDOW % size:
@@ -205,7 +208,8 @@ class _Settings:
         assert scale is not None
         statistics = self.choices.transform.standardization(self.heads)
         normalization = None if statistics is None else Normalization(*statistics)
-        return Setting(scale, scales, normalization, self.is_causal)
+        layout = SEQUENCE if scales is None else self.heads.positions
+        return Setting(scale, scales, normalization, self.is_causal, layout)
 
 
 def _normalized_or_pooled(
@@ -216,6 +220,7 @@ def _normalized_or_pooled(
     else:
         from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
+    setting.layout.check(key.shape[2])
     return scaled_heads(query, key, value, setting, valid)
 
 

@@ -12,9 +12,13 @@ from primaldual.kernels.gpu.normalization import Normalization
 from primaldual.kernels.gpu.operators.schemas import divided, joined, like_heads_last, present
 from primaldual.kernels.gpu.prefix_states import BLOCK
 from primaldual.kernels.gpu.strides import heads_last
+from primaldual.kernels.layout import Layout
 from primaldual.kernels.precision import own_precision
 
-NUMBERS = "float scale, int[]? scales, bool is_causal, bool normalizes, float number, float? eps, Tensor? beta, Tensor? gain"
+NUMBERS = (
+    "float scale, int[]? scales, int[]? grid, int prefix, bool is_causal, bool normalizes, float number, float? eps, "
+    "Tensor? beta, Tensor? gain"
+)
 """A :class:`primaldual.kernels.gpu.entering.Setting` in the parts that a schema has types for."""
 
 
@@ -25,9 +29,10 @@ def scaled_heads(
     beta, eps, gain = setting.normalization or (0.0, None, None)
     learned, number = divided(beta)
     scales = None if setting.scales is None else list(setting.scales)
+    grid, prefix = setting.layout.grid, setting.layout.prefix
     out: Tensor = forward(
-        query, key, value, valid, setting.scale, scales, setting.is_causal, setting.normalization is not None, number,
-        eps, learned, gain,
+        query, key, value, valid, setting.scale, scales, None if grid is None else list(grid), prefix, setting.is_causal,
+        setting.normalization is not None, number, eps, learned, gain,
     )[0]  # fmt: skip
     return out
 
@@ -35,6 +40,8 @@ def scaled_heads(
 def _setting(
     scale: float,
     scales: list[int] | None,
+    grid: list[int] | None,
+    prefix: int,
     is_causal: bool,
     normalizes: bool,
     number: float,
@@ -43,7 +50,8 @@ def _setting(
     gain: Tensor | None,
 ) -> Setting:
     normalization = Normalization(joined(beta, number), eps, gain) if normalizes else None
-    return Setting(scale, None if scales is None else tuple(scales), normalization, is_causal)
+    layout = Layout(None if grid is None else (grid[0], grid[1]), prefix)
+    return Setting(scale, None if scales is None else tuple(scales), normalization, is_causal, layout)
 
 
 @torch.library.custom_op(
@@ -62,7 +70,7 @@ def forward(
 @forward.register_fake
 def _(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
     del valid
-    _, _, is_causal, normalizes, *_ = numbers
+    _, _, _, _, is_causal, normalizes, *_ = numbers
     batch, kv_heads, length, width = key.shape
     logsumexp = query.new_empty(query.shape[:3], dtype=torch.float32)
     prefixes = (blocks(length, BLOCK),) if is_causal else ()
@@ -114,8 +122,8 @@ def _(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, scale, scales, is_causal, normalizes, number, eps, beta, gain = inputs
-    ctx.numbers = scale, scales, is_causal, normalizes, number, eps
+    tensors, (*numbers, beta, gain) = inputs[:4], inputs[4:]
+    ctx.numbers = tuple(numbers)
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(*tensors, beta, gain, *output)
 
