@@ -26,18 +26,18 @@ class PackedSource:
     def __init__(self, inputs: Tensor, projection: nn.Linear, heads: int, head_dim: int) -> None:
         self.inputs = inputs
         # The backward of one split writes the gradient once; that of every index would fill one with zeros.
-        sizes = [heads * head_dim] + 2 * heads * [head_dim]
+        sizes = [heads * head_dim, 2 * heads * head_dim]
         self.weights = projection.weight.split(sizes)
-        self.biases = None if projection.bias is None else projection.bias.split(sizes)
+        self.biases = (None, None) if projection.bias is None else projection.bias.split(sizes)
         self.heads = heads
         self.length = inputs.shape[1]
         self.head_dim = head_dim
         self.tensors = None
+        self._split: tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None] | None = None
 
     def query(self, inputs: Tensor) -> Tensor:
         """The queries of all heads, (batch, heads, N, D)."""
-        bias = None if self.biases is None else self.biases[0]
-        return split_heads(linear(inputs, self.weights[0], bias), self.head_dim)
+        return split_heads(linear(inputs, self.weights[0], self.biases[0]), self.head_dim)
 
     def take(self, heads: list[int]) -> tuple[Tensor, Tensor]:
         return self._project(self.inputs, heads)
@@ -47,10 +47,22 @@ class PackedSource:
         inputs, mask = pool(self.inputs, heads.scale, position_mask, heads.positions)
         return *self._project(inputs, heads.members), None if mask is None else mask.unsqueeze(1)
 
+    def _by_head(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
+        """Weights and biases of the keys of every head, and of the values of every head; split once."""
+        if self._split is None:
+            weight, bias = self.weights[1], self.biases[1]
+            biases = None if bias is None else bias.split(self.head_dim)
+            self._split = weight.split(self.head_dim), biases
+        return self._split
+
     def _project(self, inputs: Tensor, heads: list[int]) -> tuple[Tensor, Tensor]:
-        rows = [1 + part * self.heads + head for part in (0, 1) for head in heads]
-        bias = None if self.biases is None else torch.cat([self.biases[row] for row in rows])
-        projected = linear(inputs, torch.cat([self.weights[row] for row in rows]), bias)
+        weight, bias = self.weights[1], self.biases[1]
+        if heads != list(range(self.heads)):
+            rows = [part * self.heads + head for part in (0, 1) for head in heads]
+            weights, biases = self._by_head()
+            weight = torch.cat([weights[row] for row in rows])
+            bias = None if biases is None else torch.cat([biases[row] for row in rows])
+        projected = linear(inputs, weight, bias)
         key, value = projected.unflatten(-1, (2, len(heads), self.head_dim)).unbind(2)
         return key.transpose(1, 2), value.transpose(1, 2)
 

@@ -22,6 +22,7 @@ from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.kernels.masks import from_torch_mask, read_mask
 from primaldual.nn.input_projections import InputProjections
 from primaldual.nn.inputs import clean
+from primaldual.nn.projection import pools_first
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
@@ -105,7 +106,7 @@ class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionCl
             x, keys, _ = clean((x, x, x), attendable)
         inputs = None if self.input_proj is None else self.input_proj(x, keys)
         dropout_p = self.attn_drop.p if self.training else 0.0
-        if alike and pools_before_projecting(self) and _saves_projections(problem, self.num_heads, keys):
+        if alike and pools_first(problem, self.num_heads, x.device) and pools_before_projecting(self):
             source = PackedSource(keys, self.qkv, self.num_heads, self.head_dim)
             mixed = problem(self.q_norm(source.query(x)), source, attendable, dropout_p, inputs)
         else:
@@ -188,12 +189,6 @@ def _rebuilt(
 def _may_attend(mask: Tensor) -> Tensor:
     """timm's mask in our polarity, which is timm's for booleans; float 0 / -inf are read as torch's."""
     return mask if mask.dtype == torch.bool else from_torch_mask(mask, "attn_mask")
-
-
-def _saves_projections(problem: Attention, heads: int, inputs: Tensor) -> bool:
-    """Whether projecting pooled inputs takes less time; on a GPU it takes more launches than it saves."""
-    on_cpu = inputs.device.type == "cpu"
-    return on_cpu and any(part.subset.pools(len(members)) for part, members in problem.problems(heads))
 
 
 def pools_before_projecting(layer: TimmAttention) -> bool:

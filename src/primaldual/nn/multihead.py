@@ -13,7 +13,7 @@ from primaldual.kernels.masks import Attendable
 from primaldual.nn.input_projections import InputProjections
 from primaldual.nn.inputs import batch_first, clean, read_masks
 from primaldual.nn.nested import InProjection, from_nested, in_projection, to_nested
-from primaldual.nn.projection import ProjectedSource, split_heads
+from primaldual.nn.projection import ProjectedSource, pools_first, split_heads
 from primaldual.nn.state_dicts import rename
 from primaldual.primal.attention import Attention
 from primaldual.primal.decoding.state import DecodingState
@@ -223,12 +223,7 @@ class MultiheadAttention(nn.Module):
         return out if self.batch_first else out.transpose(0, 1), weights
 
     def _source(self, key: Tensor, value: Tensor) -> KeyValueSource:
-        """Keys and values, pooled before they are projected where that saves work.
-
-        On a GPU it takes more launches than it saves.
-        """
-        parts = (problem.parts() for problem, _ in self.problem.problems(self.num_heads))
-        if key.device.type == "cpu" and any(each.subset.pools(self.num_heads) for each in parts):
+        if pools_first(self.problem, self.num_heads, key.device):
             return ProjectedSource(key, value, self.k_proj, self.v_proj, self.num_heads, self.head_dim)
         keys, values = self.k_proj(key), self.v_proj(value)
         return TensorSource(

@@ -1,9 +1,11 @@
 """Keys and values that are projected only when, and only as far as, an attention asks for them."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from primaldual.kernels.pooling import pool
+from primaldual.primal.attention import Attention
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.sources import selection
 
@@ -84,3 +86,13 @@ def project(
 def split_heads(projected: Tensor, head_dim: int) -> Tensor:
     """(batch, N, heads * head_dim) -> (batch, heads, N, head_dim), a view."""
     return projected.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def pools_first(attention: Attention, heads: int, device: torch.device) -> bool:
+    """Whether inputs are pooled before they are projected: where some heads have pools.
+
+    On a GPU that takes more launches than it saves.
+    """
+    if device.type != "cpu":
+        return False
+    return any(problem.subset.pools(len(members)) for problem, members in attention.problems(heads))

@@ -220,6 +220,7 @@ def _normalized_or_pooled(
     else:
         from primaldual.kernels.gpu.scaled_heads import scaled_heads
 
+    setting.layout.check(key.shape[2])
     return scaled_heads(query, key, value, setting, valid)
 
 
