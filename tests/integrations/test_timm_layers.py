@@ -207,6 +207,15 @@ def test_inputs_are_pooled_before_projections_on_the_cpu_alone(monkeypatch, devi
     assert bool(made) == pooled_first
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_all_heads_are_projected_as_the_packed_map_says(bias):
+    inputs, packed = tokens(2, 5, 24), nn.Linear(24, 72, bias=bias)
+    source = PackedSource(inputs, packed, 4, 6)
+    wanted = packed(inputs).unflatten(-1, (3, 4, 6)).permute(2, 0, 3, 1, 4)
+    torch.testing.assert_close(torch.stack([source.query(inputs), *source.take([0, 1, 2, 3])]), wanted)
+    torch.testing.assert_close(torch.stack(source.take([3, 1])), wanted[1:, :, [3, 1]])
+
+
 def test_scores_with_another_scale_keep_it():
     model = tiny().eval()
     for block in model.blocks:
