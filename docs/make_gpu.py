@@ -25,9 +25,6 @@ GOALS: dict[str, tuple[tuple[float, float], ...]] = {
 }
 """Most that an attention may take of SDPA's time, forward and with the backward, at each shape."""
 
-NEW = ("bn(gain=0.2)", "causal bn(gain=0.2)", "causal bn+sh(1,2,4,8)")
-"""Attentions whose kernels have come after the committed figures, which tell by what is kept for the backward."""
-
 KINDS = ("eager forward", "eager training", "graph forward", "graph training")
 
 
@@ -39,7 +36,9 @@ def page() -> str:
         ("times", times(found["attention"])),
         ("checks", checks(found["attention"])),
         ("decoding", decoding(found["decoding"])),
-        ("layers", layers(found.get("layers"))),
+        ("layers", layers(found["layers"])),
+        ("compiled", compiled(found["compiled"])),
+        ("regression", regression(found["regression"])),
         ("contract", contract(found["contract"])),
         ("versions", versions(found["card"])),
     ):
@@ -61,7 +60,7 @@ def times(part: dict[str, Any]) -> Iterator[str]:
         yield "| attention | goal | from Python | as a CUDA graph | memory, forward | kept for the backward |"
         yield "|---|---|---|---|---|---|"
         for name, figures in cases.items():
-            if "SDPA" in name or (name in NEW and "kept MiB" not in figures):
+            if "SDPA" in name:
                 continue
             ratios = [figures["over SDPA"].get(kind) for kind in KINDS]
             goal = GOALS.get(name)
@@ -75,16 +74,10 @@ def times(part: dict[str, Any]) -> Iterator[str]:
                 total += 2
             wanted = "" if goal is None else " / ".join(f"{number:.2f}" for number in goal[place])
             cells = f"{shown[0]} / {shown[1]} | {shown[2]} / {shown[3]}"
-            yield f"| {name} | {wanted} | {cells} | {figures['forward MiB']:.0f} MiB | {_kept(figures)} |"
-        for name in NEW:
-            if "kept MiB" not in cases.get(name, {}):
-                yield f"| {name} |  | not yet measured | not yet measured | not yet measured | not yet measured |"
+            memory = f"{figures['forward MiB']:.0f} MiB | {figures['kept MiB']:.0f} MiB"
+            yield f"| {name} | {wanted} | {cells} | {memory} |"
         yield ""
     yield f"As a CUDA graph {reached} of {total} goals are reached."
-
-
-def _kept(figures: dict[str, Any]) -> str:
-    return f"{figures['kept MiB']:.0f} MiB" if "kept MiB" in figures else "not yet measured"
 
 
 def _pair(figures: dict[str, Any], kind: str = "eager") -> str:
@@ -118,24 +111,47 @@ def decoding(part: dict[str, Any]) -> Iterator[str]:
         yield f"| {name} | {figures['median_us']:.0f} | {figures['median_us'] / over:.2f} |"
 
 
-def layers(part: dict[str, Any] | None) -> Iterator[str]:
+def layers(part: dict[str, Any]) -> Iterator[str]:
     """Training steps of layers and of a ViT."""
-    if part is None:
-        yield "Not measured yet (`python -m benchmarks.cuda.layers`)."
-        return
-    yield "| what | us | ratio |"
-    yield "|---|---|---|"
+    yield "| what | from Python, us | ratio | as a CUDA graph, us | ratio |"
+    yield "|---|---|---|---|---|"
     for kind, title in (("layer", "layer, d = 1024"), ("vit", "ViT, 65 tokens")):
         for name, figures in part[kind].items():
-            yield f"| {title}: {name} | {figures['median_us']:.0f} | {figures['ratio']:.2f} |"
+            cells = " | ".join(
+                f"{figures[how]['median_us']:.0f} | {figures[how]['ratio']:.2f}" for how in ("eager", "graph")
+            )
+            yield f"| {title}: {name} | {cells} |"
+
+
+def compiled(part: dict[str, Any]) -> Iterator[str]:
+    """Distances from eager results, and times over eager ones."""
+    yield "| what | largest distance | over eager |"
+    yield "|---|---|---|"
+    for name, figures in part.items():
+        ratios = " / ".join(f"{ratio:.2f}" for ratio in figures["ratios"].values())
+        title = name.replace(",".join("1248"[each // 4] for each in range(16)), "1,2,4,8").split(", N=")[0]
+        yield f"| {title} | {max(figures['distances']):.1e} | {ratios} |"
+
+
+def regression(part: dict[str, Any]) -> Iterator[str]:
+    """Seconds, memory and certificate of support vector regressions."""
+    yield f"Support vector regressions of {part['outputs']} outputs in float64 by `solve`, with their certificates; what memory one"
+    yield "takes is checked before it starts."
+    yield ""
+    yield "| pairs | seconds | memory | relative duality gap |"
+    yield "|---|---|---|---|"
+    for size, figures in part["sizes"].items():
+        memory = f"{figures['MiB'] / 1024:.1f} GiB"
+        yield f"| {size} | {figures['seconds']:.2f} | {memory} | {figures['relative duality gap']:.1e} |"
 
 
 def contract(part: dict[str, Any]) -> Iterator[str]:
     """How much of the contract ran."""
     passed = sum(part["passed"].values())
     checks = ", ".join(sorted(name.removeprefix("check_") for name in part["passed"]))
-    yield f"Of the contract {passed} cases passed on the GPU and {part['failed']} failed ({checks}); the other checks had no"
-    yield "time to end there. `pytest -m cuda` runs all."
+    left = sum(part["not_run"].values())
+    yield f"Of the contract {passed} cases passed on the GPU and {part['failed']} failed; {left} had no time ({checks}). Checks of"
+    yield "compile and export were left out. `pytest -m cuda` runs all."
     for failure in part["failures"]:
         yield f"* {failure['check']}, {failure['spec']}: {failure['error']}"
 

@@ -8,6 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from primaldual.kernels.bands import Band
 from primaldual.kernels.flash import Outcome, flash_backward, flash_forward
+from primaldual.kernels.gradient_layout import gradient_laid_out
 
 
 @dataclass(frozen=True)
@@ -138,4 +139,5 @@ def plain_band(
         scale=scale,
         **grouped,
     )
+    out = gradient_laid_out(out)
     return band.ungather(torch.where(mask.any(-1, keepdim=True), out, 0.0), query)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from primaldual.kernels.gradient_layout import gradient_laid_out
+
 LONG = 1024
 """Fewest keys from which on two products take less time on the CPU than the flash kernel, made for many queries."""
 
@@ -29,7 +31,10 @@ def attend_one(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tenso
     kv_heads, length = key.shape[1], key.shape[2]
     full = query.dtype in (torch.float32, torch.float64)
     if length < LONG or query.device.type != "cpu" or not full:
-        return scaled_dot_product_attention(query, key, value, scale=scale, enable_gqa=heads != kv_heads)
+        grouped = heads != kv_heads
+        return gradient_laid_out(
+            scaled_dot_product_attention(query, key, value, scale=scale, enable_gqa=grouped)
+        )
     queries = query.reshape(batch * kv_heads, heads // kv_heads, head_dim)
     nothing = query.new_empty(())
     scores = torch.baddbmm(nothing, queries, key.flatten(0, 1).transpose(1, 2), beta=0, alpha=scale)

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import dropout, pad, scaled_dot_product_attention
 
 from primaldual.kernels.flash import FlashCall, additive, runs_alone
+from primaldual.kernels.gradient_layout import gradient_laid_out
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.merged import SinkCall, attention_of
@@ -36,7 +37,7 @@ def softmax_attention(
         is_causal = False
     # Passed only where it is needed: under dynamic shapes the comparison is not a plain bool.
     grouped = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
-    return scaled_dot_product_attention(
+    out = scaled_dot_product_attention(
         query,
         key,
         value,
@@ -46,6 +47,7 @@ def softmax_attention(
         scale=scale,
         **grouped,
     )
+    return gradient_laid_out(out)
 
 
 def attention_with_sink(

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_cudnn_attention, cudnn_sdp_enabled
 
 from primaldual.kernels.gpu.keys import Run
+from primaldual.kernels.gradient_layout import laid_out_as
 
 
 class Outcome(NamedTuple):
@@ -87,8 +88,7 @@ def cudnn_gradients(
         is_causal: see there.
         scale: see there.
     """
-    if gradient.stride() != outcome.out.stride():  # with others PyTorch 2.11 gives wrong gradients
-        gradient = torch.empty_like(outcome.out).copy_(gradient)
+    gradient = laid_out_as(gradient, outcome.out)  # see gradient_laid_out
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
         gradient, query, key, value, outcome.out, outcome.logsumexp, outcome.seed, outcome.offset, None, None, None,
         query.shape[2], key.shape[2], 0.0, is_causal, scale=scale,

@@ -162,6 +162,6 @@ def pool(
          *((0, 0) if valid is None else valid.stride()[:2])),
         (width, wide, padded(width), padded(wide), chunk, pools is not None, with_moments, valid is not None,
          *((0, 0, 0) if pools is None else pools.places)),
-        4 if pools else 2, 2,
+        2 if pools is None else 8 if chunk > BLOCK else 4, 2,
     )  # fmt: skip
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from primaldual.kernels.gradient_layout import gradient_laid_out
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
@@ -60,8 +61,10 @@ class Softmax(Form):
         scale, sharing = choices.softmax_scale(question.head_dim), question.heads != question.kv_heads
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            return scaled_dot_product_attention(
-                query, key, value, is_causal=causal, scale=scale, enable_gqa=sharing
+            return gradient_laid_out(
+                scaled_dot_product_attention(
+                    query, key, value, is_causal=causal, scale=scale, enable_gqa=sharing
+                )
             )
 
         return attend
