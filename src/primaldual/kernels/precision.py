@@ -13,9 +13,14 @@ from primaldual.errors import UnsupportedError
 Gradients = TypeVar("Gradients")
 
 
+def autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for tensors of a device; shapes alone (``meta``) know none."""
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)
+
+
 def own_precision(device: torch.device) -> AbstractContextManager[object]:
     """A context in which autocast is off, free of cost where it is off already."""
-    if torch.is_autocast_enabled(device.type):
+    if autocasts(device):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
 

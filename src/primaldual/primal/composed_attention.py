@@ -153,7 +153,8 @@ class Products:
 def check_range(choices: Choices, coefficients: Tensor) -> None:
     """Raise ArgumentError where an ordered solver's coefficients have left the range of their type."""
     solver = choices.solver
-    if not solver.ordered or in_graph() or in_transform() or bool(coefficients.isfinite().all()):
+    unseen = coefficients.is_meta or in_graph() or in_transform()
+    if not solver.ordered or unseen or bool(coefficients.isfinite().all()):
         return
     finite = coefficients.isfinite().all(-1).flatten(0, 1).all(0)
     raise ArgumentError(

@@ -49,7 +49,7 @@ class Correcting(NestedSolver):
         return (TokenInput(RATE, meaning, self.rate, of_projection=steps, first=first, optional=True),)
 
     def check_inputs(self, inputs: Inputs) -> None:
-        if in_graph() or in_transform() or not inputs[RATE].numel():
+        if in_graph() or in_transform() or inputs[RATE].is_meta or not inputs[RATE].numel():
             return
         least, most = (float(bound) for bound in inputs[RATE].detach().aminmax())
         if not (least >= 0 and most < 2):

@@ -27,7 +27,8 @@ class Question(NamedTuple):
         dropout: weights are dropped.
         dtype: of the tensors.
         device: type of their device.
-        mode: EAGER, GRAPH (compiled, exported or traced) or TRANSFORM (torch.func, forward-mode differentiation).
+        mode: EAGER, GRAPH (compiled, exported or traced) or TRANSFORM (torch.func, forward-mode differentiation, shapes
+            alone on the device ``meta``).
         portable: the graph is exported or traced, and may run where this library is not.
     """
 

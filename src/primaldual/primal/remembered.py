@@ -6,14 +6,13 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from primaldual.kernels.flash import flash_enabled
 from primaldual.kernels.masks import Attendable
 from primaldual.kernels.modes import in_graph, in_transform
-from primaldual.kernels.precision import own_precision
+from primaldual.kernels.precision import autocasts, own_precision
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.forms.choice import asked, choose, is_long, run_chosen
@@ -106,7 +105,7 @@ def _place(query: Tensor, key: Tensor, value: Tensor, is_causal: bool) -> Hashab
 
 
 def _run(attend: Prepared, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    if not torch.is_autocast_enabled(query.device.type):
+    if not autocasts(query.device):
         return attend(query, key, value)
     with own_precision(query.device):
         return attend(query, key, value)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import UnsupportedError
-from primaldual.kernels.precision import own_precision
+from primaldual.kernels.precision import autocasts, own_precision
 from primaldual.kernels.sdpa_backends import plans_each_length, without_cudnn
 from primaldual.primal.decoding.decodable import DecodableProblem
 from primaldual.primal.decoding.head_decoders import HeadDecoder
@@ -39,7 +39,7 @@ def step(
             out = fixed(query, key, value)
             state.took()
             return out
-    if torch.is_grad_enabled() or torch.is_autocast_enabled(device.type) or plans_each_length(device):
+    if torch.is_grad_enabled() or autocasts(device) or plans_each_length(device):
         with torch.no_grad(), own_precision(device), without_cudnn(device):
             return _step(problem, state, decoders, query, key, value, valid, inputs)
     return _step(problem, state, decoders, query, key, value, valid, inputs)

@@ -144,11 +144,11 @@ def asked(
 ) -> Question:
     """The facts of a call."""
     batch, heads, queries, head_dim = query.shape
+    mode = GRAPH if in_graph() else TRANSFORM if in_transform() or query.is_meta else EAGER
     return Question(
         batch, heads, key.shape[1], queries, length, head_dim, value.shape[3], groups,
         attendable.keys is not None, attendable.pairs is not None, attendable.is_causal, dropout_p > 0,
-        query.dtype, query.device.type, GRAPH if in_graph() else TRANSFORM if in_transform() else EAGER,
-        portable(),
+        query.dtype, query.device.type, mode, portable(),
     )  # fmt: skip
 
 
