@@ -27,7 +27,7 @@ MOST = 256
 class _Known(NamedTuple):
     """What holds as long as the parts are these, and none has changed."""
 
-    parts: tuple[nn.Module, ...]
+    parts: tuple[nn.Module | None, ...]
     changes: int
     calls: dict[Hashable, Prepared | None]
 
