@@ -109,7 +109,7 @@ def classifier_options(**given: Any) -> dict[str, Any]:
 
 
 def reading(
-    data: str,
+    data: str | None,
     case: str | None,
     time: str | None,
     label: str | None,
@@ -119,7 +119,7 @@ def reading(
     """How a file is read, from the options for its columns.
 
     Args:
-        data: name or file that the columns are of.
+        data: name or file that the columns are of; None = none was given.
         case: column of --case.
         time: column of --time.
         label: column of --label.
@@ -133,8 +133,9 @@ def reading(
 
     given = {"--case": case, "--time": time, "--label": label, "--channels": channels}
     flags = [flag for flag, value in given.items() if value is not None]
-    if flags and not data.lower().endswith(".csv"):
-        raise ArgumentError(f"{', '.join(flags)}: only a .csv file has columns to name; {data} is not one")
+    if flags and not (data or "").lower().endswith(".csv"):
+        told = "no file was given" if data is None else f"{data} is not one"
+        raise ArgumentError(f"{', '.join(flags)}: only a .csv file has columns to name; {told}")
     names = None
     if channels is not None:
         names = tuple(name.strip() for row in csv.reader([channels]) for name in row if name.strip())
