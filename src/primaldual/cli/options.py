@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from primaldual.errors import ArgumentError, SpecError, did_you_mean
+from primaldual.errors import ArgumentError, SpecError
 
 if TYPE_CHECKING:
     from primaldual.data import Reading
-    from primaldual.primal.problem import PrimalProblem
 
 MODEL = "Model and training (default: as AttentionClassifier)"
 _COLUMNS = "Columns of a .csv file"
@@ -144,23 +143,6 @@ def reading(
     return Reading(case, time, label, names, labelled)
 
 
-def problem(spec: str) -> PrimalProblem:
-    """Read a spec.
-
-    Raises:
-        SpecError: it cannot be read; the message suggests words for unknown ones.
-    """
-    from primaldual.primal.presets import preset, split_parts
-    from primaldual.primal.words import PARTS
-
-    try:
-        return preset(spec)
-    except SpecError as error:
-        names = [part.partition("(")[0].strip().lower() for part in split_parts(spec, "+")]
-        unknown = next((name for name in names if name not in PARTS), "")
-        raise SpecError(f"{error}{did_you_mean(unknown, PARTS)}") from None
-
-
 def one_spec(given: str) -> str:
     """A spec in its canonical form.
 
@@ -183,8 +165,8 @@ def canonical_specs(given: list[str]) -> tuple[str, ...]:
         >>> canonical_specs(["softmax,sh(1, 2)", "bn"])
         ('softmax', 'sh(1,2)', 'bn')
     """
-    from primaldual.primal.presets import split_parts
+    from primaldual.primal.presets import preset, split_parts
 
     return tuple(
-        problem(spec.strip()).spec() for text in given for spec in split_parts(text, ",") if spec.strip()
+        preset(spec.strip()).spec() for text in given for spec in split_parts(text, ",") if spec.strip()
     )
