@@ -168,3 +168,34 @@ def test_settings_that_make_no_sense_together_are_one_line(capsys, model, tmp_pa
         assert code == 2
         assert err.count("\n") == 1
         assert "damaged" in err or "corrupt" in err
+
+
+def test_an_output_replaces_earlier_predictions_and_nothing_else(capsys, model, tmp_path):
+    data = tmp_path / "a.csv"
+    frame(20).to_csv(data, index=False)
+    before = data.read_text()
+    for target in (tmp_path / "p.csv", tmp_path / "p.json"):
+        for _ in range(2):
+            code, _, err = run(capsys, "predict", model, data, "--out", target)
+            assert code == 0, err
+    code, out, err = run(capsys, "predict", model, data, "--out", data)
+    assert (code, out) == (2, "")
+    assert "exists and is not a table of predictions; it is left alone: give another name" in err
+    assert data.read_text() == before
+
+
+def test_a_classifier_is_saved_in_an_empty_folder_and_in_no_other(capsys, tmp_path):
+    source = tmp_path / "a.csv"
+    frame(20).to_csv(source, index=False)
+    place = tmp_path / "m"
+    place.mkdir()
+    for _ in range(2):
+        code, _, err = run(capsys, "train", source, "--out", place, *TINY)
+        assert code == 0, err
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"mine": 1}')
+    code, _, err = run(capsys, "train", source, "--out", other, *TINY)
+    assert code == 2
+    assert "exists and is not a saved classifier; give a new folder or an empty one" in err
+    assert [path.name for path in other.iterdir()] == ["config.json"]

@@ -79,15 +79,12 @@ def inspect(
     from primaldual.cli.inspect_view import inspection_lines
     from primaldual.cli.progress import RunProgress
     from primaldual.experiments.inspection import inspect_heads, open_subject
-    from primaldual.experiments.inspection.page import numbers_of, write_inspection
-    from primaldual.experiments.store import FILE_NAME
-    from primaldual.reporting.files import check_writable
+    from primaldual.experiments.inspection.page import NUMBERS_NAME, numbers_of, write_inspection
+    from primaldual.reporting.files import check_folder
 
     chosen = layer_list(layers)
     reading = options.reading(data, case, time, label, channels, labelled=False)
-    check_writable(out)
-    if (out / FILE_NAME).exists():
-        raise ArgumentError(f"out {out} holds a comparison and its report; give another folder")
+    check_folder(out, "an earlier inspection", NUMBERS_NAME)
     command = shlex.join(["primaldual", *sys.argv[1:]])
     with notes.status("Loading"):
         subject = open_subject(model, data, cases, weights, data_dir, tokenizer, reading)
