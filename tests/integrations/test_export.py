@@ -79,6 +79,7 @@ def test_bert_runs_in_onnxruntime(how, tmp_path):
         assert_close(through_onnx(model, inputs, tmp_path / "m.onnx"), model(*inputs), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_vit_runs_in_onnxruntime(tmp_path):
     torch.manual_seed(0)
     model = timm.create_model(

@@ -63,7 +63,7 @@ os._exit(0)  # PyTorch's gloo threads now and then abort while the interpreter i
 """
 
 
-@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+@pytest.mark.parametrize("how", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
 def test_two_processes_of_which_one_is_killed_learn_what_one_process_learns(tmp_path, how):
     script = tmp_path / "two.py"
     script.write_text(SCRIPT)

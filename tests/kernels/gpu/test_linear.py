@@ -1,7 +1,10 @@
 """Against the kernel matrix, in float64, written out."""
 
+import itertools
+
 import pytest
 import torch
+from tests.quick import one_in
 from torch.testing import assert_close
 
 from primaldual.errors import ArgumentError, ShapeError, UnsupportedError
@@ -66,8 +69,10 @@ def several_chunks(monkeypatch):
     monkeypatch.setattr(linear_passes, "CAUSAL_PROGRAMS", 4)
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "is_causal"),
+    one_in(5, itertools.product((torch.float32, torch.float16, torch.bfloat16), (False, True))),
+)
 def test_it_is_its_definition(device, dtype, is_causal):
     check(tensors(device, length=150, dtype=dtype), is_causal=is_causal)
 
@@ -93,8 +98,9 @@ def test_key_heads_that_query_heads_share(device, is_causal):
     check(tensors(device, heads=4, kv_heads=2, length=70), is_causal=is_causal)
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("sizes", [(2, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize(
+    ("sizes", "is_causal"), one_in(5, itertools.product([(2, 1), (1, 2), (2, 2)], (False, True)))
+)
 def test_masked_keys_may_hold_anything(device, sizes, is_causal):
     query, key, value = tensors(device, batch=2)
     mask = torch.rand(*sizes, 1, 70, device=device) > 0.4
@@ -130,8 +136,9 @@ def test_strides(device, is_causal):
         assert_close(one.double(), other, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("size", [0.0, 1e-6, 30.0])
+@pytest.mark.parametrize(
+    ("size", "is_causal"), one_in(3, itertools.product((0.0, 1e-6, 30.0), (False, True)), [(30.0, True)])
+)
 def test_zeros_and_numbers_of_all_sizes(device, size, is_causal):
     query, key, value = tensors(device)
     check((size * query, size * key, value), is_causal=is_causal)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.quick import one_in
 from torch.library import opcheck
 from torch.utils._pytree import tree_map_only
 
@@ -86,7 +87,7 @@ def test_operators_keep_their_promises(name, device):
     )
 
 
-@pytest.mark.parametrize("name", operators("cpu"))
+@pytest.mark.parametrize("name", one_in(2, operators("cpu")))
 def test_backwards_are_operators_that_keep_theirs(name, device, monkeypatch):
     module, arguments, differentiable = operators(device)[name]
     seen = []
@@ -109,7 +110,7 @@ def distance(found, wanted):
     return ((found.double() - wanted.double()).norm() / wanted.double().norm()).item()
 
 
-@pytest.mark.parametrize(("spec", "is_causal", "form"), ATTENTIONS)
+@pytest.mark.parametrize(("spec", "is_causal", "form"), one_in(2, ATTENTIONS))
 def test_compiled_attentions_are_eager_ones_and_the_definition(spec, is_causal, form, device):
     problem = preset(spec).bind(2, 6).to(device)
     inputs = tensors(device, length=20)
