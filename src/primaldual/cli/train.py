@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,7 +136,7 @@ def train(
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        _tell(found, tested)
+        _tell(found, tested, data if held_out else None)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -151,7 +152,7 @@ def _fit_or_stop(classifier: Any, part: Dataset) -> bool:
     return False
 
 
-def _tell(found: dict[str, Any], other: Dataset | None) -> None:
+def _tell(found: dict[str, Any], other: Dataset | None, held_out: str | None) -> None:
     from primaldual.cli.screen import Screen
 
     screen, score = Screen(), found["validation_accuracy"]
@@ -164,6 +165,9 @@ def _tell(found: dict[str, Any], other: Dataset | None) -> None:
             f"{other.name}: test accuracy {found['test_accuracy']:.3f} on {len(other.X)} cases{also}"
         )
     screen.print(f"Saved: {found['model']}", soft_wrap=True)
+    if held_out is not None:
+        command = shlex.join(["primaldual", "evaluate", found["model"], held_out, "--split", "test"])
+        screen.print(f"Test it on the cases that were held out: {command}", soft_wrap=True)
 
 
 def _cases(part: Dataset, is_split: bool, held_out: int) -> str:
