@@ -72,6 +72,7 @@ def through_onnx(model, inputs, path):
     return torch.from_numpy(session.run(None, given)[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["bn+sh(1,1,2,4)"])
 def test_bert_runs_in_onnxruntime(how, tmp_path):
     model, inputs = changed(bert(), how), sentences(2, 16)

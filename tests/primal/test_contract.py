@@ -32,7 +32,7 @@ EVERY = {
 }
 """Checks that take longest run on a few attentions that hold every word, and on every third other one where 3 stands."""
 
-QUICK = {check: 8 if check in EVERY else 2 if check is check_dense else 4 for check in (*EVERY, *CHECKS)}
+QUICK = {check: 3 if check is check_dense else 8 for check in (*EVERY, *CHECKS)} | {check_compile: 16}
 """Of how many attentions one is in the quick suite, beside those of ALWAYS for checks that do not take longest."""
 
 ALWAYS = {*EVERY_WORD, "bn", "bn+sh(1,1,2,4)"}

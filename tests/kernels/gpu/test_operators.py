@@ -76,7 +76,9 @@ def operators(device):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # opcheck reads it of its copies
-@pytest.mark.parametrize("name", operators("cpu"))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name == "scales")) for name in operators("cpu")]
+)
 def test_operators_keep_their_promises(name, device):
     module, arguments, _ = operators(device)[name]
     cheap = ("test_schema", "test_autograd_registration", "test_faketensor")
