@@ -112,7 +112,7 @@ def distance(found, wanted):
     return ((found.double() - wanted.double()).norm() / wanted.double().norm()).item()
 
 
-@pytest.mark.parametrize(("spec", "is_causal", "form"), one_in(2, ATTENTIONS))
+@pytest.mark.parametrize(("spec", "is_causal", "form"), one_in(3, ATTENTIONS))
 def test_compiled_attentions_are_eager_ones_and_the_definition(spec, is_causal, form, device):
     problem = preset(spec).bind(2, 6).to(device)
     inputs = tensors(device, length=20)
