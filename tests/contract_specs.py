@@ -1,5 +1,7 @@
 """The specs that the contract is run on: the examples that parts state, and combinations of parts."""
 
+import re
+
 from primaldual import PARTS, preset
 from primaldual.errors import UnsupportedError
 from primaldual.primal.words import examples
@@ -67,6 +69,21 @@ COMBINATIONS = (
 """Parts with one another."""
 
 
+def words(spec):
+    """The words of a spec."""
+    return set(re.findall(r"[a-z_]\w*", re.sub(r"\(.*?\)|\|\w+=.*", "", spec)))
+
+
+def with_every_word(names):
+    """A few of the names that together hold every word, those with many new words first."""
+    wanted, chosen = set().union(*map(words, names)), set()
+    while wanted:
+        name = max(names, key=lambda name: len(words(name) & wanted))
+        wanted -= words(name)
+        chosen.add(name)
+    return chosen
+
+
 def has_fixed_length(spec):
     """Whether an attention accepts one number of positions only, so that it cannot decode."""
     try:
@@ -79,3 +96,6 @@ def has_fixed_length(spec):
 _EXAMPLES = [spec for word in PARTS for spec in examples(word)]
 FIXED = tuple(spec for spec in _EXAMPLES if has_fixed_length(spec))
 SPECS = (*(spec for spec in _EXAMPLES if spec not in FIXED), *COMBINATIONS, *RUNNING)
+
+EVERY_WORD = with_every_word(SPECS)
+"""The fewest of them that hold every word, about."""

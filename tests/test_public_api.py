@@ -6,6 +6,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 import primaldual
 
 NAMES = {
@@ -53,6 +55,13 @@ def test_packages_of_the_library_are_attributes_and_other_names_are_none():
     assert primaldual.svr.__name__ == "primaldual.svr"
     assert not hasattr(primaldual, "no_such_name")
     assert not hasattr(primaldual, "__wrapped__")
+
+
+def test_a_mistyped_name_is_told_the_nearest():
+    with pytest.raises(
+        AttributeError, match=r"has no attribute 'MultiheadAttenton'; did you mean MultiheadAttention\?"
+    ):
+        primaldual.MultiheadAttenton  # noqa: B018
 
 
 def test_everything_named_exists_and_is_documented():

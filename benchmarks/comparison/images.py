@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,49 +34,24 @@ POSITIONS = 0.3
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Images that were read once and stay as they are, for :func:`primaldual.training.train`.
-
-    Attributes:
-        images: (cases, 3, SIDE, SIDE), normalised.
-        targets: (cases,).
-        name: fingerprint of what was read.
-    """
-
-    images: Tensor
-    targets: Tensor
-    name: str
+class Pictures(ImageData):
+    """Images that are read once and stay as they are: nothing is drawn, and runs of one process share them."""
 
     @classmethod
     def of(cls, images: ImageSet) -> Pictures:
-        """Read all images."""
-        data = ImageData(images, test_view(SIDE))
-        batch = next(data.load([torch.arange(len(data))], seed=0))
-        return cls(batch.images, batch.targets, images.fingerprint())
+        """Images at `SIDE` pixels."""
+        return cls(images, test_view(SIDE))
 
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.targets)
-
-    @property
-    def lengths(self) -> Tensor:
-        """All 1."""
-        return torch.ones(len(self), dtype=torch.long)
-
-    @property
-    def weights(self) -> Tensor:
-        """All 1."""
-        return torch.ones(len(self))
+    @cached_property
+    def whole(self) -> ImageBatch:
+        """All images."""
+        return next(super().load([torch.arange(len(self))], seed=0))
 
     def load(self, batches: Sequence[Tensor], seed: int) -> Iterator[ImageBatch]:
-        """See `primaldual.training.Data.load`; nothing is drawn."""
+        """See `primaldual.training.Data.load`."""
         del seed
         for cases in batches:
-            yield ImageBatch(self.images[cases], self.targets[cases], torch.ones(len(cases)))
-
-    def fingerprint(self) -> bytes:
-        """Of the images."""
-        return self.name.encode()
+            yield ImageBatch(self.whole.images[cases], self.whole.targets[cases], self.whole.weights[cases])
 
 
 def cifar(attention: str, seed: int, rate: float, folder: Path) -> Trial:

@@ -86,7 +86,9 @@ def __getattr__(name: str) -> object:
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from primaldual.errors import did_you_mean
+
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{did_you_mean(name, __all__)}")
 
 
 def __dir__() -> list[str]:

@@ -59,4 +59,8 @@ def test_labels_of_other_classes_are_refused(capsys, folder, tmp_path):
     np.savez(tmp_path / "d.npz", X=np.zeros((2, 1, 8)))
     code, _, err = run(capsys, "evaluate", folder / "m", tmp_path / "d.npz")
     assert code == 2
-    assert "has no labels; testing needs them" in err
+    assert (
+        "has no labels; testing needs them: in a .csv file a column label, or the one that --label names"
+        in err
+    )
+    assert err.rstrip().endswith("predict needs none")

@@ -260,7 +260,7 @@ def test_a_comparison_is_not_written_over(capsys, folder, tmp_path):
     (tmp_path / "results.sqlite").touch()
     code, _, err = run(capsys, "inspect", folder / "bert", "--out", tmp_path)
     assert code == 2
-    assert "holds a comparison" in err
+    assert "exists and is not an earlier inspection; give a new folder or an empty one" in err
 
 
 def test_layers_as_numbers_and_patterns():

@@ -44,14 +44,66 @@ def test_labels_are_not_needed(capsys, model, tmp_path):
     assert predictions(capsys, model, tmp_path / "b.csv") == expected
 
 
-def test_heads_are_looked_at_with_channels_in_order_only(capsys, model, tmp_path):
+def test_heads_are_looked_at_with_channels_matched_by_name(capsys, model, tmp_path):
     words = ["inspect", model, tmp_path / "b.csv", "--no-ablate", "--cases", 2, "--out", tmp_path / "out"]
-    frame(20).to_csv(tmp_path / "b.csv", index=False)
-    assert run(capsys, *words)[0] == 0
-    frame(20)[["temp", "label", "time", "pulse", "case"]].to_csv(tmp_path / "b.csv", index=False)
+    found = []
+    for columns in (["case", "time", "label", "pulse", "temp"], ["temp", "label", "time", "pulse", "case"]):
+        frame(20)[columns].to_csv(tmp_path / "b.csv", index=False)
+        code, _, err = run(capsys, *words)
+        assert code == 0, err
+        found.append(json.loads((tmp_path / "out" / "head_report.json").read_text())["layers"])
+    assert found[0] == found[1]
+    frame(20).drop(columns="temp").to_csv(tmp_path / "b.csv", index=False)
     code, _, err = run(capsys, *words)
     assert code == 2
-    assert "in the order of the model, pulse, temp; the order here is temp, pulse" in err
+    assert "the channels needed are pulse, temp; the data lacks temp" in err
+
+
+OTHER_NAMES = {"case": "patient", "time": "day", "label": "illness"}
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory):
+    """A model trained on a file whose columns have names of their own, one of them no channel."""
+    folder = tmp_path_factory.mktemp("renamed")
+    frame(20).assign(ward=7).rename(columns=OTHER_NAMES).to_csv(folder / "a.csv", index=False)
+    words = [f"--{meaning}={name}" for meaning, name in OTHER_NAMES.items()]
+    words += ["--channels", "pulse,temp", "--out", str(folder / "m")]
+    main(["train", str(folder / "a.csv"), *words, *TINY])
+    return folder / "m"
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "inspect"])
+def test_a_saved_classifier_remembers_the_names_of_its_columns(capsys, renamed, tmp_path, command):
+    def told(name, *more):
+        out = ["--out", tmp_path / "out", "--no-ablate", "--cases", 2] if command == "inspect" else []
+        code, text, err = run(capsys, command, renamed, tmp_path / name, "--json", *more, *out)
+        assert code == 0, err
+        found = json.loads(text)
+        if command == "inspect":
+            return found["layers"]
+        return [row["probability_up"] for row in found] if command == "predict" else found["confusion"]
+
+    given = frame(20).assign(ward=7).rename(columns=OTHER_NAMES)
+    given[["ward", "temp", "illness", "day", "pulse", "patient"]].to_csv(tmp_path / "same.csv", index=False)
+    frame(20).assign(ward="west").to_csv(tmp_path / "usual.csv", index=False)
+    given.rename(columns={"patient": "person"}).to_csv(tmp_path / "other.csv", index=False)
+    expected = told("same.csv")
+    assert told("usual.csv") == expected
+    assert told("other.csv", "--case", "person") == expected
+    given.drop(columns="pulse").to_csv(tmp_path / "lacking.csv", index=False)
+    code, _, err = run(capsys, command, renamed, tmp_path / "lacking.csv")
+    assert code == 2
+    assert "there is no channel pulse; accepted: temp, ward" in err
+
+
+def test_a_record_without_columns_is_read_as_before(capsys, model, tmp_path):
+    record = model / "training.json"
+    text = record.read_text()
+    expected = predictions(capsys, model, model.parent / "a.csv")
+    record.write_text(json.dumps({key: value for key, value in json.loads(text).items() if key != "reading"}))
+    assert predictions(capsys, model, model.parent / "a.csv") == expected
+    record.write_text(text)
 
 
 def test_other_channels_are_named(capsys, model, tmp_path):
@@ -84,7 +136,13 @@ def test_files_without_names_are_read_in_order_and_counted(capsys, model, tmp_pa
 def test_a_damaged_record_is_one_line(capsys, model, tmp_path):
     record = model / "training.json"
     text = record.read_text()
-    for damaged in ("", "[]", "{}", json.dumps({**json.loads(text), "cases": 3})):
+    for damaged in (
+        "",
+        "[]",
+        "{}",
+        json.dumps({**json.loads(text), "cases": 3}),
+        text.replace('"reading": {', '"reading": 3, "x": {'),
+    ):
         record.write_text(damaged)
         code, _, err = run(capsys, "predict", model, model.parent / "a.csv")
         assert code == 2
@@ -110,3 +168,34 @@ def test_settings_that_make_no_sense_together_are_one_line(capsys, model, tmp_pa
         assert code == 2
         assert err.count("\n") == 1
         assert "damaged" in err or "corrupt" in err
+
+
+def test_an_output_replaces_earlier_predictions_and_nothing_else(capsys, model, tmp_path):
+    data = tmp_path / "a.csv"
+    frame(20).to_csv(data, index=False)
+    before = data.read_text()
+    for target in (tmp_path / "p.csv", tmp_path / "p.json"):
+        for _ in range(2):
+            code, _, err = run(capsys, "predict", model, data, "--out", target)
+            assert code == 0, err
+    code, out, err = run(capsys, "predict", model, data, "--out", data)
+    assert (code, out) == (2, "")
+    assert "exists and is not a table of predictions; it is left alone: give another name" in err
+    assert data.read_text() == before
+
+
+def test_a_classifier_is_saved_in_an_empty_folder_and_in_no_other(capsys, tmp_path):
+    source = tmp_path / "a.csv"
+    frame(20).to_csv(source, index=False)
+    place = tmp_path / "m"
+    place.mkdir()
+    for _ in range(2):
+        code, _, err = run(capsys, "train", source, "--out", place, *TINY)
+        assert code == 0, err
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"mine": 1}')
+    code, _, err = run(capsys, "train", source, "--out", other, *TINY)
+    assert code == 2
+    assert "exists and is not a saved classifier; give a new folder or an empty one" in err
+    assert [path.name for path in other.iterdir()] == ["config.json"]

@@ -25,7 +25,7 @@ def run(tmp_path):
 
 def test_the_first_process_gets_the_state_and_hears_of_testing(run, tmp_path):
     notes = Told()
-    assert trained(run, notes, None, accumulation=2) == "the state"
+    assert trained(run, notes, None, {"accumulation": 2}) == "the state"
     ((execution, callbacks),) = run.calls
     assert (execution.checkpoint_dir, execution.accumulation) == (tmp_path / "checkpoints", 2)
     assert callbacks == [notes]
@@ -35,12 +35,12 @@ def test_the_first_process_gets_the_state_and_hears_of_testing(run, tmp_path):
 def test_other_processes_are_done_after_training(run, monkeypatch):
     monkeypatch.setattr(run_training, "is_main_process", lambda: False)
     notes = Told()
-    assert trained(run, notes, None) is None
+    assert trained(run, notes, None, {}) is None
     assert notes.words == []
 
 
 def test_trackers_log_to_the_folder_and_know_the_config(run, tmp_path, monkeypatch):
     monkeypatch.setattr(run_training, "Trackers", lambda *given: given)
-    trained(run, Told(), ["tensorboard"])
+    trained(run, Told(), ["tensorboard"], {})
     ((_, (_, trackers)),) = run.calls
     assert trackers == (["tensorboard"], tmp_path, {"seed": 0})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -33,6 +34,11 @@ def test_it_says_how_many_cases_train_and_how_many_are_held_out(capsys, source, 
     assert code == 0
     assert "a: training on 14 of 20 cases; 6 are held out for evaluate --split test" in " ".join(err.split())
     assert f"Saved: {tmp_path / 'm'}" in out
+    command = shlex.split(out.rstrip().splitlines()[-1].partition(": ")[2])
+    assert command == ["primaldual", "evaluate", str(tmp_path / "m"), str(source), "--split", "test"]
+    code, evaluated, _ = run(capsys, *command[1:])
+    assert code == 0
+    assert "a: 6 cases, none seen in training" in evaluated
     found = json.loads(run(capsys, "train", source, "--out", tmp_path / "m", "--json", *TINY)[1])
     assert (found["train_cases"], found["held_out_cases"]) == (14, 6)
     code, _, err = run(capsys, "train", source, "--no-split", "--out", tmp_path / "m", *TINY)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from primaldual.data import load, load_pair
+from primaldual.data.labels import regression_hint
 from primaldual.errors import DataError
 
 SPELLINGS = {
@@ -61,3 +62,21 @@ def test_a_class_has_one_spelling_in_a_file_and_in_both_parts(tmp_path):
 def test_codes_with_leading_zeros_and_letters_in_another_case_are_classes_of_their_own(tmp_path):
     np.savez(tmp_path / "d.npz", X=np.zeros((4, 3)), y=["007", "7", "A", "a"])
     assert load(tmp_path / "d.npz", "all").y.tolist() == ["007", "7", "A", "a"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".npz"])
+def test_numbers_to_predict_are_sent_to_the_regressor(tmp_path, ending):
+    targets = np.arange(6) / 4 - 0.3
+    if ending == ".npz":
+        np.savez(tmp_path / "d.npz", X=np.zeros((6, 3)), y=targets)
+    else:
+        lines = [f"{target},0,0,0" for target in targets]
+        (tmp_path / "d.csv").write_text("\n".join(["label,t0,t1,t2", *lines]))
+    with pytest.raises(DataError, match="AttentionRegressor, in Python, predicts numbers"):
+        load(tmp_path / f"d{ending}")
+
+
+def test_classes_that_are_numbers_are_no_numbers_to_predict():
+    assert regression_hint(["a", "b", "c"]) == ""
+    assert regression_hint([*"12121212", "1.0", "7"]) == ""
+    assert regression_hint(["1", "2", "3", "4"]) != ""

@@ -101,3 +101,22 @@ def test_folders_without_a_classifier_are_errors(run, tmp_path):
     (copy / "config.json").write_text(json.dumps({**config, "classes": ["one"]}))
     with pytest.raises(CheckpointError, match="no image classifier that can be read: RuntimeError"):
         ImageClassifier.load(copy)
+
+
+def test_sixteen_bits_of_grey_keep_their_shades(run, tmp_path):
+    shades, _ = pixels(2)
+    deep = shades.astype(np.uint16) * 257
+    for ending in (".png", ".tif"):
+        paths = [tmp_path / f"{number}{ending}" for number in range(2)]
+        for path, one in zip(paths, deep, strict=True):
+            Image.fromarray(one).save(path)
+        classifier = ImageClassifier.load(run.folder.path)
+        expected = classifier.predict_proba(shades)
+        assert np.ptp(expected[:, 0]) > 0
+        np.testing.assert_array_equal(classifier.predict_proba(paths), expected)
+        np.testing.assert_array_equal(classifier.predict_proba(map(Image.open, paths)), expected)
+    Image.fromarray(np.float32(deep[0])).save(tmp_path / "real.tif")
+    with pytest.raises(
+        DataError, match=r"real.tif is not a readable image .its grey values are neither of 8 nor of 16 bits"
+    ):
+        classifier.predict_proba([tmp_path / "real.tif"])

@@ -1,8 +1,11 @@
 """Tools that look inside a model see it whole when it is compiled, and leave it compiled."""
 
+import itertools
+
 import pytest
 import torch
 from tests.integrations import torch_models as models
+from tests.quick import one_in
 from torch import nn
 
 from primaldual import MultiheadAttention, capture_attention, convert, head_report
@@ -36,8 +39,7 @@ def _fresh_compiler():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("spec", [None, "bn"])
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(("how", "spec"), one_in(3, itertools.product(HOW, (None, "bn"))))
 def test_heads_of_compiled_models_are_seen(how, spec):
     model, inputs = models.encoder().eval(), models.sequences()
     if spec is not None:

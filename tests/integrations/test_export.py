@@ -72,6 +72,7 @@ def through_onnx(model, inputs, path):
     return torch.from_numpy(session.run(None, given)[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["bn+sh(1,1,2,4)"])
 def test_bert_runs_in_onnxruntime(how, tmp_path):
     model, inputs = changed(bert(), how), sentences(2, 16)
@@ -79,6 +80,7 @@ def test_bert_runs_in_onnxruntime(how, tmp_path):
         assert_close(through_onnx(model, inputs, tmp_path / "m.onnx"), model(*inputs), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_vit_runs_in_onnxruntime(tmp_path):
     torch.manual_seed(0)
     model = timm.create_model(

@@ -310,6 +310,7 @@ def test_copies_and_pickles_are_converted_too(build: Callable[..., PreTrainedMod
         assert len(revert(other)) == 2
 
 
+@pytest.mark.long
 def test_a_pickle_works_in_a_process_that_never_converted(tmp_path: Any) -> None:
     model = made(bert)
     convert(model, "bn", verbose=False)
@@ -369,6 +370,7 @@ def test_compiled_models_give_the_same(build: Callable[..., PreTrainedModel], pa
     torch.testing.assert_close(found[valid], expected[valid], atol=1e-5, rtol=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("build", "spec"), [(llama, "bn")])
 def test_exported_models_take_other_lengths(build: Callable[..., PreTrainedModel], spec: str) -> None:
     model = made(build).double()

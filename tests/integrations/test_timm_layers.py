@@ -654,7 +654,7 @@ def test_maps_are_of_the_image_that_is_seen():
             torch.testing.assert_close(patch, patch[:1].expand(4))
 
 
-@pytest.mark.parametrize("how", ["class", "convert"])
+@pytest.mark.parametrize("how", ["class", pytest.param("convert", marks=pytest.mark.long)])
 def test_compiled_in_one_graph(how):
     spec, x = "bn(learnable=true)+sh(1,1,2,2)", images()
     if how == "class":
@@ -669,6 +669,7 @@ def test_compiled_in_one_graph(how):
     found.sum().backward()
 
 
+@pytest.mark.long
 def test_compiled_for_images_of_any_size():
     model = tiny(dynamic_img_size=True, depth=1).eval()
     convert(model, "sh(1,1,2,2)", verbose=False)

@@ -85,6 +85,7 @@ def test_autocast(conversion):
             assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.long
 def test_one_compiled_graph():
     model = converted("some heads", layers=1, dtype=torch.float32, nested=True)
     inputs, blocked = batch(3, 11)

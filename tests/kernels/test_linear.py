@@ -142,6 +142,7 @@ def test_the_causal_form_stores_only_its_inputs():
     assert max(stored) <= length * dim
 
 
+@pytest.mark.long
 def test_compiles_and_exports_with_dynamic_sizes():
     class Attention(torch.nn.Module):
         def forward(self, query, key, value, key_mask):

@@ -1,6 +1,7 @@
 """The layer in torch's place: results, masks, weights of others, encoders."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.testing import assert_close
 from primaldual import MultiheadAttention, preset
 from primaldual.errors import ArgumentError, CheckpointError, ShapeError, UnsupportedError
 from tests.contract_specs import SPECS
+from tests.quick import one_in
 
 LAYER_SPECS = [
     spec
@@ -77,9 +79,9 @@ def test_gradients_equal_torch():
     assert_close(ours.out_proj.weight.grad, theirs.out_proj.weight.grad, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("spec", LAYER_SPECS)
-@pytest.mark.parametrize("kv_heads", [4, 2, 1])
-@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(
+    ("spec", "kv_heads", "is_causal"), one_in(5, itertools.product(LAYER_SPECS, (4, 2, 1), (False, True)))
+)
 def test_pooling_before_projecting_changes_nothing(spec, kv_heads, is_causal):
     torch.manual_seed(0)
     layer = MultiheadAttention(24, 4, attention=spec, kv_heads=kv_heads, batch_first=True).double()
@@ -251,8 +253,10 @@ def test_compiles_in_one_graph():
     )
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("spec", [*LAYER_SPECS, "taylor(2)", "random(16)", "constant"])
+@pytest.mark.parametrize(
+    ("spec", "is_causal"),
+    one_in(3, itertools.product([*LAYER_SPECS, "taylor(2)", "random(16)", "constant"], (False, True))),
+)
 def test_autocast_keeps_the_kernels_precision(spec, is_causal):
     """Projections run in bfloat16, kernels as they choose; backward too, even when called under autocast."""
     torch.manual_seed(0)

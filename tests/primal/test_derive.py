@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from tests.quick import one_in
 from torch import nn
 from torch.nn.functional import softplus
 from torch.testing import assert_close
@@ -37,15 +38,18 @@ def dilated(query, key):
 
 @pytest.mark.parametrize(
     "problem",
-    [
-        derive(feature_map=squares_and_one),
-        derive(feature_map=gaussian),
-        derive(normalizer=root),
-        derive(transform=shrunk),
-        derive(subset=dilated),
-        derive("linear", transform=shrunk, subset="window(3)"),
-        derive(transform=shrunk, subset="sh(1,1,2,4)"),
-    ],
+    one_in(
+        2,
+        [
+            derive(feature_map=gaussian),
+            derive(feature_map=squares_and_one),
+            derive(normalizer=root),
+            derive(transform=shrunk),
+            derive(subset=dilated),
+            derive(transform=shrunk, subset="sh(1,1,2,4)"),
+            derive("linear", transform=shrunk, subset="window(3)"),
+        ],
+    ),
     ids=lambda problem: problem.spec(),
 )
 def test_functions_keep_the_contract(problem):

@@ -103,8 +103,11 @@ def test_a_problem_passes_through():
     [
         (
             "softmx",
-            r"spec 'softmx' has unknown part 'softmx' \(one of your own needs .*\); accepted are softmax, ",
+            r"spec 'softmx' has unknown part 'softmx'; did you mean softmax\? \(one of your own needs .*\); "
+            "accepted are softmax, ",
         ),
+        ("bn+gated_deltnet", r"unknown part 'gated_deltnet'; did you mean gated_deltanet"),
+        ("bn(bta=0.5)", r"unexpected keyword argument 'bta'; did you mean beta\?; accepted is bn\(beta"),
         (
             "bn(gamma=1)",
             r"bn: got an unexpected keyword argument 'gamma'; accepted is bn\(beta=1.0, scale=inv_std",

@@ -130,6 +130,7 @@ def test_gradients_reach_values_through_every_round():
             assert torch.autograd.gradcheck(
                 lambda *parts, problem=problem, causal=is_causal: problem.attend(*parts, is_causal=causal),
                 inputs,
+                fast_mode=True,
             )
             fast, slow = (
                 torch.autograd.grad(form(*inputs, is_causal=is_causal).sin().sum(), inputs)

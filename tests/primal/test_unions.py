@@ -1,9 +1,11 @@
 """Unions of training sets against loops over queries, subsets and pairs."""
 
+import itertools
 import math
 
 import pytest
 import torch
+from tests.quick import one_in
 from torch.testing import assert_close
 
 from primaldual import AllKeys, MaskedKeys, PooledHeads, PrimalProblem, Union, Window, preset
@@ -80,9 +82,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("mask", ["none", "padding", "pairs"])
-@pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize("spec", CASES)
+@pytest.mark.parametrize(
+    ("spec", "is_causal", "mask"),
+    one_in(5, itertools.product(CASES, (False, True), ("none", "padding", "pairs"))),
+)
 def test_equals_loops(spec, is_causal, mask):
     torch.manual_seed(0)
     tensors = torch.randn(3, 2, HEADS, LENGTH, WIDTH, dtype=torch.float64).unbind(0)

@@ -2,7 +2,7 @@ import os
 import signal
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 
 import primaldual as pdl
 from primaldual.errors import ArgumentError, CheckpointError
-from primaldual.reporting.files import check_writable, replacing, saving, write_text
+from primaldual.reporting.files import check_file, check_folder, check_writable, replacing, saving, write_text
 
 
 def fail(source, target):
@@ -157,3 +157,34 @@ def test_errors_of_other_kinds_stay_what_they_are(tmp_path):
         raise KeyError
     with pytest.raises(CheckpointError, match=r"^no$"), saving(tmp_path / "weights"):
         raise CheckpointError("no")
+
+
+def test_an_output_folder_is_new_or_empty_or_an_earlier_output(tmp_path):
+    for place in (tmp_path / "new", tmp_path / "new" / "below"):
+        check_folder(place, "a report", "report.json")
+    place = tmp_path / "there"
+    place.mkdir()
+    check_folder(place, "a report", "report.json")
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(
+        ArgumentError, match=r"there exists and is not a report; give a new folder or an empty one"
+    ):
+        check_folder(place, "a report", "report.json")
+    (place / "report.json").touch()
+    check_folder(place, "a report", "report.json")
+
+
+def test_an_output_file_replaces_only_an_earlier_output(tmp_path):
+    target = tmp_path / "new" / "out.csv"
+    check_file(target, "a table", b"case,predicted,")
+    target.parent.mkdir()
+    for text, accepted in (("case,predicted,x\n", True), ("case,time,x\n", False), ("", False)):
+        target.write_text(text)
+        with (
+            nullcontext()
+            if accepted
+            else pytest.raises(ArgumentError, match="exists and is not a table; it is left alone")
+        ):
+            check_file(target, "a table", b"case,predicted,")
+    with pytest.raises(ArgumentError, match="is a folder; a file name is needed"):
+        check_file(tmp_path, "a table", b"")

@@ -8,7 +8,7 @@ CONFIG = {"data": "digits", "model": "vit_micro", "attention": "bn", "seed": 0}
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "letters.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="is not a folder of a run"):
+    with pytest.raises(CheckpointError, match="is not the folder of a run"):
         RunFolder.open(tmp_path, CONFIG)
 
 

@@ -14,6 +14,7 @@ from primaldual.cli.machine import cores
 
 if TYPE_CHECKING:
     from primaldual.cli.screen import Screen
+    from primaldual.data import Reading
     from primaldual.experiments import Comparison
     from primaldual.experiments.running import Event
 
@@ -94,7 +95,7 @@ def compare(
     comparison = open_comparison(settings, folder, fresh)
     notes.print(words((comparison.train.name, "bold"), f": train {comparison.train.summary}"))
     try:
-        _run(comparison, jobs or cores(), notes)
+        _run(comparison, settings.reading, jobs or cores(), notes)
         with notes.status("Measuring the trained models") as status:
             summaries = comparison.summaries(lambda step: status.update(words(f"Measuring {step}")))
         report = write_report(comparison, summaries, command)
@@ -109,12 +110,12 @@ def compare(
     notes.print(f"Report: {report}", soft_wrap=True)
 
 
-def _run(comparison: Comparison, jobs: int, notes: Screen) -> None:
+def _run(comparison: Comparison, reading: Reading, jobs: int, notes: Screen) -> None:
     from primaldual.cli.progress import GridProgress
-    from primaldual.cli.training_record import TrainingRecord
     from primaldual.experiments.store import Result
+    from primaldual.experiments.training_record import TrainingRecord
 
-    record = TrainingRecord.of(comparison.train)
+    record = TrainingRecord.of(comparison.train, reading)
     folders = {cell.key: comparison.models / cell.folder for cell in comparison.cells}
 
     def hear(event: Event) -> None:

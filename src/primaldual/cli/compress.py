@@ -73,12 +73,12 @@ def compress(
 
     from primaldual.cli.progress import RunProgress
     from primaldual.compression.compress import compress as compressed
-    from primaldual.compression.writing import numbers_of, write_compression
+    from primaldual.compression.writing import NUMBERS_NAME, numbers_of, write_compression
     from primaldual.experiments.inspection import open_subject
-    from primaldual.reporting.files import check_writable
+    from primaldual.reporting.files import check_folder
 
     tried = whole_numbers(lengths)
-    check_writable(out)
+    check_folder(out, "an earlier compression", NUMBERS_NAME)
     with notes.status("Loading"):
         subject = open_subject(model, data, cases, weights, None, tokenizer)
     with RunProgress(notes, "Compressing") as progress:

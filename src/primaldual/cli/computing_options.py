@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -51,3 +54,31 @@ Tracker = Annotated[
         show_default=False,
     ),
 ]
+
+_EXECUTION: dict[str, tuple[object, object]] = {
+    "device": (Device, None),
+    "accumulation": (Accumulation, 1),
+    "activation_checkpointing": (ActivationCheckpointing, False),
+    "compile": (Compile, False),
+    "checkpoint_every": (CheckpointEvery, None),
+}
+"""Arguments of :class:`primaldual.training.Execution` as options, with their defaults."""
+
+
+def computing(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each of these, which it takes together as its keyword ``execution``."""
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        command(execution={name: given.pop(name) for name in _EXECUTION}, **given)
+
+    signature = inspect.signature(command, eval_str=True)
+    place = list(signature.parameters).index("execution")
+    parameters = list(signature.parameters.values())
+    parameters[place : place + 1] = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in _EXECUTION.items()
+    ]
+    vars(wrapped)["__signature__"] = signature.replace(parameters=parameters)
+    wrapped.__annotations__ = {one.name: one.annotation for one in parameters}
+    return wrapped

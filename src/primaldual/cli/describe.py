@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from primaldual.cli import options
-
 ORDER = ("feature_map", "normalizer", "transform", "subset", "pair_weights", "solver", "order")
 
 
@@ -21,7 +19,9 @@ def equation(
     $ primaldual equation softmax
     $ primaldual equation "bn(beta=0.8)+sh(1,1,2,4)" --latex
     """
-    print(options.problem(spec).equation("latex" if latex else "text"))
+    from primaldual.primal.presets import preset
+
+    print(preset(spec).equation("latex" if latex else "text"))
 
 
 def presets() -> None:

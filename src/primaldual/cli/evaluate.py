@@ -38,10 +38,10 @@ def evaluate(
     import numpy as np
 
     from primaldual.cli.confusion import confusion, confusion_view
-    from primaldual.cli.saved import open_saved
     from primaldual.cli.screen import Screen
     from primaldual.cli.tables import table_of
     from primaldual.data.loading import check_testable
+    from primaldual.experiments.saved_classifier import open_saved
 
     saved = open_saved(model)
     part = saved.load(data, split, data_dir, options.reading(data, case, time, label, channels))

@@ -78,8 +78,9 @@ def explain(
 
     from primaldual.cli.explain_view import explanation_json, explanation_view
     from primaldual.cli.screen import Screen
+    from primaldual.primal.presets import preset
 
-    problem = options.problem(spec)
+    problem = preset(spec)
     shape = (batch, heads, length, head_dim)
     facts = {
         "batch": batch,

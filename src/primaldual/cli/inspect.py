@@ -52,6 +52,10 @@ def inspect(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/inspect"),
     data_dir: options.DataDir = None,
     as_json: options.AsJson = False,
+    case: options.CaseColumn = None,
+    time: options.TimeColumn = None,
+    label: options.LabelColumn = None,
+    channels: options.Channels = None,
 ) -> None:
     """Look at the heads of a model: how alike they are, how widely they attend, how much each matters.
 
@@ -63,6 +67,7 @@ def inspect(
     $ primaldual inspect models/own reviews.txt --tokenizer bert-base-uncased
     $ primaldual inspect timm:vit_small_patch16_224 photos --weights vit.safetensors
     $ primaldual inspect models/vowels JapaneseVowels --no-ablate --json
+    $ primaldual inspect models/mine visits.csv --case patient --time day
     """
     from primaldual.cli.hub import check_on_hub
     from primaldual.cli.screen import Screen
@@ -73,21 +78,16 @@ def inspect(
 
     from primaldual.cli.inspect_view import inspection_lines
     from primaldual.cli.progress import RunProgress
-    from primaldual.cli.saved import is_saved_classifier
     from primaldual.experiments.inspection import inspect_heads, open_subject
-    from primaldual.experiments.inspection.page import numbers_of, write_inspection
-    from primaldual.experiments.store import FILE_NAME
-    from primaldual.reporting.files import check_writable
+    from primaldual.experiments.inspection.page import NUMBERS_NAME, numbers_of, write_inspection
+    from primaldual.reporting.files import check_folder
 
     chosen = layer_list(layers)
-    check_writable(out)
-    if (out / FILE_NAME).exists():
-        raise ArgumentError(f"out {out} holds a comparison and its report; give another folder")
+    reading = options.reading(data, case, time, label, channels, labelled=False)
+    check_folder(out, "an earlier inspection", NUMBERS_NAME)
     command = shlex.join(["primaldual", *sys.argv[1:]])
     with notes.status("Loading"):
-        if is_saved_classifier(Path(model)):
-            _check_saved(Path(model), data, data_dir)
-        subject = open_subject(model, data, cases, weights, data_dir, tokenizer)
+        subject = open_subject(model, data, cases, weights, data_dir, tokenizer, reading)
     with RunProgress(notes, "Looking at the heads") as progress:
         found = inspect_heads(subject, chosen, not no_ablate, progress)
     with notes.status("Drawing"):
@@ -99,29 +99,6 @@ def inspect(
         for line, style in inspection_lines(found, screen.width):
             screen.print(line, style=style, soft_wrap=True)
     notes.print(f"Numbers: {numbers}\nReport: {page}", soft_wrap=True)
-
-
-def _check_saved(model: Path, data: str | None, data_dir: Path | None) -> None:
-    """Refuse a damaged classifier, and series whose channels it would take for others.
-
-    Raises:
-        ArgumentError: the channels are in another order.
-        CheckpointError: the classifier is damaged.
-        DataError: the channels are others.
-    """
-    from primaldual.cli.saved import default_split, open_saved
-    from primaldual.data import load
-
-    names = open_saved(model).channel_names
-    if data is None or names is None:
-        return
-    part = load(data, default_split(data), data_dir)
-    own = part.channel_names
-    if own != part.with_channels(names).channel_names:
-        raise ArgumentError(
-            f"{data}: inspect takes channels in the order of the model, {', '.join(names)}; "
-            f"the order here is {', '.join(own or ())}"
-        )
 
 
 def layer_list(given: str | None) -> list[int | str] | None:

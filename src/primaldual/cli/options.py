@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from primaldual.errors import ArgumentError, SpecError, did_you_mean
+from primaldual.errors import ArgumentError, SpecError
 
 if TYPE_CHECKING:
     from primaldual.data import Reading
-    from primaldual.primal.problem import PrimalProblem
 
 MODEL = "Model and training (default: as AttentionClassifier)"
 _COLUMNS = "Columns of a .csv file"
@@ -109,7 +108,7 @@ def classifier_options(**given: Any) -> dict[str, Any]:
 
 
 def reading(
-    data: str,
+    data: str | None,
     case: str | None,
     time: str | None,
     label: str | None,
@@ -119,7 +118,7 @@ def reading(
     """How a file is read, from the options for its columns.
 
     Args:
-        data: name or file that the columns are of.
+        data: name or file that the columns are of; None = none was given.
         case: column of --case.
         time: column of --time.
         label: column of --label.
@@ -133,31 +132,15 @@ def reading(
 
     given = {"--case": case, "--time": time, "--label": label, "--channels": channels}
     flags = [flag for flag, value in given.items() if value is not None]
-    if flags and not data.lower().endswith(".csv"):
-        raise ArgumentError(f"{', '.join(flags)}: only a .csv file has columns to name; {data} is not one")
+    if flags and not (data or "").lower().endswith(".csv"):
+        told = "no file was given" if data is None else f"{data} is not one"
+        raise ArgumentError(f"{', '.join(flags)}: only a .csv file has columns to name; {told}")
     names = None
     if channels is not None:
         names = tuple(name.strip() for row in csv.reader([channels]) for name in row if name.strip())
         if not names:
             raise ArgumentError(f"--channels must name columns, comma-separated; got {channels!r}")
     return Reading(case, time, label, names, labelled)
-
-
-def problem(spec: str) -> PrimalProblem:
-    """Read a spec.
-
-    Raises:
-        SpecError: it cannot be read; the message suggests words for unknown ones.
-    """
-    from primaldual.primal.presets import preset, split_parts
-    from primaldual.primal.words import PARTS
-
-    try:
-        return preset(spec)
-    except SpecError as error:
-        names = [part.partition("(")[0].strip().lower() for part in split_parts(spec, "+")]
-        unknown = next((name for name in names if name not in PARTS), "")
-        raise SpecError(f"{error}{did_you_mean(unknown, PARTS)}") from None
 
 
 def one_spec(given: str) -> str:
@@ -182,8 +165,8 @@ def canonical_specs(given: list[str]) -> tuple[str, ...]:
         >>> canonical_specs(["softmax,sh(1, 2)", "bn"])
         ('softmax', 'sh(1,2)', 'bn')
     """
-    from primaldual.primal.presets import split_parts
+    from primaldual.primal.presets import preset, split_parts
 
     return tuple(
-        problem(spec.strip()).spec() for text in given for spec in split_parts(text, ",") if spec.strip()
+        preset(spec.strip()).spec() for text in given for spec in split_parts(text, ",") if spec.strip()
     )

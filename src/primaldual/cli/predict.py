@@ -47,9 +47,9 @@ def predict(
     $ primaldual predict models/mine visits.csv --case patient --time day --channels pulse,temp
     $ primaldual predict runs/images/photos new_photos --out predictions.csv
     """
-    from primaldual.cli.saved import default_split
     from primaldual.cli.saving import WRITERS, check_target
     from primaldual.cli.screen import Screen
+    from primaldual.experiments.saved_classifier import default_split
     from primaldual.images.classifier import holds_image_classifier
     from primaldual.reporting.files import write_text
 
@@ -76,7 +76,7 @@ def predict(
 
 
 def _of_series(model: Path, data: str, split: str | None, data_dir: Path | None, reading: Reading) -> Found:
-    from primaldual.cli.saved import open_saved
+    from primaldual.experiments.saved_classifier import open_saved
 
     saved = open_saved(model)
     part = saved.load(data, split, data_dir, reading)

@@ -26,7 +26,9 @@ class Run(Protocol):
         """Train, or go on from the newest checkpoint."""
 
 
-def trained(run: Run, notes: StepNotes, tracker: list[str] | None, **execution: Any) -> TrainingState | None:
+def trained(
+    run: Run, notes: StepNotes, tracker: list[str] | None, execution: Mapping[str, Any]
+) -> TrainingState | None:
     """Train with notes, and log to trackers.
 
     Args:

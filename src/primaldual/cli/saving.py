@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from primaldual.errors import ArgumentError, CheckpointError
-from primaldual.reporting.files import check_writable
+from primaldual.experiments.saved_classifier import is_saved_classifier
+from primaldual.reporting.files import check_file, check_writable, is_free
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -24,15 +25,18 @@ def check_model_folder(folder: Path) -> None:
         ArgumentError: its parent is not writable, or something else is there.
     """
     check_writable(folder.parent)
-    if folder.exists() and not (folder / "config.json").is_file():
-        raise ArgumentError(f"out {folder} exists and is not a saved classifier; give a new folder")
+    if not (is_free(folder) or is_saved_classifier(folder)):
+        raise ArgumentError(
+            f"out {folder} exists and is not a saved classifier; give a new folder or an empty one"
+        )
 
 
 def check_target(out: Path | None, as_json: bool) -> str:
     """The kind of file to write, a key of `WRITERS`.
 
     Raises:
-        ArgumentError: another ending than .csv or .json, or than --json asks for, or a folder that is not writable.
+        ArgumentError: another ending than .csv or .json, or than --json asks for, a folder that is not writable, or a file
+            that holds something else.
     """
     if out is None:
         return ".json" if as_json else ".csv"
@@ -41,9 +45,7 @@ def check_target(out: Path | None, as_json: bool) -> str:
         raise ArgumentError(f"out {out} ends in {ending or 'nothing'}; accepted: {', '.join(WRITERS)}")
     if as_json and ending != ".json":
         raise ArgumentError(f"--json writes .json; out {out} ends in {ending}")
-    if out.is_dir():
-        raise ArgumentError(f"out {out} is a folder; a file name is needed")
-    check_writable(out.parent)
+    check_file(out, "a table of predictions", OPENINGS[ending])
     return ending
 
 
@@ -61,6 +63,9 @@ def _json_text(rows: Rows) -> str:
 
 WRITERS: Mapping[str, Callable[[Rows], str]] = {".csv": _csv_text, ".json": _json_text}
 """Text of a table of predictions, by file ending."""
+
+OPENINGS: Mapping[str, bytes] = {".csv": b"case,predicted,", ".json": b'[\n  {\n    "case": '}
+"""How these texts begin."""
 
 
 def save_classifier(classifier: Any, out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,8 @@ from primaldual.cli import options, training_options
 from primaldual.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from primaldual.cli.training_record import TrainingRecord
     from primaldual.data import Dataset, Reading
+    from primaldual.experiments.training_record import TrainingRecord
 
 
 def train(
@@ -73,11 +74,11 @@ def train(
     from primaldual.cli.progress import GridProgress
     from primaldual.cli.saving import check_model_folder, save_classifier
     from primaldual.cli.screen import Screen
-    from primaldual.cli.training_record import TrainingRecord
     from primaldual.data.loading import check_trainable, load_parts
     from primaldual.experiments.methods import AttentionMethod
     from primaldual.experiments.methods.epochs import EpochReport
     from primaldual.experiments.places import Epoch
+    from primaldual.experiments.training_record import TrainingRecord
 
     given = options.classifier_options(
         epochs=epochs,
@@ -118,7 +119,7 @@ def train(
         report = EpochReport(lambda entry: progress(Epoch(title, title, entry)))
         interrupted = _fit_or_stop(classifier.set_params(callbacks=[report]), part)
     save_classifier(classifier, out)
-    record = TrainingRecord.of(part)
+    record = TrainingRecord.of(part, reading)
     record.write(out)
     score = classifier.history_[classifier.best_epoch_ - 1]["validation_metric"]
     found |= {
@@ -135,7 +136,7 @@ def train(
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        _tell(found, tested)
+        _tell(found, tested, data if held_out else None)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -151,7 +152,7 @@ def _fit_or_stop(classifier: Any, part: Dataset) -> bool:
     return False
 
 
-def _tell(found: dict[str, Any], other: Dataset | None) -> None:
+def _tell(found: dict[str, Any], other: Dataset | None, held_out: str | None) -> None:
     from primaldual.cli.screen import Screen
 
     screen, score = Screen(), found["validation_accuracy"]
@@ -164,6 +165,9 @@ def _tell(found: dict[str, Any], other: Dataset | None) -> None:
             f"{other.name}: test accuracy {found['test_accuracy']:.3f} on {len(other.X)} cases{also}"
         )
     screen.print(f"Saved: {found['model']}", soft_wrap=True)
+    if held_out is not None:
+        command = shlex.join(["primaldual", "evaluate", found["model"], held_out, "--split", "test"])
+        screen.print(f"Test it on the cases that were held out: {command}", soft_wrap=True)
 
 
 def _cases(part: Dataset, is_split: bool, held_out: int) -> str:
@@ -180,9 +184,9 @@ def _cases(part: Dataset, is_split: bool, held_out: int) -> str:
 
 def _other(test: str, data_dir: Path | None, reading: Reading, train_part: Dataset) -> Dataset:
     """The cases of another source, in the form of the training part."""
-    from primaldual.cli.saved import default_split
     from primaldual.data import load
     from primaldual.data.loading import check_testable
+    from primaldual.experiments.saved_classifier import default_split
 
     part = load(test, default_split(test), data_dir, reading).spelled(train_part.class_names)
     if train_part.channel_names is not None:

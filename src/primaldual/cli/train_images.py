@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from primaldual.cli import computing_options, options
 from primaldual.cli import image_options as choices
 
 
+@computing_options.computing
 def images(
     data: choices.Data = "digits",
     model: choices.Model = None,
@@ -26,13 +28,10 @@ def images(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     skip_bad: choices.SkipBad = False,
     corruptions: choices.Corruptions = True,
-    device: computing_options.Device = None,
     mixed_precision: choices.MixedPrecision = None,
-    accumulation: computing_options.Accumulation = 1,
-    activation_checkpointing: computing_options.ActivationCheckpointing = False,
-    compile: computing_options.Compile = False,
     workers: choices.Workers = 0,
-    checkpoint_every: computing_options.CheckpointEvery = None,
+    *,
+    execution: Mapping[str, Any],
     tracker: computing_options.Tracker = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -75,16 +74,7 @@ def images(
     run = PreparedRun(settings, out, workers)
     with ImageNotes(shown=is_main_process()) as notes:
         notes.begin(run)
-        state = trained(
-            run,
-            notes,
-            tracker,
-            device=device,
-            checkpoint_every=checkpoint_every,
-            accumulation=accumulation,
-            activation_checkpointing=activation_checkpointing,
-            compile=compile,
-        )
+        state = trained(run, notes, tracker, execution)
         if state is None:
             return
         done = run.finish(state, corruptions, notes.tell)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from primaldual.cli import computing_options, options
 from primaldual.cli import sequence_options as choices
 from primaldual.cli.machine import cores
 
 
+@computing_options.computing
 def lra(
     task: choices.Task,
     attention: choices.Attention = "softmax",
@@ -30,11 +33,8 @@ def lra(
     validation: choices.Validation = 0.1,
     mixed_precision: choices.MixedPrecision = None,
     seed: choices.Seed = 0,
-    device: computing_options.Device = None,
-    accumulation: computing_options.Accumulation = 1,
-    activation_checkpointing: computing_options.ActivationCheckpointing = False,
-    compile: computing_options.Compile = False,
-    checkpoint_every: computing_options.CheckpointEvery = None,
+    *,
+    execution: Mapping[str, Any],
     tracker: computing_options.Tracker = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -86,16 +86,7 @@ def lra(
         notes.tell(f"Preparing {task}")
         run = PreparedRun(settings, out, processes or cores())
         notes.begin(run)
-        state = trained(
-            run,
-            notes,
-            tracker,
-            device=device,
-            checkpoint_every=checkpoint_every,
-            accumulation=accumulation,
-            activation_checkpointing=activation_checkpointing,
-            compile=compile,
-        )
+        state = trained(run, notes, tracker, execution)
         if state is None:
             return
         done = run.finish(state)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from primaldual.cli import computing_options, options
 from primaldual.cli import text_options as choices
 
 
+@computing_options.computing
 def text(
     file: choices.Text,
     attention: choices.Attention = None,
@@ -32,11 +34,8 @@ def text(
     test: choices.Test = 0.05,
     mixed_precision: choices.MixedPrecision = "no",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    device: computing_options.Device = None,
-    accumulation: computing_options.Accumulation = 1,
-    activation_checkpointing: computing_options.ActivationCheckpointing = False,
-    compile: computing_options.Compile = False,
-    checkpoint_every: computing_options.CheckpointEvery = None,
+    *,
+    execution: Mapping[str, Any],
     tracker: computing_options.Tracker = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -84,16 +83,7 @@ def text(
     run = PreparedTextRun(settings, out)
     with TextNotes(shown=is_main_process()) as notes:
         notes.begin(run)
-        state = trained(
-            run,
-            notes,
-            tracker,
-            device=device,
-            checkpoint_every=checkpoint_every,
-            accumulation=accumulation,
-            activation_checkpointing=activation_checkpointing,
-            compile=compile,
-        )
+        state = trained(run, notes, tracker, execution)
         if state is None:
             return
         done = run.finish(state)

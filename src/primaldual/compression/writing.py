@@ -16,6 +16,8 @@ from primaldual.reporting.files import write_text
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+NUMBERS_NAME = "compression.json"
+
 
 def numbers_of(found: Compression) -> dict[str, Any]:
     """The report for JSON."""
@@ -50,7 +52,7 @@ def write_compression(
         CheckpointError: likewise of the model.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / "compression.json"]
+    written = [folder / NUMBERS_NAME]
     write_text(written[0], json.dumps({**facts, **numbers_of(found)}, indent=2) + "\n")
     if found.curve:
         written.append(found.save_figure(folder / "pareto.svg"))

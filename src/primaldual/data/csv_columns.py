@@ -22,7 +22,7 @@ def meanings(rows: Rows, reading: Reading) -> dict[str, int]:
     at = {}
     given = reading.columns
     for meaning in ("case", "time", "label", "split"):
-        name = given.get(meaning, meaning)
+        name = reading.name(meaning, rows.names)
         if name in rows.names:
             at[meaning] = rows.names.index(name)
         elif meaning in given:
@@ -44,11 +44,13 @@ def chosen_channels(path: Path, names: Sequence[str], reading: Reading) -> tuple
     Raises:
         DataError: one of them is missing, or none is named.
     """
-    if reading.channels is None:
+    chosen = reading.chosen_channels
+    if chosen is None:
         return tuple(names)
-    unknown = [name for name in reading.channels if name not in names]
-    if unknown or not reading.channels:
+    unknown = [name for name in chosen if name not in names]
+    if unknown or not chosen:
+        hint = did_you_mean(unknown[0], names) if unknown else ""
         raise DataError(
-            f"{path}: there is no channel {listed(unknown) or 'named'}; accepted: {listed(names)}"
+            f"{path}: there is no channel {listed(unknown) or 'named'}; accepted: {listed(names)}{hint}"
         )
-    return tuple(dict.fromkeys(reading.channels))
+    return tuple(dict.fromkeys(chosen))

@@ -65,7 +65,7 @@ def read_csv(path: Path, reading: Reading = PLAIN) -> Parts:
     if not lines:
         raise DataError(f"{path}: the header is empty; it needs case, time and at least one channel")
     (_, header), *body = lines
-    rows = named_rows(path, header, body, comma, reading.columns.values())
+    rows = named_rows(path, header, body, comma, reading.named)
     at = meanings(rows, reading)
     values = [place for place in range(len(rows.names)) if place not in at.values()]
     wide = None if "time" in at else wide_channels([rows.names[place] for place in values])

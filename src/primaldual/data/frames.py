@@ -109,7 +109,7 @@ def _meanings(names: Iterable[str], reading: Reading) -> dict[str, str]:
     """The column of each meaning that is there; names that were not given may be in capitals."""
     names, given, at = list(names), reading.columns, {}
     for meaning in MEANINGS:
-        name = given.get(meaning, meaning)
+        name = reading.name(meaning, names)
         alike = [other for other in names if other == name] or [
             other for other in names if other.lower() == name and meaning not in given
         ]
@@ -123,7 +123,7 @@ def _meanings(names: Iterable[str], reading: Reading) -> dict[str, str]:
 
 
 def _channels(names: list[str], reading: Reading) -> list[str]:
-    chosen = names if reading.channels is None else list(dict.fromkeys(reading.channels))
+    chosen = names if reading.chosen_channels is None else list(dict.fromkeys(reading.chosen_channels))
     unknown = [name for name in chosen if name not in names]
     if unknown or not chosen:
         raise DataError(f"the frame has no channel {listed(unknown) or 'at all'}; accepted: {listed(names)}")

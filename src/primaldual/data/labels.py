@@ -8,10 +8,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from primaldual.data.cells import is_number
 from primaldual.errors import DataError
 
 MISSING = frozenset({"", "nan", "nat", "none"})
 """What stands for a missing label, in lower case."""
+
+_REGRESSION = "; AttentionRegressor, in Python, predicts numbers"
 
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0*)?")
 
@@ -30,7 +33,9 @@ def label_text(label: object) -> str:
         if np.isnan(label):
             raise DataError("is NaN; every case needs a class label")
         if not float(label).is_integer():
-            raise DataError(f"is {float(label):g}, a real number; class labels are whole numbers or text")
+            raise DataError(
+                f"is {float(label):g}, a real number; class labels are whole numbers or text{_REGRESSION}"
+            )
         return str(int(label))
     if isinstance(label, (complex, np.complexfloating, np.void)):
         raise DataError(f"is {label}; class labels are whole numbers or text")
@@ -57,6 +62,19 @@ def one_spelling(labels: Iterable[str], known: Sequence[str] = ()) -> list[str]:
     for label in known:
         spelling.setdefault(_class_of(label), label)
     return [spelling.setdefault(_class_of(label), label) for label in labels]
+
+
+def regression_hint(labels: Sequence[str]) -> str:
+    """The end of a message about labels that look like numbers to predict: fractions, or hardly two cases alike.
+
+    Example:
+        >>> regression_hint(["0.5", "1.7", "0.5"]), regression_hint(["1", "2", "1", "2"])
+        ('; AttentionRegressor, in Python, predicts numbers', '')
+    """
+    classes = set(labels)
+    numbers = all(map(is_number, classes))
+    unlike = len(classes) > len(labels) / 2 or not all(map(_WHOLE.fullmatch, classes))
+    return _REGRESSION if numbers and unlike else ""
 
 
 def _class_of(label: str) -> str:

@@ -9,6 +9,7 @@ from primaldual.data.archive import read_archive
 from primaldual.data.cells import listed
 from primaldual.data.csv_file import read_csv
 from primaldual.data.dataset import Dataset
+from primaldual.data.labels import regression_hint
 from primaldual.data.npz_file import read_npz
 from primaldual.data.pair import Parts
 from primaldual.data.places import near, other_commands, user_path
@@ -18,6 +19,8 @@ from primaldual.errors import ArgumentError, DataError
 
 READERS: Mapping[str, Callable[[Path, Reading], Parts]] = {".ts": read_ts, ".npz": read_npz, ".csv": read_csv}
 """Reader of each file ending."""
+
+_LABELS = "in a .csv file a column label, or the one that --label names (label of Reading in Python)"
 
 _PICK: Mapping[str, Callable[[Parts], Dataset]] = {
     "train": lambda parts: parts.split()[0],
@@ -84,9 +87,7 @@ def check_trainable(train: Dataset) -> None:
         DataError: no labels, or one class.
     """
     if train.y is None:
-        raise DataError(
-            f"{train.name}: has no labels; training needs them, in a .csv file a column of the class"
-        )
+        raise DataError(f"{train.name}: has no labels; training needs them: {_LABELS}")
     if len(train.class_names) < 2:
         raise DataError(f"{train.name}: every train label is {train.class_names[0]!r}; two classes needed")
 
@@ -98,14 +99,12 @@ def check_testable(test: Dataset, classes: Sequence[str]) -> None:
         DataError: no labels, or labels that were never trained on.
     """
     if test.y is None:
-        raise DataError(
-            f"{test.name}: has no labels; testing needs them, in a .csv file a column of the class"
-        )
+        raise DataError(f"{test.name}: has no labels; testing needs them: {_LABELS}; predict needs none")
     unseen = [label for label in test.spelled(classes).class_names if label not in classes]
     if unseen:
         raise DataError(
             f"{test.name}: test labels {listed(unseen)} never occur in the train part, whose labels are "
-            f"{listed(classes)}"
+            f"{listed(classes)}{regression_hint(test.y.tolist())}"
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from primaldual.data.dataset import Dataset
+from primaldual.data.labels import regression_hint
 from primaldual.errors import DataError
 
 TEST_FRACTION = 0.3
@@ -92,7 +93,8 @@ def stratified_split(dataset: Dataset) -> tuple[Dataset, Dataset]:
     for label in dataset.class_names:
         members = np.flatnonzero(dataset.y == label)
         if len(members) < 2:
-            raise DataError(f"{dataset.name}: class {label!r} has one case; at least two are needed")
+            hint = regression_hint(dataset.y.tolist())
+            raise DataError(f"{dataset.name}: class {label!r} has one case; at least two are needed{hint}")
         count = min(max(round(TEST_FRACTION * len(members)), 1), len(members) - 1)
         test.extend(int(index) for index in generator.permutation(members)[:count])
     held_out = set(test)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from primaldual.errors import CheckpointError
 from primaldual.estimators.description import describe
-from primaldual.reporting.files import saving
+from primaldual.reporting.files import is_free, saving
 from primaldual.training.described_weights import config_change, save_described
 
 CONFIG = "config.json"
@@ -21,7 +21,7 @@ FORMAT = "primaldual estimator 1"
 def write(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write to a temporary folder beside ``path``, then rename; see ``save`` of the estimators."""
     target = Path(path).expanduser()
-    if target.exists() and not _is_ours(target):
+    if not (is_free(target) or _is_ours(target)):
         raise CheckpointError(f"path {str(target)!r} exists and is not a saved estimator; it is left alone")
     description = {"format": FORMAT, "estimator": type(estimator).__name__, **describe(estimator)}
     weights = {name: tensor.cpu() for name, tensor in estimator.model_.state_dict().items()}

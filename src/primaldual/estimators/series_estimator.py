@@ -86,8 +86,8 @@ class SeriesEstimator(BaseCollectionEstimator):  # type: ignore[misc] # aeon has
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator as a folder of safetensors and JSON; whole or not at all.
 
-        Callbacks are not saved. An earlier saved estimator at the same place is replaced; any other folder or
-        file is left alone.
+        Callbacks are not saved. The place may be new, an empty folder, or an earlier saved estimator, which is replaced; any
+        other folder or file is left alone.
 
         Raises:
             NotFittedError: before ``fit``.

@@ -14,9 +14,9 @@ from primaldual.experiments.cell import Cell
 from primaldual.experiments.profile import profiles
 from primaldual.experiments.running import Event, pair_fingerprint, place_for, run_cells
 from primaldual.experiments.settings import Settings
-from primaldual.experiments.store import Failure, Result, Store, discard
+from primaldual.experiments.store import FILE_NAME, Failure, Result, Store, discard
 from primaldual.experiments.summary import Summary, summarise
-from primaldual.reporting.files import check_writable
+from primaldual.reporting.files import check_folder
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def open_comparison(settings: Settings, folder: Path, fresh: bool = False) -> Co
         ArgumentError: the folder is not writable, or holds runs of other settings.
         DataError: the data or the results cannot be read.
     """
-    check_writable(folder)
+    check_folder(folder, "an earlier comparison or grid", FILE_NAME)
     train, test = settings.load()
     methods = settings.methods
     for method in methods:

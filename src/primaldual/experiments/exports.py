@@ -12,7 +12,7 @@ from typing import Any
 from primaldual.errors import ArgumentError
 from primaldual.experiments.comparing import Groups
 from primaldual.experiments.store import Result
-from primaldual.reporting.files import replacing, write_text
+from primaldual.reporting.files import check_file, replacing, write_text
 from primaldual.reporting.numbers import interval_text
 
 TSML = "tsml"
@@ -32,7 +32,7 @@ def export(results: Sequence[Result], target: Path) -> list[Path]:
         The files that were written.
 
     Raises:
-        ArgumentError: another ending, nothing to write, or a place that cannot be written.
+        ArgumentError: another ending, nothing to write, a place that cannot be written, or a file that is no export.
     """
     if not results:
         raise ArgumentError("there are no finished results to export")
@@ -44,8 +44,14 @@ def export(results: Sequence[Result], target: Path) -> list[Path]:
     if ending not in _TEXTS:
         accepted = ", ".join([*_TEXTS, ".parquet", "a folder without an ending"])
         raise ArgumentError(f"export {target} ends in {ending}; accepted: {accepted}")
-    write_text(target, _TEXTS[ending](results))
+    text = _TEXTS[ending](results)
+    _check(target, text.partition("\n")[0].encode())
+    write_text(target, text)
     return [target]
+
+
+def _check(target: Path, opening: bytes) -> None:
+    check_file(target, "an earlier export of results", opening)
 
 
 def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -140,6 +146,7 @@ def _write_parquet(results: Sequence[Result], target: Path) -> list[Path]:
         from pyarrow import parquet
     except ImportError:
         raise ArgumentError('export to .parquet needs pyarrow: pip install "primaldual[parquet]"') from None
+    _check(target, b"PAR1")
     with replacing(target) as fresh:
         parquet.write_table(pyarrow.Table.from_pylist(rows(results)), fresh)
     return [target]
@@ -163,6 +170,7 @@ def _write_tsml(results: Sequence[Result], folder: Path) -> list[Path]:
             [data, *(accuracies.get(seed, "") for seed in seeds)] for data, accuracies in found.items()
         )
         path = folder / "classification" / "accuracy" / f"{_name_of_aeon(method)}_accuracy.csv"
+        _check(path, b"Resamples:")
         write_text(path, target.getvalue())
         written.append(path)
     return written

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from primaldual.errors import CheckpointError, DataError
-from primaldual.experiments.inspection.images import opened
+from primaldual.experiments.inspection.images import opened, three_colours
 from primaldual.images.networks import build_network
 from primaldual.images.transforms import test_view
 from primaldual.training.described_weights import config_change
@@ -131,7 +131,7 @@ def _pictures(images: Iterable[Any]) -> Iterator[Any]:
         if isinstance(one, str | os.PathLike):
             yield opened(Path(one).expanduser())
         elif isinstance(one, Image):
-            yield one.convert("RGB")
+            yield three_colours(one)
         else:
             pixels = np.asarray(one)
             grey, coloured = pixels.ndim == 2, pixels.ndim == 3 and pixels.shape[-1] == 3

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import nn
 
-from primaldual.errors import ArgumentError
+from primaldual.errors import ArgumentError, did_you_mean
 from primaldual.experiments.inspection.subject import first_line, needed
 from primaldual.integrations.conversion import convert
 
@@ -56,11 +55,9 @@ def build_network(
         base = _BASES.get(name, _BASE)
         sizes |= {**SIZED_MODELS[name], "patch_size": patch_size(image_size)}
     elif not timm.is_model(name):
-        known = [*SIZED_MODELS, *timm.list_models()]
-        near = get_close_matches(name, known, 3)
+        hint = did_you_mean(name, [*SIZED_MODELS, *timm.list_models()])
         raise ArgumentError(
-            f"model must be one of {', '.join(SIZED_MODELS)} or a model of timm; got {name!r}"
-            f"{'; did you mean ' * bool(near)}{', '.join(near)}"
+            f"model must be one of {', '.join(SIZED_MODELS)} or a model of timm; got {name!r}{hint}"
         )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)

@@ -19,7 +19,7 @@ from primaldual.primal.problem import PrimalProblem
 
 
 class AdaptedAttention(nn.Module):
-    """Mixes values between projections that belong to a class of somebody else; see :func:`adapt`.
+    """Mixes values between projections that belong to a class of another library; see :func:`adapt`.
 
     Attributes:
         problem: the attention of the heads.

@@ -95,7 +95,7 @@ def attending(model: nn.Module, layers: Layers = None) -> Iterator[list[Attentio
 def watching(sites: Sequence[AttentionSite], look: Look) -> Iterator[None]:
     """Call ``look`` with every attention of these layers; a tensor that it returns replaces the outputs.
 
-    Attentions that a look itself computes are shown to nobody. A thread that watches a layer sees what the layer
+    Attentions that a look itself computes reach no hook. A thread that watches a layer sees what the layer
     attends in this thread, and in threads that do not watch it.
     """
     watched = _here.watched  # of this thread, in whichever the block may end
@@ -110,7 +110,7 @@ def watching(sites: Sequence[AttentionSite], look: Look) -> Iterator[None]:
 
 
 class _Here(local):
-    """Of the present thread: the problems that it watches, once for each block, and whether a look is running."""
+    """The problems that the present thread watches, once for each block, and whether a look is running."""
 
     def __init__(self) -> None:
         self.watched: list[Attention] = []

@@ -136,7 +136,7 @@ def convert(
 
 
 def revert(model: nn.Module, layers: Layers = None) -> list[str]:
-    """Take out what :func:`convert` put in; weights stay as they are now.
+    """Undo :func:`convert`; the weights stay as they are now.
 
     Args:
         model: changed in place; after an error it is as it was.

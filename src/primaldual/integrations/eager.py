@@ -15,7 +15,7 @@ from primaldual.errors import UnsupportedError
 
 
 class _Stance:
-    """torch.compiler's stance is one for all threads: the first block sets it, the last one puts it back."""
+    """torch.compiler has one stance for all threads: the first block sets it, and the last one restores it."""
 
     def __init__(self) -> None:
         self.lock = Lock()

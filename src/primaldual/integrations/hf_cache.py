@@ -19,7 +19,7 @@ from primaldual.primal.problem import PrimalProblem
 
 _LAYER = "_primaldual_cache_layer"
 _NAMES = "primaldual_"
-"""How the names of this library's attention functions begin."""
+"""The prefix of the names of this library's attention functions."""
 
 _SERVED = (DynamicLayer, DynamicSlidingWindowLayer)
 """Cache layers of transformers that hold keys and values alone."""

@@ -13,7 +13,7 @@ from primaldual.primal.presets import preset
 from primaldual.reporting.files import write_text
 
 PLAIN, NAMELESS = "as before", "a part without a word in specs"
-"""What stands for an attention that has no equation here."""
+"""Stands in for an attention without an equation."""
 
 CARD, BESIDE = "README.md", "README.primaldual.md"
 MARK = "<!-- written by primaldual; a card without this line is kept as it is -->"
@@ -79,7 +79,7 @@ def card(config: Any, model: str) -> str:
 
 
 def write_card(config: Any, model: str, folder: Path) -> Path:
-    """Write the card of a converted model into its folder, where no card of somebody else stands.
+    """Write the card of a converted model into its folder, unless somebody else wrote the card that is there.
 
     Args:
         config: of the model.

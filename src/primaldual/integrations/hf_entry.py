@@ -25,7 +25,7 @@ def entry_of(config: Any) -> Entry:
 
 
 def write_entry(config: Any, entry: Entry) -> None:
-    """Put an entry into a config, or take it out if nothing is left to say."""
+    """Put an entry into a config, or remove it if it is empty."""
     if entry["layers"] or entry["pruned"]:
         setattr(config, NAME, entry)
     elif hasattr(config, NAME):

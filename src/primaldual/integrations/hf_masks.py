@@ -51,7 +51,7 @@ class SortedMask:
         return query_length == self.length == key_length and self.keys is None and self.pairs is None
 
     def without_padding_behind(self) -> SortedMask:
-        """The same without the keys behind the last that any row attends, for attentions that count no places."""
+        """The same without the keys behind the last that any row attends, for attentions that do not depend on positions."""
         if self.keys is None or self.pairs is not None or self.is_causal or in_graph():
             return self
         if not self.shorter:

@@ -1,4 +1,4 @@
-"""What transformers is asked for by name, and by which model: a function that it calls is not told."""
+"""Which attention a model asks transformers for by name: the functions that transformers calls are not told."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class CarriedValues:
         return cls() if needed else None
 
     def inputs(self, attention: nn.Module, tokens: Tensor) -> Inputs | None:
-        """What an attention needs of the block before, None = nothing; its own values, of these tokens, are for the next.
+        """The values that an attention needs from the block before, or None; its own go to the next block.
 
         Args:
             attention: of the block; one without values leaves none.

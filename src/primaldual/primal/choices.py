@@ -45,7 +45,7 @@ class Choices(NamedTuple):
         return joined_needs(self)
 
     def for_length(self, key_length: int) -> Choices:
-        """Choices with the same outputs for calls with so many keys."""
+        """Choices that give the same outputs in calls with this number of keys."""
         subset = self.subset.for_length(key_length)
         return self if subset is self.subset else self._replace(subset=subset)
 

@@ -46,7 +46,7 @@ class Dot(FeatureMap):
 
 
 class Polynomial(FeatureMap):
-    """kappa(x, y) = (x . y)^degree, without 1 / sqrt(D): Phi(x) are all products of so many entries of x.
+    """kappa(x, y) = (x . y)^degree, without 1 / sqrt(D): Phi(x) are all products of ``degree`` entries of x.
 
     Of an odd degree the kernel may be negative, so h = sum of kernels may vanish: then ``polynomial(3)+constant``. Phi has
     D^degree entries, and serves where these cost less than the kernel matrix.

@@ -33,7 +33,7 @@ class JoinedSet(TrainingSet):
 
     @classmethod
     def of(cls, sets: Sequence[TrainingSet], keys_seen: Tensor | None = None) -> Self:
-        """The union of some sets, a pair counting as often as it is there."""
+        """The union of some sets; a pair that several of them hold counts once for each."""
         heads = max(each.key.shape[1] for each in sets)
         sets = [each.for_query_heads(heads) for each in sets]
         key, value = (joined([getattr(each, name) for each in sets], 2) for name in ("key", "value"))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from primaldual.errors import ArgumentError, CheckpointError, SpecError
+from primaldual.errors import ArgumentError, CheckpointError, SpecError, did_you_mean
 from primaldual.primal.chain import Chain
 from primaldual.primal.parts import Part
 from primaldual.primal.plugins import load_word, offered
@@ -173,7 +173,8 @@ def _read_part(text: str, spec: str) -> Part:
     if not _known(name, spec):
         accepted = dict.fromkeys([*PARTS, *NAMED, *offered()])
         raise SpecError(
-            f"spec {spec!r} has unknown part {name!r} ({OWN}); accepted are {', '.join(accepted)}"
+            f"spec {spec!r} has unknown part {name!r}{did_you_mean(name, accepted)} ({OWN}); accepted are "
+            f"{', '.join(accepted)}"
         )
     positional: list[object] = []
     named: dict[str, object] = {}
@@ -188,11 +189,13 @@ def _read_part(text: str, spec: str) -> Part:
         else:
             positional.append(_read_value(word, spec))
     build: Callable[..., Part] = PARTS[name]
+    accepted_names = inspect.signature(build).parameters
+    hint = "".join(did_you_mean(word, accepted_names) for word in named if word not in accepted_names)
     try:
         inspect.signature(build).bind(*positional, **named)
         return build(*positional, **named)
     except (TypeError, ValueError) as error:
-        raise SpecError(f"spec {spec!r}: {name}: {error}; accepted is {signature(name)}") from None
+        raise SpecError(f"spec {spec!r}: {name}: {error}{hint}; accepted is {signature(name)}") from None
 
 
 def _known(name: str, spec: str) -> bool:

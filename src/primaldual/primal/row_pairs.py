@@ -33,9 +33,9 @@ class RowPairs(TrainingSet):
 
     Attributes:
         windows: which pair each position belongs to, and the order of keys and values; None = each is one by itself,
-            unless :attr:`form_pools` is there.
+            unless ``form_pools`` is there.
         form_pools: gives the pools of some queries from what they may attend, bool (batch or 1, heads or 1, R, N), and
-            :attr:`anchor`.
+            ``anchor``.
         anchor: s_j of anchored pools, (batch, heads, 1, N); None = equal shares.
         weighted: log n is added to the score of a pool of n members.
         taps: a filter over the pairs; None = none.

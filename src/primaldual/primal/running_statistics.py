@@ -52,7 +52,7 @@ class RunningStatistics(nn.Module):
             self.register_buffer(name, None)
 
     def bind(self, heads: int, head_dim: int) -> Self:
-        """Make room for so many query heads, and start afresh."""
+        """Make room for a number of query heads, and start afresh."""
         self.running_mean = torch.zeros(heads, head_dim)
         self.running_variance = torch.ones(heads, head_dim)
         self.batches = torch.zeros(heads, dtype=torch.int64)

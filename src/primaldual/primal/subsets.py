@@ -193,7 +193,7 @@ class Subset(Part):
     }
 
     def for_length(self, key_length: int) -> Subset:
-        """A subset with the same pairs for every query that may attend no more than so many keys; usually this one."""
+        """A subset with the same pairs for every query that may attend at most this number of keys; usually this one."""
         del key_length
         return self
 

@@ -35,7 +35,7 @@ class TokenInput:
         meaning: what the numbers are, in a few words.
         neutral: the number that changes nothing; tokens that no query may attend have it, whatever is given.
         tokens: KEYS, one for each key (decoding keeps them), or QUERIES.
-        width: None = one number, a tensor (batch, heads, N); HEAD_DIM or VALUE_DIM = so many, (batch, heads, N, width).
+        width: None = one number, (batch, heads, N); HEAD_DIM or VALUE_DIM = a vector, (batch, heads, N, width).
         of_projection: from the numbers of a linear map of the token to accepted ones; of ``first`` it gives ``neutral``.
         first: where the linear map of a layer starts, with weights of 0.
         optional: where it is not given it is ``neutral`` for all tokens.

@@ -42,7 +42,7 @@ class HeadsOfUnion(HeadSet):
 
 
 class Union(Subset):
-    """The pairs of several subsets together, each as often as it is there.
+    """The pairs of several subsets together; a pair that several of them hold counts once for each.
 
         A(q) = sum_p sum_(j in S_p) kappa(q, k_j) v_j / sum_p sum_(j in S_p) kappa(q, k_j)
 

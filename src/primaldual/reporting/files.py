@@ -122,3 +122,51 @@ def check_writable(folder: Path) -> None:
         raise ArgumentError(
             f"out {folder} cannot be written ({error.strerror}); give a writable folder"
         ) from error
+
+
+def is_free(place: Path) -> bool:
+    """Whether nothing is lost by writing to a place: there is nothing, or an empty folder.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     is_free(Path(folder)), is_free(Path(folder) / "new")
+        (True, True)
+    """
+    return not place.exists() or (place.is_dir() and not any(place.iterdir()))
+
+
+def check_folder(folder: Path, kind: str, mark: str) -> None:
+    """Refuse an output folder that cannot be written, or that holds something else than an earlier output of its kind.
+
+    Args:
+        folder: new, empty, or written by the same command before, which then replaces its files or goes on.
+        kind: what the command writes, in words.
+        mark: the name of a file that every output of this kind has.
+
+    Raises:
+        ArgumentError: as above.
+    """
+    check_writable(folder)
+    if not (is_free(folder) or (folder / mark).exists()):
+        raise ArgumentError(f"out {folder} exists and is not {kind}; give a new folder or an empty one")
+
+
+def check_file(target: Path, kind: str, opening: bytes) -> None:
+    """Refuse an output file that would replace something else than an earlier output of its kind.
+
+    Args:
+        target: new, or written by the same command before.
+        kind: what the command writes, in words.
+        opening: the first bytes of every output of this kind.
+
+    Raises:
+        ArgumentError: another file or a folder is there, or the place cannot be written.
+    """
+    check_writable(target.parent)
+    if target.is_dir():
+        raise ArgumentError(f"out {target} is a folder; a file name is needed")
+    if target.exists():
+        with target.open("rb") as file:
+            found = file.read(len(opening))
+        if found != opening:
+            raise ArgumentError(f"out {target} exists and is not {kind}; it is left alone: give another name")

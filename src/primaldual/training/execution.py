@@ -15,7 +15,7 @@ class Execution:
     Args:
         device: where to train, such as "cpu" or "cuda"; None = a GPU where there is one.
         checkpoint_dir: folder of checkpoints, written after every epoch; the same run resumes from there.
-        checkpoint_every: also write a checkpoint after every so many steps.
+        checkpoint_every: steps between checkpoints, besides those after every epoch.
         accumulation: pieces that each process computes one after the other for one step, which takes less memory.
         activation_checkpointing: compute the activations of blocks again in the backward pass, which takes less memory.
         compile: run the model through ``torch.compile``.

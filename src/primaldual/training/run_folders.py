@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from primaldual.errors import CheckpointError
-from primaldual.reporting.files import check_writable, saving, write_text
+from primaldual.reporting.files import check_writable, is_free, saving, write_text
 from primaldual.training.described_weights import save_described
 
 CONFIG, _NUMBERS, WEIGHTS = "config.json", "results.json", "model.safetensors"
@@ -54,8 +54,10 @@ class RunFolder:
         if target.exists():
             folder._compare(config)
         elif is_main_process():
-            if folder.path.exists() and any(folder.path.iterdir()) and not folder.checkpoints.exists():
-                raise CheckpointError(f"out {folder.path} is not a folder of a run; give a new one")
+            if not (is_free(folder.path) or folder.checkpoints.exists()):
+                raise CheckpointError(
+                    f"out {folder.path} exists and is not the folder of a run; give a new folder or an empty one"
+                )
             write_text(target, json.dumps(config, indent=2) + "\n")
         return folder
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.quick import one_in
 from torch.testing import assert_close
 
 from primaldual.kernels.gpu.decode_step import DecodeStep, Normalization
@@ -76,14 +77,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", one_in(2, CASES))
 def test_steps_equal_the_definition(name, device):
     check(device, 2, torch.float32, (8, 16), **CASES[name])
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("pooled bn", torch.bfloat16), ("grouped", torch.float16), ("grouped", torch.bfloat16)],
+    one_in(2, [("pooled bn", torch.bfloat16), ("grouped", torch.float16), ("grouped", torch.bfloat16)]),
 )
 def test_half_precision(name, dtype, device):
     if device == "cpu" and (name, dtype) == ("grouped", torch.bfloat16):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contract_specs import SPECS
+from tests.contract_specs import EVERY_WORD, SPECS
 from tests.primal.decoding.helpers import (
     HEAD_DIM,
     HEADS,
@@ -17,6 +17,7 @@ from tests.primal.decoding.helpers import (
     tensors,
     width_of,
 )
+from tests.quick import one_in
 from torch.testing import assert_close
 
 from primaldual import preset
@@ -26,8 +27,8 @@ from primaldual.testing.inputs import prepared
 CHUNKS = st.lists(st.integers(1, 7), min_size=1, max_size=8)
 
 
-@pytest.mark.parametrize("spec", SPECS)
-@settings(max_examples=6, deadline=None)
+@pytest.mark.parametrize("spec", one_in(3, SPECS, EVERY_WORD))
+@settings(max_examples=4, deadline=None)
 @given(chunks=CHUNKS, kv_heads=st.sampled_from([1, 2, 4]), seed=st.integers(0, 10**6))
 def test_pieces_give_the_causal_rows(spec, chunks, kv_heads, seed):
     width = width_of(spec)
@@ -38,8 +39,8 @@ def test_pieces_give_the_causal_rows(spec, chunks, kv_heads, seed):
     assert state.lengths == [sum(chunks)] * 2
 
 
-@pytest.mark.parametrize("spec", SPECS)
-@settings(max_examples=6, deadline=None)
+@pytest.mark.parametrize("spec", one_in(3, SPECS, EVERY_WORD))
+@settings(max_examples=4, deadline=None)
 @given(
     chunks=CHUNKS,
     kv_heads=st.sampled_from([1, 2, 4]),
@@ -117,7 +118,7 @@ def test_keys_with_a_large_mean(spec, dtype, tolerance):
         assert_close(out[:, :, rows].double(), exact[:, :, rows], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", one_in(3, SPECS, EVERY_WORD))
 def test_low_precision_is_close(spec):
     problem, width = problem_of(spec).bfloat16(), width_of(spec)
     inputs = tensors(20, 2, 0, torch.bfloat16, value_dim=width)

@@ -1,5 +1,8 @@
 """The table of forms: each form equals the definition wherever it does not refuse, and refuses in a sentence."""
 
+import itertools
+from functools import cache, partial
+
 import pytest
 import torch
 from tests.contract_specs import SPECS
@@ -14,6 +17,7 @@ ON_CPU = [form for form in choice.FORMS[:-1] if not form.name.endswith("by Trito
 """The others have tests of their own."""
 
 
+@cache
 def inputs(mask):
     tensors = torch.randn(3, 2, HEADS, LENGTH, WIDTH, generator=torch.Generator().manual_seed(0)).double()
     masks = {
@@ -24,33 +28,52 @@ def inputs(mask):
     return [tensor.requires_grad_() for tensor in tensors.unbind(0)], masks[mask]
 
 
+@cache
+def bound(spec):
+    return prepared(preset(spec), HEADS, WIDTH).double()
+
+
+@cache
+def usual_forms(spec, mask, is_causal):
+    return bound(spec).explain((2, HEADS, LENGTH, WIDTH), None, inputs(mask)[1], is_causal).forms
+
+
+def with_gradients(spec, mask, is_causal, form):
+    """Outputs, and gradients of inputs and parameters."""
+    tensors, allowed = inputs(mask)
+    out = getattr(bound(spec), form)(*tensors, allowed, is_causal)
+    seed = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).double()
+    leaves = [*tensors, *bound(spec).parameters()]
+    return out.detach(), *torch.autograd.grad(out, leaves, seed, allow_unused=True)
+
+
+definition = cache(partial(with_gradients, form="dense"))
+
+
 @pytest.mark.parametrize("mask", ["none", "padding", "pairs"])
 @pytest.mark.parametrize("form", ON_CPU, ids=lambda form: form.name)
 def test_a_form_equals_the_definition_where_it_does_not_refuse(form, mask, monkeypatch):
     """Forms that are chosen anyway are compared by the contract; here those that another one comes before."""
-    everyone, served = choice.FORMS, 0
-    for spec in SPECS:
-        problem = prepared(preset(spec), HEADS, WIDTH).double()
-        for is_causal in (False, True):
-            tensors, allowed = inputs(mask)
-            monkeypatch.setattr(choice, "FORMS", everyone)
-            usual = problem.explain((2, HEADS, LENGTH, WIDTH), None, allowed, is_causal)
-            monkeypatch.setattr(choice, "FORMS", (form, everyone[-1]))
-            explained = problem.explain((2, HEADS, LENGTH, WIDTH), None, allowed, is_causal)
-            if form.name not in explained.forms or problem.transform.observes:
+    served, last = 0, choice.FORMS[-1]
+    for spec, is_causal in itertools.product(SPECS, (False, True)):
+        usual = usual_forms(spec, mask, is_causal)
+        with monkeypatch.context() as only:
+            only.setattr(choice, "FORMS", (form, last))
+            forms = bound(spec).explain((2, HEADS, LENGTH, WIDTH), None, inputs(mask)[1], is_causal).forms
+            if form.name not in forms or bound(spec).transform.observes:
                 continue
             served += 1
-            if usual.forms == explained.forms and served > 3:
+            if usual == forms and served > 3:
                 continue
-            out = problem.attend(*tensors, allowed, is_causal)
-            wanted = problem.dense(*tensors, allowed, is_causal)
-            assert_close(out, wanted, rtol=1e-8, atol=1e-9, msg=lambda text, spec=spec: f"{spec}: {text}")
-            seed = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).double()
-            leaves = [*tensors, *problem.parameters()]
-            grads = (torch.autograd.grad(result, leaves, seed, allow_unused=True) for result in (out, wanted))
-            for found, expected in zip(*grads, strict=True):
-                if found is not None or expected is not None:
-                    assert_close(found, expected, rtol=1e-6, atol=1e-7)
+            found = with_gradients(spec, mask, is_causal, "attend")
+        wanted = definition(spec, mask, is_causal)
+        scene = f"{spec}, is_causal {is_causal}"
+        assert_close(
+            found[0], wanted[0], rtol=1e-8, atol=1e-9, msg=lambda text, scene=scene: f"{scene}: {text}"
+        )
+        for one, other in zip(found[1:], wanted[1:], strict=True):
+            if one is not None or other is not None:
+                assert_close(one, other, rtol=1e-6, atol=1e-7)
     assert bool(served) == (
         (form.name, mask)
         not in {

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tests.primal.forms.against_definition import check
+from tests.quick import one_in
 
 from primaldual import preset
 from primaldual.primal import row_blocks
@@ -36,8 +37,9 @@ SPECS = [
 ]
 
 
-@pytest.mark.parametrize("queries", [13, 4])
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize(
+    ("spec", "queries"), one_in(3, ((spec, queries) for spec in SPECS for queries in (13, 4)))
+)
 def test_equals_definition(monkeypatch, spec, queries):
     monkeypatch.setattr(row_blocks, "BLOCK_NUMBERS", 75)  # a few rows at a time
     monkeypatch.setattr(row_blocks, "FEWEST_ROWS", 2)

@@ -1,16 +1,26 @@
 """The kernels of linear attention behind ``attend``, in Triton's interpreter where there is no GPU."""
 
+import itertools
 import subprocess
 import sys
 
 import pytest
 import torch
+from tests.quick import one_in
 from torch.testing import assert_close
 
 from primaldual import preset
 from primaldual.kernels.gpu import availability
 
 pytest.importorskip("triton")
+SPECS = [
+    "linear",
+    "linear+bn",
+    "linear+sh(1,2)",
+    "linear+sh(1,2,weighted=true)",
+    "linear+conv(3)",
+    "random(8)",
+]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -20,11 +30,7 @@ def available(monkeypatch):
 
 
 @pytest.mark.usefixtures("available")
-@pytest.mark.parametrize("is_causal", [False, True])
-@pytest.mark.parametrize(
-    "spec",
-    ["linear", "linear+bn", "linear+sh(1,2)", "linear+sh(1,2,weighted=true)", "linear+conv(3)", "random(8)"],
-)
+@pytest.mark.parametrize(("spec", "is_causal"), one_in(3, itertools.product(SPECS, (False, True))))
 def test_it_is_the_definition(spec, is_causal):
     torch.manual_seed(0)
     problem = preset(spec).bind(2, 6).to(DEVICE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,9 @@ from primaldual.experiments.inspection.subject import first_line, needed, pieces
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Files that are taken for images."""
+
+_LARGEST = 2**16 - 1
+"""White in 16 bits."""
 
 NOISE_NOTE = "The inputs are noise: heads may behave otherwise on images. Name a folder of images to see."
 
@@ -44,7 +48,7 @@ def all_image_files(folder: Path) -> list[Path]:
 
 
 def opened(path: Path) -> Any:
-    """An image in three colours.
+    """An image in three colours, see `three_colours`.
 
     Raises:
         DataError: it cannot be read.
@@ -52,9 +56,29 @@ def opened(path: Path) -> Any:
     image = needed("PIL.Image", "vision")
     try:
         with image.open(path) as file:
-            return file.convert("RGB")
+            return three_colours(file)
     except Exception as error:  # every decoder raises its own kinds
         raise DataError(f"file {path} is not a readable image ({first_line(error)})") from None
+
+
+def three_colours(image: Any) -> Any:
+    """An image of Pillow in 8 bits of red, green and blue; of 16 bits of grey the upper ones, where Pillow cuts off at 255.
+
+    Raises:
+        DataError: grey values that are neither of 8 nor of 16 bits.
+
+    Example:
+        >>> from PIL import Image
+        >>> three_colours(Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16))).getpixel((1, 0))
+        (128, 128, 128)
+    """
+    if image.mode[0] not in "IF":
+        return image.convert("RGB")
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > _LARGEST:
+        raise DataError("its grey values are neither of 8 nor of 16 bits; save it with 8")
+    grey = (values.astype(np.int64) * 255 + _LARGEST // 2) // _LARGEST
+    return needed("PIL.Image", "vision").fromarray(grey.astype(np.uint8)).convert("RGB")
 
 
 def noise(cases: int, channels: int, height: int, width: int) -> tuple[list[Tensor], str]:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from primaldual.data import Reading
+from primaldual.data.reading import PLAIN
 from primaldual.errors import ArgumentError, CheckpointError
 from primaldual.experiments.inspection.subject import Subject
+from primaldual.experiments.saved_classifier import is_saved_classifier
 
 _TIMM = "timm:"
 
@@ -20,6 +23,7 @@ def open_subject(
     weights: Path | None = None,
     data_dir: Path | None = None,
     tokenizer: str | None = None,
+    reading: Reading = PLAIN,
 ) -> Subject:
     """Load a model and the cases that it is to be looked at with.
 
@@ -32,6 +36,7 @@ def open_subject(
         weights: a file of weights for ``timm:NAME``.
         data_dir: where data sets of series lie.
         tokenizer: folder or name on the hub of the tokenizer of a model of texts; None = beside the model.
+        reading: the columns of a ``.csv`` file of series.
 
     Raises:
         ArgumentError: arguments that do not go together.
@@ -45,6 +50,9 @@ def open_subject(
         ...
         primaldual.errors.CheckpointError: model ./nowhere: there is no such folder...
     """
+    if reading.columns and not is_saved_classifier(Path(model).expanduser()):
+        named = ", ".join(reading.columns)
+        raise ArgumentError(f"columns ({named}) are for classifiers of series; {model} takes none")
     if tokenizer is not None and model.startswith(_TIMM):
         raise ArgumentError(f"tokenizer is for models of texts; {model} takes images")
     if model.startswith(_TIMM):
@@ -56,12 +64,12 @@ def open_subject(
     folder = Path(model).expanduser()
     if folder.is_dir():
         config = _config(folder)
-        if "format" in config and "model_type" not in config:
+        if is_saved_classifier(folder):
             from primaldual.experiments.inspection.classifiers import classifier_subject
 
             if tokenizer is not None:
                 raise ArgumentError(f"tokenizer is for models of texts; {model} takes series")
-            return classifier_subject(folder, data, cases, data_dir)
+            return classifier_subject(folder, data, cases, data_dir, reading)
         if "model_type" not in config:
             raise CheckpointError(
                 f"model {folder}: config.json names no model_type; a transformers model or a classifier of primaldual "

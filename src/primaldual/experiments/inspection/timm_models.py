@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from primaldual.errors import CheckpointError
+from primaldual.errors import CheckpointError, did_you_mean
 from primaldual.experiments.inspection.images import NOISE_NOTE, image_files, noise, opened
 from primaldual.experiments.inspection.subject import Subject, first_line, needed, pieces
 
@@ -24,8 +23,7 @@ def timm_subject(name: str, data: str | None, cases: int, weights: Path | None) 
     """
     timm = needed("timm", "vision")
     if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), 3)
-        raise CheckpointError(f"timm has no model {name!r}{'; did you mean ' * bool(near)}{', '.join(near)}")
+        raise CheckpointError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = timm.create_model(name, pretrained=False, num_classes=0)

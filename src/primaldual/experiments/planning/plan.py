@@ -13,9 +13,9 @@ from primaldual.experiments.methods import AttentionMethod, Method
 from primaldual.experiments.places import Place
 from primaldual.experiments.planning.grid import Grid
 from primaldual.experiments.running import Event, pair_fingerprint, run_cells
-from primaldual.experiments.store import Failure, Result, Store
+from primaldual.experiments.store import FILE_NAME, Failure, Result, Store
 from primaldual.experiments.tuning import Tuning, check_tunable
-from primaldual.reporting.files import check_writable
+from primaldual.reporting.files import check_folder
 
 Pair = tuple[Dataset, Dataset]
 
@@ -97,7 +97,7 @@ def open_grid(grid: Grid, folder: Path, retry_failed: bool = False) -> OpenGrid:
         ArgumentError: the folder is not writable, or arguments do not fit the data.
         DataError: data sets are missing or malformed, all of them named; or the results cannot be read.
     """
-    check_writable(folder)
+    check_folder(folder, "an earlier grid or comparison", FILE_NAME)
     sources = Sources(grid)
     cells: list[Cell] = []
     sizes: dict[str, str] = {}

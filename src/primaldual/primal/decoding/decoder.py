@@ -20,10 +20,10 @@ class Decoder(Protocol):
     most: int
 
     def filled(self, memory: Memory, lengths: list[int]) -> list[int]:
-        """Slots of the cached sequences that every row has filled after so many tokens."""
+        """Slots of the cached sequences that every row has filled after this number of tokens."""
 
     def start(self, query: Tensor, key: Tensor, value: Tensor, capacity: int) -> Memory:
-        """The memory of no tokens, for tensors like these of length 0, with room for so many."""
+        """A memory without tokens, for tensors like these of length 0, with room for ``capacity`` tokens."""
 
     def one(self, query: Tensor, key: Tensor, value: Tensor, memory: Memory, position: int) -> Tensor:
         """The output of the token at a position, above 0, of every row."""

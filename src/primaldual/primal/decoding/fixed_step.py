@@ -102,7 +102,7 @@ def _scale(decoder: Decoder, head_dim: int) -> float | None:
 
 
 def _cached(heads: HeadDecoder, memory: Memory, sizes: Sizes, length: int) -> CachedHeads:
-    """The tensors of some heads, with room for so many tokens."""
+    """The tensors of some heads, with room for a number of tokens."""
     from primaldual.kernels.gpu.decode_table import CachedHeads
 
     decoder, windows, reach, normalized = heads.decoder, Windows(), None, Memory()

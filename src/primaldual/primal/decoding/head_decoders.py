@@ -49,7 +49,7 @@ class HeadDecoder:
         return query, key, value
 
     def start(self, sizes: Sizes, capacity: int) -> Memory:
-        """The memory of no tokens, with room for so many."""
+        """A memory without tokens, with room for ``capacity`` of them."""
         batch, heads, kv_heads, head_dim, value_dim, dtype, device = sizes
         query = torch.empty(batch, heads, 0, head_dim, dtype=dtype, device=device)
         key, value = query[:, :kv_heads], query.new_empty(batch, kv_heads, 0, value_dim)

@@ -98,7 +98,7 @@ class History(Decoder):
         return out[:, :, -query.shape[2] :]
 
     def _inputs(self, seen: dict[str, Tensor], queries: int) -> dict[str, Tensor]:
-        """What the parts need of the tokens, by name, for so many last queries."""
+        """What the parts need of the tokens, by name, for the last queries."""
         inputs = {}
         for need in self.needs:
             tensor = seen[INPUT + need.name]
@@ -107,7 +107,7 @@ class History(Decoder):
         return inputs
 
     def _needed(self, held: int) -> int:
-        """How many of so many tokens later ones see."""
+        """How many of these tokens later ones can still see."""
         return held if self.reach is None else min(held, self.reach)
 
     def _write(
@@ -123,7 +123,7 @@ class History(Decoder):
         return held
 
     def make_room(self, memory: Memory, lengths: list[int], count: int) -> list[int]:
-        """Slots that every row has filled, after tokens that nobody sees any more gave way to so many new ones."""
+        """Slots that every row has filled, once new tokens have replaced those that no later query sees."""
         held = self.filled(memory, lengths)
         return held if max(held) + count <= self.room else self._drop(memory, held, lengths)
 

@@ -54,7 +54,7 @@ class Memory(dict[str, Tensor]):
 
 
 def grow(memory: Memory, name: str, slots: int) -> Tensor:
-    """The sequence of this name with room for at least so many pairs; it doubles when it is full."""
+    """The sequence of this name with room for at least this number of pairs; it doubles when it is full."""
     held = memory[name]
     if slots <= held.shape[2]:
         return held

@@ -169,7 +169,7 @@ def _with_products(
 
 
 def _with(part: Served, operations: int, numbers: int, question: Question) -> Served:
-    """The same with more operations, and at least so many intermediate numbers."""
+    """The same with more operations, and at least this number of intermediate numbers."""
     cost = Cost(part.cost.operations + operations, max(part.cost.numbers, numbers))
     return replace(part, cost=cost, bytes=cost.numbers * question.dtype.itemsize)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from primaldual.cli.training_record import TrainingRecord, read_record
 from primaldual.data import Dataset, Reading, load
 from primaldual.data.loading import READERS
 from primaldual.data.places import near, user_path
 from primaldual.errors import CheckpointError, DataError
+from primaldual.experiments.training_record import TrainingRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Saved:
         return own if self.record is None or self.record.channel_names is None else self.record.channel_names
 
     def load(self, data: str, split: str | None, data_dir: Path | None, reading: Reading) -> Dataset:
-        """Data with the channels of the classifier, in its order.
+        """Data with the channels of the classifier, in its order; columns that are not named are those of its training.
 
         Args:
             data: name of a data set, or a file.
@@ -53,6 +53,8 @@ class Saved:
         Raises:
             DataError: no such data, or other channels.
         """
+        if self.record is not None and Path(data).suffix.lower() == ".csv":
+            reading = replace(reading, former=self.record.reading)
         part = load(data, split or default_split(data), data_dir, reading)
         if self.channel_names is not None:
             part = part.with_channels(self.channel_names)
@@ -97,6 +99,7 @@ def open_saved(model: Path) -> Saved:
 def is_saved_classifier(folder: Path) -> bool:
     """Whether a folder says that it holds an estimator of this library."""
     try:
-        return "format" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return "format" in config and "model_type" not in config
     except (OSError, ValueError, TypeError, RecursionError):
         return False
