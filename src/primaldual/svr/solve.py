@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError, ConvergenceError, UnsupportedError
+from primaldual.kernels.support_vectors.solver import Progress
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.running_statistics import RunningStatistics
@@ -18,7 +19,6 @@ from primaldual.svr.hinge import Hinge
 from primaldual.svr.least_squares import least_squares
 from primaldual.svr.losses import EpsilonInsensitive, Loss
 from primaldual.svr.reading import TrainingData, read_penalty, read_training_data, read_weights
-from primaldual.svr.solver import Progress
 from primaldual.svr.training_kernel import TrainingKernel, training_kernels
 
 LOSSES: dict[str, type[Loss]] = {"epsilon_insensitive": EpsilonInsensitive, "hinge": Hinge}
