@@ -19,7 +19,7 @@ from primaldual.primal.orders import LocalFit
 from primaldual.primal.solvers import RowSystem
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
+from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
 
 
 def outputs(
@@ -225,8 +225,7 @@ def _groups(
     batch, count, query_length, _ = query.shape
     attendable = read_mask(mask, is_causal, batch, count, query_length, key.shape[2])
     needs = choices.token_inputs
-    found = check_inputs(choices, needs, inputs, query, key.shape[2], value.shape[3])
-    found = neutral_where_unattended(needs, found, attendable)
+    found = read_inputs(choices, needs, inputs, query, key.shape[2], value.shape[3], attendable)
     choices = choices.with_inputs(found)
     if choices.subset.by_scores:
         choices = choices.of_call(query, key, attendable)
