@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from primaldual import PrimalProblem, Sink, SupportVectors, preset, solve
 from primaldual.errors import ArgumentError, ConvergenceError, SpecError, UnsupportedError
 from primaldual.kernels.masks import causal_mask
-from primaldual.kernels.support_vectors import rows
+from primaldual.kernels.support_vectors import interior_rows, rows
 
 LENGTH, WIDTH = 7, 3
 KERNELS = {"softmax": lambda x, y: (x @ y.mT / WIDTH**0.5).exp(), "dot": lambda x, y: x @ y.mT}
@@ -135,3 +135,14 @@ def test_equation():
     assert "2 Σ_j |v_j − f(k_j)|_ε" in text
     assert "β = argmax over |β_j| ≤ 2 of −½ βᵀKβ + vᵀβ − 0.3 Σ_j |β_j|" in text
     assert r"\arg\max" in preset("svr").equation("latex")
+
+
+def test_coefficients_close_to_a_bound_are_placed_on_the_right_side(monkeypatch):
+    """A search that stops early leaves some in the wrong place; the coefficients that follow tell."""
+    query, key, value = tensors(length=20)
+    wanted = preset("dot+svr(1,0.1)").attend(query, key, value)
+    monkeypatch.setattr(interior_rows, "ACCURACY", 1e-4)
+    assert_close(preset("dot+svr(1,0.1)").attend(query, key, value), wanted)
+    monkeypatch.setattr(rows, "REFINEMENTS", 0)
+    with pytest.raises(ConvergenceError, match="stopped at the relative duality gap"):
+        preset("dot+svr(1,0.1)").attend(query, key, value)

@@ -16,6 +16,9 @@ DIAGONAL = 1e-10
 TOLERANCE = 1e-6
 """Largest relative duality gap of any output."""
 
+REFINEMENTS = 3
+"""Most corrections of which coefficients are free, after those that lie close to a bound."""
+
 WORKSPACE = 2**18
 """Numbers of the matrices that are searched at a time, sized to fit in a cache."""
 
@@ -57,13 +60,40 @@ def row_coefficients(matrix: Tensor, counts: Tensor, value: Tensor, penalty: flo
         check_finite(kernel)
     fixed = kernel.detach(), targets.detach(), box.detach()
     free, side = _searched(*fixed, epsilon, unit, valid)
-    bound = torch.where(free, 0.0, side * box)
-    pairs = free.unsqueeze(-1) & free.unsqueeze(-2)
-    system = torch.where(pairs, kernel.unsqueeze(-3), 0.0) + torch.diag_embed((~free).to(kernel.dtype))
-    found = torch.linalg.solve(system, torch.where(free, targets - epsilon * side - bound @ kernel, bound))
+    found = solved(kernel, targets, box, epsilon, free, side)
     if checked and found.numel():
         check_gap(*fixed, epsilon, found.detach())
     return found.mT
+
+
+def solved(
+    kernel: Tensor, targets: Tensor, box: Tensor, epsilon: float, free: Tensor, side: Tensor
+) -> Tensor:
+    """The coefficients, given which are free and their signs; arguments as :func:`sides`, and what it returns."""
+    bound = torch.where(free, 0.0, side * box)
+    pairs = free.unsqueeze(-1) & free.unsqueeze(-2)
+    system = torch.where(pairs, kernel.unsqueeze(-3), 0.0) + torch.diag_embed((~free).to(kernel.dtype))
+    return torch.linalg.solve(system, torch.where(free, targets - epsilon * side - bound @ kernel, bound))
+
+
+def refined(
+    kernel: Tensor,
+    targets: Tensor,
+    box: Tensor,
+    epsilon: float,
+    unit: Tensor,
+    beta: Tensor,
+    stops: bool,
+) -> tuple[Tensor, Tensor]:
+    """What :func:`sides` returns, again of the coefficients that follow from it, as long as that changes something."""
+    found = sides(kernel, targets, box, epsilon, unit, beta)
+    for _ in range(REFINEMENTS):
+        beta = solved(kernel, targets, box, epsilon, *found)
+        again = sides(kernel, targets, box, epsilon, unit, beta)
+        if stops and all(bool((one == other).all()) for one, other in zip(found, again, strict=True)):
+            break
+        found = again
+    return found
 
 
 def unique(matrix: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +162,7 @@ def _searched(
             tensor.flatten(0, 2) for tensor in (kernel, targets, box, unit, valid)
         )
         beta = interior_rows(matrix, aim, limit, epsilon, size, there, False)
-        return sides(kernel, targets, box, epsilon, unit, beta.view_as(targets))
+        return refined(kernel, targets, box, epsilon, unit, beta.view_as(targets), False)
     return searched_by_rows(*given)
 
 
@@ -144,10 +174,12 @@ def searched_by_rows(
     rows = max(1, WORKSPACE // max(1, targets.shape[-2] * targets.shape[-1] ** 2))
     found = []
     for matrix, aim, limit, size, there in zip(*(tensor.split(rows) for tensor in given), strict=True):
-        beta, used = torch.zeros_like(aim), there.any(0).nonzero().squeeze(-1)
-        few = matrix[:, used][:, :, used], aim[..., used], limit[..., used]
-        beta[..., used] = interior_rows(*few, epsilon, size[:, used], there[:, used], True)
-        found.append(sides(matrix, aim, limit, epsilon, size, beta))
+        used = there.any(0).nonzero().squeeze(-1)
+        few = matrix[:, used][:, :, used], aim[..., used], limit[..., used], epsilon, size[:, used]
+        beta = interior_rows(*few, there[:, used], True)
+        free, side = torch.zeros_like(aim, dtype=torch.bool), torch.zeros_like(aim)
+        free[..., used], side[..., used] = refined(*few, beta, True)
+        found.append((free, side))
     free, side = (torch.cat(parts).view(targets.shape) for parts in zip(*found, strict=True))
     return free, side
 
