@@ -18,7 +18,7 @@ from sklearn.svm import SVR
 
 import primaldual as pdl
 from benchmarks.performance.timing import Budget, interleaved, ratio
-from primaldual.svr.objective import Regression, certify
+from primaldual.kernels.support_vectors.objective import Regression, certify
 
 EPSILON = 0.1
 TOLERANCE = 1e-6

@@ -86,6 +86,7 @@ LAYERS = {
     "RPC-Attention": "rpc(4,4)",
     "Differential Transformer": "differential",
     "kernel ridge regression": "ridge(0.5)",
+    "support vector regression": "svr(1,0.1)",
     "MesaNet": "mesanet",
     "DeltaNet": "deltanet",
     "Gated DeltaNet": "gated_deltanet",

@@ -11,8 +11,8 @@ from docs.preset_facts import PRESETS, Facts
 
 from primaldual import PARTS, PrimalProblem, preset
 from primaldual.errors import UnsupportedError
+from primaldual.kernels.support_vectors.operators import FactoredKernel
 from primaldual.primal.words import cost, examples, signature, summary
-from primaldual.svr.operators import FactoredKernel
 from primaldual.svr.training_kernel import training_kernels
 
 HEADS, HEAD_DIM, SHORT, LONG = 4, 4, 16, 400

@@ -66,6 +66,7 @@ BELOW = {
     "cli": {
         "__init__",
         "errors",
+        "kernels",
         "primal",
         "svr",
         "training",

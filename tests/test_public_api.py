@@ -19,7 +19,7 @@ NAMES = {
     "MaskedKeys", "MultiheadAttention", "Normalizer", "PARTS", "Polynomial",
     "KernelEigenPairAttention", "PrimalAttention",
     "PooledHeads", "PrimalProblem", "RandomFeatures",
-    "Cosine", "Delta", "DeltaFormer", "Differential", "Dot", "Ridge", "RobustComponents",
+    "Cosine", "Delta", "DeltaFormer", "Differential", "Dot", "Ridge", "RobustComponents", "SupportVectors",
     "Scaled", "Sink", "Solver", "Subset", "SumOfKernels",
     "TimeSeriesTransformer", "TokenInput", "TopBlocks", "Transform",
     "TruncatedTaylor", "Union", "Whitening", "Window",

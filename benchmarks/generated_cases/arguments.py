@@ -115,6 +115,7 @@ ARGUMENTS: dict[str, Draw] = {
     "delta": _one_of(0.5, 0.9, 1),
     "deltaformer": _one_of(0.5, 0.8, "1,residual=keys"),
     "ridge": _one_of(0.5, 1, 10),
+    "svr": _one_of("", "0.5,0", "10,0.3"),
     "scaled": _one_of("", 0.5),
     "rpc": _one_of("1,1", "2,1", "2,0.2,steps=textbook"),
     "differential": _one_of("", 0.3),

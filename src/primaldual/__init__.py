@@ -49,6 +49,7 @@ _NAMES = {
     "primal.problem": "PrimalProblem",
     "primal.random_features": "RandomFeatures",
     "primal.ridge": "Ridge",
+    "primal.support_vectors": "SupportVectors",
     "primal.robust_components": "RobustComponents",
     "primal.solvers": "Solver",
     "primal.subsets": "AllKeys Subset",

@@ -93,6 +93,7 @@ from primaldual.primal.robust_components import RobustComponents as RobustCompon
 from primaldual.primal.solvers import Solver as Solver
 from primaldual.primal.subsets import AllKeys as AllKeys
 from primaldual.primal.subsets import Subset as Subset
+from primaldual.primal.support_vectors import SupportVectors as SupportVectors
 from primaldual.primal.token_inputs import TokenInput as TokenInput
 from primaldual.primal.top_blocks import TopBlocks as TopBlocks
 from primaldual.primal.transforms import Identity as Identity

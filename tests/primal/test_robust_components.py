@@ -9,6 +9,7 @@ from torch.testing import assert_close
 import primaldual as pdl
 from primaldual import RobustComponents, preset
 from primaldual.errors import ArgumentError, ShapeError, SpecError, UnsupportedError
+from primaldual.testing.families import draw
 
 HEADS, LENGTH, WIDTH = 2, 9, 6
 
@@ -211,3 +212,16 @@ def test_explain_counts_the_rounds():
     assert cleaned.forms == ["softmax"]
     assert cleaned.operations == 5 * plain.operations
     assert RobustComponents(3, 1).spec() == "rpc(3,1)"
+
+
+@pytest.mark.parametrize("spec", ["rpc(2,2)", "bn+rpc(2,2)", "sh(1,1,2,4)+rpc(2,2)"])
+def test_numbers_just_at_the_threshold_have_one_derivative(spec):
+    """Keys of 0 and 1 in equal parts have the threshold 1 at lambda = 2."""
+    query, key, value, _ = draw("step", (1, 4, 30, 6)).rounded(torch.float64)
+    problem = preset(spec)
+    found, wanted = (
+        torch.autograd.grad(form(query, key, value).sin().sum(), (query, key, value))
+        for form in (problem.attend, problem.dense)
+    )
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)

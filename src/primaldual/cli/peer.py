@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from primaldual.kernels.support_vectors.objective import Regression, certify, feasible
 from primaldual.svr import SupportVectorExpansion
-from primaldual.svr.objective import Regression, certify, feasible
 from primaldual.svr.training_kernel import TrainingKernel
 
 PEER_TOLERANCE = 1e-9

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from primaldual.errors import ArgumentError
-from primaldual.kernels.arguments import finite, whole
+from primaldual.kernels.arguments import whole
+from primaldual.primal.head_shares import HeadShares
 from primaldual.primal.nested_solvers import NestedSolver, Rows, residual_word
 from primaldual.primal.solvers import KEYS, QUERIES
 from primaldual.primal.token_inputs import Inputs
@@ -87,7 +85,7 @@ class Boost(NestedSolver):
         return [f"c = Σ_(t < {self.steps}) (I − S)^t v,  S = A({at}, k)"]
 
 
-class Scaled(NestedSolver):
+class Scaled(HeadShares, NestedSolver):
     """Scaled attention: targets less a learned share of their own fit, out = A(q, k) (v - a A(k, k) v).
 
     Args:
@@ -115,34 +113,14 @@ class Scaled(NestedSolver):
     sequences = 2
 
     def __init__(self, start: float = 0.0) -> None:
-        super().__init__()
-        self.start = finite("start", start)
-        self.share: nn.Parameter | None
-        self.register_parameter("share", None)
-
-    def arguments(self) -> tuple[object, ...]:
-        return (f"{self.start:g}",)
-
-    def bind(self, heads: int, head_dim: int) -> Self:
-        self.share = nn.Parameter(torch.full((heads,), self.start))
-        return self
-
-    def keep_heads(self, members: list[int], heads: int) -> None:
-        if self.share is not None:
-            self.share = nn.Parameter(self.share.detach()[members], self.share.requires_grad)
+        super().__init__(start)
 
     def coefficients(self, value: Tensor, rows: Rows) -> list[Tensor]:
-        return [value, value - self._shares(value) * rows.product(0, value)]
+        return [value, value - self.shares(value) * rows.product(0, value)]
 
     def expansion(self, products: Tensor, inputs: Inputs) -> Tensor:
         identity = torch.eye(products.shape[-1], dtype=products.dtype, device=products.device)
-        return identity - self._shares(products) * products
-
-    def _shares(self, like: Tensor) -> Tensor:
-        """(heads, 1, 1), in the type of a tensor."""
-        if self.share is None:
-            raise ArgumentError("scaled has a number for each head: call problem.bind(heads, head_dim) first")
-        return self.share.to(like.dtype)[:, None, None]
+        return identity - self.shares(products) * products
 
     def formula(self, style: str) -> list[str]:
         return [r"c = v - a_h A(k, k)\, v"] if style == "latex" else ["c = v − a_h A(k, k) v"]

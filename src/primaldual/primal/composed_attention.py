@@ -21,7 +21,7 @@ from primaldual.primal.forms.choice import run as run_amortized
 from primaldual.primal.forms.delta import ChunkedDelta
 from primaldual.primal.reading import attended_keys
 from primaldual.primal.sources import KeyValueSource, TensorSource
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
+from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
 
 CHUNKED = ChunkedDelta()
 """Which serves delta rules whole; other composed solvers combine attentions."""
@@ -47,8 +47,7 @@ def run(
     key, value = source.tensors or source.take(list(range(heads)))
     needs = choices.token_inputs
     inputs = with_values(needs, inputs, heads, value)
-    given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
-    given = neutral_where_unattended(needs, given, attendable)
+    given = read_inputs(choices, needs, inputs, query, source.length, value.shape[3], attendable)
     choices.solver.check_inputs(given)
     sets = choices.subset.head_sets(heads)
     question = asked(query, key, value, source.length, len(sets), attendable, dropout_p)

@@ -14,7 +14,7 @@ from primaldual.primal.checks import check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.reading import attended_keys
 from primaldual.primal.solvers import Solver
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
+from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
 
 
 def outputs(
@@ -45,14 +45,11 @@ def attention_map(
 ) -> Tensor:
     """See :meth:`PrimalProblem.attention_map`."""
     check_shapes(query, key)
-    is_causal = in_order(
-        choices, _attendable(query, key, mask, is_causal), query.shape[2], key.shape[2]
-    ).is_causal
-    attendable = _attendable(query, key, mask, is_causal)
+    attendable = in_order(choices, _attendable(query, key, mask, is_causal), query.shape[2], key.shape[2])
+    is_causal = attendable.is_causal
     check_call(choices, query.shape[2], key.shape[2], is_causal, attendable.pairs is not None)
     needs = choices.token_inputs
-    found = check_inputs(choices, needs, inputs, query, key.shape[2], key.shape[3])
-    found = neutral_where_unattended(needs, found, attendable)
+    found = read_inputs(choices, needs, inputs, query, key.shape[2], key.shape[3], attendable)
     solver = choices.composed
     solver.check_inputs(found)
     keys = for_query_heads(key, query.shape[1])

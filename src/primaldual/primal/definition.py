@@ -16,9 +16,10 @@ from primaldual.primal.checks import check_mixing, check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.orders import LocalFit
+from primaldual.primal.solvers import RowSystem
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
+from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
 
 
 def outputs(
@@ -34,7 +35,9 @@ def outputs(
     check_shapes(query, key, value)
     inputs = with_values(choices.token_inputs, inputs, query.shape[1], value)
     groups = _groups(choices, query, key, value, mask, is_causal, inputs)
-    return _join((heads, dense.weighted_sum(weights, values)) for heads, weights, values, _ in groups)
+    return _join(
+        (heads, dense.weighted_sum(weights, values).to(value.dtype)) for heads, weights, values, _ in groups
+    )
 
 
 def weights(
@@ -68,6 +71,11 @@ def attention_map(
         raise UnsupportedError(
             f"{choices.subset.spec()} pools every feature of the values by weights of its own, so no map of positions gives "
             "the outputs; accepted are weights, on the pairs, and calls with need_weights=False"
+        )
+    if not choices.solver.has_map:
+        raise UnsupportedError(
+            f"{choices.solver.spec()} has coefficients of its own for every feature of the values, so no map of positions "
+            "gives the outputs; accepted are weights, of the coefficients, and calls with need_weights=False"
         )
     maps = []
     for heads, weights, _, shares in _groups(choices, query, key, key, mask, is_causal, inputs):
@@ -113,7 +121,8 @@ def weights_of_heads(
     if keys.shape[2] == valid.shape[2]:
         keys = torch.where(valid.unsqueeze(-1), keys, 0.0)
     if choices.solver.by_row:
-        return row_weights(choices, changed, keys, valid, log_weight, heads), values, shares
+        weights, values = row_pairs(choices, changed, keys, values, valid, log_weight, heads)
+        return weights, values, shares
     if not choices.order.linear:
         return normalized_kernel(choices, changed, keys, valid, log_weight, heads)[0], values, shares
     dtype, wide = query.dtype, widest(query.device)
@@ -126,20 +135,26 @@ def weights_of_heads(
     return tilted.to(dtype), values, shares
 
 
-def row_weights(
-    choices: Choices, query: Tensor, keys: Tensor, valid: Tensor, log_weight: Tensor | None, heads: HeadSet
-) -> Tensor:
-    """What a solver by row makes of kernel, training kernel and pair weights; arguments as :func:`normalized_kernel`.
+def row_pairs(
+    choices: Choices,
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    valid: Tensor,
+    log_weight: Tensor | None,
+    heads: HeadSet,
+) -> tuple[Tensor, Tensor]:
+    """What a solver by row makes of kernel, training kernel, values and pair weights: weights, and what they weigh.
 
-    Half precision is computed in float32.
+    Arguments as :func:`normalized_kernel`. Half precision is computed in float32 or wider.
     """
-    wide, half = accumulation_dtype(query.dtype), None if log_weight is None else log_weight / 2
-    rows, _ = normalized_kernel(choices, query.to(wide), keys.to(wide), valid, half, heads)
-    roots = torch.where(
-        valid, torch.ones((), dtype=wide, device=keys.device) if half is None else half.exp(), 0.0
-    )
+    wide = widest(query.device) if choices.solver.widest else accumulation_dtype(query.dtype)
+    rows, _ = normalized_kernel(choices, query.to(wide), keys.to(wide), valid, None, heads)
+    one = torch.ones((), dtype=wide, device=keys.device)
+    roots = torch.where(valid, one if log_weight is None else (log_weight / 2).exp(), 0.0)
     matrix = choices.feature_map.kernel(keys.to(wide), keys.to(wide))
-    return choices.solver.weights(rows, matrix, roots.to(wide)).to(query.dtype)
+    pairs = choices.solver.row_pairs(RowSystem(rows, matrix, roots.to(wide), values.to(wide)))
+    return pairs if choices.solver.widest else (pairs[0].to(query.dtype), pairs[1].to(values.dtype))
 
 
 def normalized_kernel(
@@ -210,8 +225,7 @@ def _groups(
     batch, count, query_length, _ = query.shape
     attendable = read_mask(mask, is_causal, batch, count, query_length, key.shape[2])
     needs = choices.token_inputs
-    found = check_inputs(choices, needs, inputs, query, key.shape[2], value.shape[3])
-    found = neutral_where_unattended(needs, found, attendable)
+    found = read_inputs(choices, needs, inputs, query, key.shape[2], value.shape[3], attendable)
     choices = choices.with_inputs(found)
     if choices.subset.by_scores:
         choices = choices.of_call(query, key, attendable)

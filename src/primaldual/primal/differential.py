@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from primaldual.errors import ArgumentError
-from primaldual.kernels.arguments import finite
-from primaldual.primal.composed_solvers import Attentions, ComposedSolver, Maps
+from primaldual.primal.composed_solvers import Attentions, Maps
+from primaldual.primal.head_shares import HeadShares
 
 
-class Differential(ComposedSolver):
+class Differential(HeadShares):
     """f(x) = f_1(x) - a f_2(x): two regressions on the same targets, one on each half of the features of queries and keys.
 
         out = A(q_1, k_1) v - a A(q_2, k_2) v,  q = [q_1; q_2], k = [k_1; k_2]
@@ -47,25 +43,11 @@ class Differential(ComposedSolver):
     key_parts = 2
 
     def __init__(self, start: float = 0.8) -> None:
-        super().__init__()
-        self.start = finite("start", start)
-        self.share: nn.Parameter | None
-        self.register_parameter("share", None)
-
-    def arguments(self) -> tuple[object, ...]:
-        return (f"{self.start:g}",)
+        super().__init__(start)
 
     @property
     def query_products(self) -> int:
         return 2
-
-    def bind(self, heads: int, head_dim: int) -> Self:
-        self.share = nn.Parameter(torch.full((heads,), self.start))
-        return self
-
-    def keep_heads(self, members: list[int], heads: int) -> None:
-        if self.share is not None:
-            self.share = nn.Parameter(self.share.detach()[members], self.share.requires_grad)
 
     def outputs(self, query: Tensor, key: Tensor, value: Tensor, attentions: Attentions) -> Tensor:
         width = self.kernel_dim(query.shape[3])
@@ -73,20 +55,12 @@ class Differential(ComposedSolver):
             attentions.at_queries(rows, keys, value)
             for rows, keys in zip(query.split(width, 3), key.split(width, 3), strict=True)
         )
-        return first - self._shares(first) * second
+        return first - self.shares(first) * second
 
     def attention_map(self, query: Tensor, key: Tensor, maps: Maps) -> Tensor:
         half = self.kernel_dim(query.shape[3])
         found = maps.at_queries(query[..., :half], key[..., :half])
-        return found - self._shares(found) * maps.at_queries(query[..., half:], key[..., half:])
-
-    def _shares(self, like: Tensor) -> Tensor:
-        """(heads, 1, 1), in the type of a tensor."""
-        if self.share is None:
-            raise ArgumentError(
-                "differential has a number for each head: call problem.bind(heads, head_dim) first"
-            )
-        return self.share.to(like.dtype)[:, None, None]
+        return found - self.shares(found) * maps.at_queries(query[..., half:], key[..., half:])
 
     def procedure(self) -> str:
         return f"{self.spec()}: two attentions, each on one half of the features of queries and keys"

@@ -11,7 +11,7 @@ from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.kernels.precision import own_precision
 from primaldual.primal.choices import Choices
 from primaldual.primal.sources import KeyValueSource
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
+from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
 from primaldual.primal.training_sets import ALL, Kind
 
 
@@ -72,8 +72,9 @@ def _of_call(
         return choices
     value = source.take(list(range(heads)))[1]
     inputs = with_values(needs, inputs, heads, value)
-    given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
-    return choices.with_inputs(neutral_where_unattended(needs, given, attendable))
+    return choices.with_inputs(
+        read_inputs(choices, needs, inputs, query, source.length, value.shape[3], attendable)
+    )
 
 
 def _recomputing() -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from primaldual.kernels.arguments import finite
 from primaldual.kernels.ridge import ridge_weights
-from primaldual.primal.solvers import RowSolver
+from primaldual.primal.solvers import RowSolver, RowSystem
 
 
 class Ridge(RowSolver):
@@ -54,8 +54,12 @@ class Ridge(RowSolver):
     def ridge_penalty(self) -> float:
         return self.penalty
 
-    def weights(self, rows: Tensor, matrix: Tensor, roots: Tensor) -> Tensor:
-        return ridge_weights(rows, matrix, roots, self.penalty)
+    def row_pairs(self, system: RowSystem) -> tuple[Tensor, Tensor]:
+        rows, matrix, roots, value = system
+        return ridge_weights(rows * roots, matrix, roots, self.penalty), value
+
+    def row_operations(self, pairs: int, value_dim: int) -> int:
+        return 2 * pairs**3 // 3
 
     def objective(self, style: str) -> str:
         if style == "latex":

@@ -189,7 +189,8 @@ class _Cleaning:
     def cleaned(self) -> Tensor:
         """The rows that attend next."""
         whole = self.rows - self.fit + self.multiplier
-        self.clipped = torch.minimum(torch.maximum(whole, -self.limit), self.limit)
+        # A number just at the threshold is kept, as in the definition: keys of few values often lie there.
+        self.clipped = torch.where(whole.abs() > self.limit, whole.sign() * self.limit, whole)
         return self.fit + self.clipped + (self.sign - 1) * self.multiplier
 
     def fitted(self, fit: Tensor) -> None:

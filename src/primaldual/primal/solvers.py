@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -15,6 +15,22 @@ QUERIES, KEYS = "queries", "keys"
 
 RATE = "beta"
 """The input per token that holds the steps of a delta rule."""
+
+
+class RowSystem(NamedTuple):
+    """What a solver by row fits every query to.
+
+    Attributes:
+        rows: kappa(T x_i, T k_j), 0 where hidden, (batch, heads, Nq, Nt).
+        matrix: kappa of the training keys, (batch, heads, Nq or 1, Nt, Nt).
+        roots: sqrt(w_ij), 0 where hidden, (batch, heads, Nq or 1, Nt).
+        value: training values, (batch, heads, Nq or 1, Nt, Dv).
+    """
+
+    rows: Tensor
+    matrix: Tensor
+    roots: Tensor
+    value: Tensor
 
 
 class Solver(Part):
@@ -35,6 +51,10 @@ class Solver(Part):
     """Of a composed solver: into how many parts it cuts the features of queries and keys, each for an attention."""
     by_row: ClassVar[bool] = False
     """Whether every query is fitted on its own training set, see :class:`RowSolver`."""
+    widest: ClassVar[bool] = False
+    """Of a solver by row: whether it is computed in the widest type."""
+    has_map: ClassVar[bool] = True
+    """Whether one map of positions gives the outputs of all features from the values."""
     at_keys: ClassVar[bool] = False
     """Of a composed solver: whether it attends from the place of every key, so that it needs the whole sequence."""
     residual: str = KEYS
@@ -53,6 +73,11 @@ class Solver(Part):
     @property
     def ridge_penalty(self) -> float | None:
         """Lambda, where the coefficients are those of ridge regression; else None."""
+        return None
+
+    @property
+    def support_vectors(self) -> tuple[float, float] | None:
+        """C and epsilon, where the coefficients are those of support vector regression; else None."""
         return None
 
     def kernel_dim(self, head_dim: int) -> int:
@@ -95,15 +120,14 @@ class Solver(Part):
             return "v_j", r"v_j = \frac{\alpha_j - \tilde\alpha_j}{h(k_j)}"
         return "v_j", "v_j = (α_j − α̃_j) / h(k_j)"
 
-    def weights(self, rows: Tensor, matrix: Tensor, roots: Tensor) -> Tensor:
-        """Of a solver by row: the weights on the training values by definition, (batch, heads, Nq, Nt).
-
-        Args:
-            rows: kappa(T x_i, T k_j) sqrt(w_ij) / h(x_i), 0 where hidden, (batch, heads, Nq, Nt).
-            matrix: kappa of the training keys, (batch, heads, Nq or 1, Nt, Nt).
-            roots: sqrt(w_ij), 0 where hidden, (batch, heads, Nq or 1, Nt).
-        """
+    def row_pairs(self, system: RowSystem) -> tuple[Tensor, Tensor]:
+        """Of a solver by row, by definition: weights (batch, heads, Nq, Nt), and what they weigh, as ``system.value``."""
         raise NotImplementedError
+
+    def row_operations(self, pairs: int, value_dim: int) -> int:
+        """Of a solver by row: operations for the coefficients of one training set."""
+        del pairs, value_dim
+        return 0
 
     def check_inputs(self, inputs: Inputs) -> None:
         """Raise ArgumentError for inputs per token that the solver does not accept."""
@@ -112,7 +136,7 @@ class Solver(Part):
 class RowSolver(Solver):
     """A solver that finds the coefficients of every query on the training set of this query, so the prefix rule holds.
 
-    A subclass states ``weights``.
+    A subclass states ``row_pairs``.
     """
 
     amortized = False

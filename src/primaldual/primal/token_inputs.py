@@ -263,6 +263,20 @@ def neutral_where_unattended(
     return found
 
 
+def read_inputs(
+    attention: Spelled,
+    needs: Sequence[TokenInput],
+    given: Inputs | None,
+    query: Tensor,
+    key_length: int,
+    value_dim: int,
+    attendable: Attendable,
+) -> dict[str, Tensor]:
+    """The inputs of a call, see :func:`check_inputs`, neutral at keys that nobody attends."""
+    found = check_inputs(attention, needs, given, query, key_length, value_dim)
+    return neutral_where_unattended(needs, found, attendable)
+
+
 def neutral_inputs(
     needs: Sequence[TokenInput], query: Tensor, key_length: int, value_dim: int
 ) -> dict[str, Tensor]:

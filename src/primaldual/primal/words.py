@@ -32,6 +32,7 @@ from primaldual.primal.pooled_heads import PooledHeads
 from primaldual.primal.random_features import RandomFeatures
 from primaldual.primal.ridge import Ridge
 from primaldual.primal.robust_components import RobustComponents
+from primaldual.primal.support_vectors import SupportVectors
 from primaldual.primal.top_blocks import TopBlocks
 from primaldual.primal.whitening import Whitening
 
@@ -64,6 +65,7 @@ PARTS: dict[str, type[Part]] = {
     "delta": Delta,
     "deltaformer": DeltaFormer,
     "ridge": Ridge,
+    "svr": SupportVectors,
     "scaled": Scaled,
     "rpc": RobustComponents,
     "differential": Differential,

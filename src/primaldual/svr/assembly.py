@@ -9,11 +9,11 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from primaldual.kernels.support_vectors.objective import Certificate, Regression, certify
+from primaldual.kernels.support_vectors.solver import Progress, Solver
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr.expansion import SupportVectorExpansion
-from primaldual.svr.objective import Certificate, Regression, certify
 from primaldual.svr.reading import TrainingData
-from primaldual.svr.solver import Progress, Solver
 from primaldual.svr.training_kernel import TrainingKernel
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ShapeError
+from primaldual.kernels.support_vectors.objective import relative
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr import saving
-from primaldual.svr.objective import relative
 
 SCORES = 2**24
 """Scores of queries against keys that are held at a time."""

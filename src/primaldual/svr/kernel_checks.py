@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
+from primaldual.kernels.support_vectors.operators import DenseKernel, FactoredKernel
 from primaldual.primal.problem import PrimalProblem
-from primaldual.svr.operators import DenseKernel, FactoredKernel
 
 
 def check_kernel(

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError, ConvergenceError, UnsupportedError
+from primaldual.kernels.support_vectors.solver import Progress
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.running_statistics import RunningStatistics
+from primaldual.primal.solvers import Solver
 from primaldual.svr.assembly import HeadSolver, assemble
 from primaldual.svr.expansion import SupportVectorExpansion
 from primaldual.svr.hinge import Hinge
 from primaldual.svr.least_squares import least_squares
 from primaldual.svr.losses import EpsilonInsensitive, Loss
 from primaldual.svr.reading import TrainingData, read_penalty, read_training_data, read_weights
-from primaldual.svr.solver import Progress
 from primaldual.svr.training_kernel import TrainingKernel, training_kernels
 
 LOSSES: dict[str, type[Loss]] = {"epsilon_insensitive": EpsilonInsensitive, "hinge": Hinge}
@@ -58,7 +59,8 @@ def solve(
     default is 1 in units of the kernel and of the targets' deviation, as in :class:`AttentionSVR`.
     A problem with a solver (``ridge``, ``boost``, ``scaled``, ``delta``, ``deltaformer``) states its coefficients itself,
     for squared errors: the result is a :class:`LeastSquaresExpansion`, with objective, optimality and agreement with the
-    layer; epsilon, intercept and tolerance have no place there.
+    layer; epsilon, intercept and tolerance have no place there. Of ``svr`` the result is the regression with its C and
+    epsilon, h = 1 and no intercept, whose ``predict`` is the layer.
     Keys are the training inputs as attention has them: batch normalisation, pooling (of targets too) and
     convolution happen inside. With a convolution of keys only, f is fitted at the convolved keys.
 
@@ -108,37 +110,33 @@ def solve(
         >>> bool((classifier.predict(keys).sign() == keys.sign()).all())
         True
     """
-    if not preset(problem).solver.amortized:
+    solver = preset(problem).solver
+    if not solver.amortized:
         given = {"C": C, "epsilon": epsilon, "weights": weights, "start": start}
-        return _solver(problem, keys, targets, mask, dtype, loss, given)
+        _check_stated(solver, loss, given)
+        if solver.support_vectors is None:
+            own, data = own_copy(problem, dtype), read_training_data(keys, targets, mask, dtype)
+            with torch.no_grad():
+                return least_squares(own, data)
+        (C, epsilon), intercept = solver.support_vectors, False
+        problem = PrimalProblem(*preset(problem).parts().amortized())
     return solve_path(
         problem, keys, targets, [C], epsilon, loss=loss, intercept=intercept, mask=mask, weights=weights, start=start,
         tolerance=tolerance, memory=memory, dtype=dtype, progress=progress,
     )[0]  # fmt: skip
 
 
-def _solver(
-    problem: PrimalProblem | str,
-    keys: Tensor,
-    targets: Tensor,
-    mask: Tensor | None,
-    dtype: torch.dtype,
-    loss: str,
-    others: Mapping[str, object],
-) -> SupportVectorExpansion:
-    """The expansion of a problem whose solver states the coefficients."""
+def _check_stated(solver: Solver, loss: str, others: Mapping[str, object]) -> None:
+    """Raise ArgumentError for arguments that a solver states itself."""
     given = [name for name, value in others.items() if value is not None]
     if loss != "epsilon_insensitive":
         raise ArgumentError(
-            f"loss must be left out for {preset(problem).solver.spec()}, which states its coefficients itself; got {loss!r}"
+            f"loss must be left out for {solver.spec()}, which states its coefficients itself; got {loss!r}"
         )
     if given:
         raise ArgumentError(
-            f"{', '.join(given)} must be None for {preset(problem).solver.spec()}, which states its coefficients itself"
+            f"{', '.join(given)} must be None for {solver.spec()}, which states its coefficients itself"
         )
-    own, data = own_copy(problem, dtype), read_training_data(keys, targets, mask, dtype)
-    with torch.no_grad():
-        return least_squares(own, data)
 
 
 def solve_path(

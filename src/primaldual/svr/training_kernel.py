@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import UnsupportedError
+from primaldual.kernels.support_vectors.operators import DenseKernel, FactoredKernel
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.problem import PrimalProblem
 from primaldual.svr.kernel_checks import check_kernel
-from primaldual.svr.operators import DenseKernel, FactoredKernel
 
 MOST_STACKED = 256
 """Largest N for which kernels of several heads are solved side by side."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from primaldual.errors import PrimalDualError
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close, gradients, refusal
-from primaldual.testing.inputs import LONG, masks, tensors
+from primaldual.testing.inputs import long_length, masks, tensors
 
 NAMES = ("query", "key", "value")
 Loss = Callable[..., Tensor]
@@ -22,7 +22,7 @@ def check_second_derivatives(
     problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """Second derivatives equal those of dense, or an exception refuses them: never zeros without a word."""
-    size = length if fixed_length else LONG
+    size = length if fixed_length else long_length(problem)
     for name, mask in _masks(heads, size, device).items():
         for is_causal in (False, True):
             inputs = tensors(heads, head_dim, size, batch=1, device=device)
@@ -71,7 +71,7 @@ def check_torch_func(
     problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """torch.func.grad, vmap, vmap of grad and jvp are right, or refused by an error that names the attention."""
-    size = length if fixed_length else LONG
+    size = length if fixed_length else long_length(problem)
     samples = [tensor.detach() for tensor in tensors(heads, head_dim, size, batch=6, device=device)]
     query, key, value = (tensor.unflatten(0, (3, 2)) for tensor in samples)
     for name, mask in (("none", None), ("padding", torch.arange(size, device=device) != 1)):

@@ -15,6 +15,9 @@ from primaldual.testing.fed_problem import fed
 LONG = 70
 """A length at which factored forms pay off and causal sums need a second chunk of positions."""
 
+SEARCHED = 16
+"""The same where the coefficients of every query are searched for, which has neither features nor chunks."""
+
 
 class Sizes(TypedDict, total=False):
     """Sizes that a check draws tensors of; those left out follow from the others."""
@@ -78,7 +81,12 @@ def masks(
     return {"none": None} | {name: mask.to(device) for name, mask in drawn.items()}
 
 
-def cases(heads: int, length: int, fixed_length: bool) -> Iterator[tuple[int, Sizes]]:
+def long_length(problem: PrimalProblem) -> int:
+    """The length of a long sequence for a problem."""
+    return LONG if problem.solver.has_map else SEARCHED
+
+
+def cases(problem: PrimalProblem, heads: int, length: int, fixed_length: bool) -> Iterator[tuple[int, Sizes]]:
     """Key lengths and sizes to try: self, grouped key heads, shorter and longer queries, a long sequence."""
     yield length, {}
     if heads % 2 == 0:
@@ -87,7 +95,7 @@ def cases(heads: int, length: int, fixed_length: bool) -> Iterator[tuple[int, Si
         yield length, {"query_length": 5}
         yield length, {"query_length": 1}
         yield 3, {"query_length": 7}
-        yield LONG, {}
+        yield long_length(problem), {}
 
 
 def refuses(

@@ -12,7 +12,7 @@ from primaldual.errors import UnsupportedError
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close, close_gradients, gradients, repeatable
 from primaldual.testing.composed import check_composed_prefix_rule
-from primaldual.testing.inputs import LONG, cases, masks, refuses, tensors
+from primaldual.testing.inputs import cases, long_length, masks, refuses, tensors
 
 NAMES = ("query", "key", "value")
 
@@ -21,11 +21,11 @@ def check_dense(
     problem: PrimalProblem, heads: int, head_dim: int, length: int, fixed_length: bool, device: str = "cpu"
 ) -> None:
     """Attend = dense, outputs and gradients, for every size, mask and causality."""
-    for keys, sizes in cases(heads, length, fixed_length):
+    for keys, sizes in cases(problem, heads, length, fixed_length):
         inputs = tensors(heads, head_dim, keys, **sizes, device=device)
         batch, query_length, key_length = inputs[0].shape[0], inputs[0].shape[2], inputs[1].shape[2]
         drawn = masks(batch, heads, query_length, key_length, device)
-        for name in ("none", "padding") if keys == LONG else drawn:
+        for name in ("none", "padding") if keys == long_length(problem) else drawn:
             mask = drawn[name]
             for is_causal in (False, True):
                 if refuses(problem, query_length, key_length, mask, is_causal):
@@ -42,7 +42,7 @@ def check_map(
 ) -> None:
     """attention_map @ value = attend, and the weights have as many columns as there are pairs."""
     query, key, value = tensors(heads, head_dim, length, device=device)
-    if problem.subset.by_feature:
+    if problem.subset.by_feature or not problem.solver.has_map:
         _check_no_map(problem, query, key)
         return
     for name, mask in masks(2, heads, length, length, device).items():

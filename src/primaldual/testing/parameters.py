@@ -32,7 +32,7 @@ def check_parameters(
     if not leaves:
         return
     forms = [_Form(problem, name) for name in ("attend", "dense")]
-    for keys, sizes in cases(heads, length, fixed_length):
+    for keys, sizes in cases(problem, heads, length, fixed_length):
         query, key, value = (
             tensor.detach() for tensor in tensors(heads, head_dim, keys, **sizes, device=device)
         )

@@ -7,7 +7,7 @@ import torch
 from primaldual.primal.problem import PrimalProblem
 from primaldual.testing.comparing import close, gradients
 from primaldual.testing.families import draw
-from primaldual.testing.inputs import LONG, tensors
+from primaldual.testing.inputs import long_length, tensors
 from primaldual.testing.rounding import BARS, LEAST, measure_rounding
 
 ROUNDED = (
@@ -47,7 +47,8 @@ def check_rounding(
 
     A factored attention sums over the keys before it divides, so its gradients keep the digits of the values only.
     """
-    lengths = dict.fromkeys(ROUNDED, 30) | {"random": LONG}
+    longest = long_length(problem)
+    lengths = dict.fromkeys(ROUNDED, min(30, longest)) | {"random": longest}
     for dtype, bar in BARS.items():
         for family in ROUNDED:
             size = length if fixed_length else lengths[family]
@@ -73,7 +74,7 @@ def check_future(
 ) -> None:
     """A last key of 1e4 moves no earlier causal output by more than 1e-5 of the largest, and no gradient to NaN."""
     for family in ("random", "step"):
-        size = length if fixed_length else LONG
+        size = length if fixed_length else long_length(problem)
         inputs = draw(family, (2, heads, size, head_dim), device=device).rounded(torch.float32)
         query, key, value = (tensor.detach() for tensor in inputs[:3])
         far = key.clone()

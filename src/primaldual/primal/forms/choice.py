@@ -33,7 +33,7 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.question import EAGER, GRAPH, TRANSFORM, Question
 from primaldual.primal.sources import KeyValueSource, RememberedSource
 from primaldual.primal.subsets import restrict
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
+from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
 
 FORMS: tuple[Form, ...] = (
     NormalizedQueries(),
@@ -109,8 +109,7 @@ def run(
     if any(need.of_value for need in needs):
         value = source.take(list(range(query.shape[1])))[1]
         inputs = with_values(needs, inputs, query.shape[1], value)
-    given = check_inputs(choices, needs, inputs, query, source.length, value.shape[3])
-    given = neutral_where_unattended(needs, given, attendable)
+    given = read_inputs(choices, needs, inputs, query, source.length, value.shape[3], attendable)
     choices = choices.with_inputs(given)
     question = asked(query, key, value, source.length, len(sets), attendable, dropout_p)
     chosen = choose(choices, sets, question)

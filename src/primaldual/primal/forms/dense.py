@@ -31,6 +31,13 @@ class Dense(Form):
     def refusal(self, choices: Choices, heads: HeadSet, question: Question) -> None:
         del choices, heads, question
 
+    def caution(self, choices: Choices, heads: HeadSet, question: Question) -> str | None:
+        del heads
+        by_query = question.is_causal or question.pairs or choices.subset.patterned
+        if choices.solver.by_row and by_query:
+            return f"{choices.spec()} solves a system of the keys for every query"
+        return None
+
     def cost(self, choices: Choices, heads: HeadSet, question: Question) -> Cost:
         pairs, queries = heads.pairs(question.key_length), question.query_length
         count, width = question.batch * len(heads.members), question.head_dim + question.value_dim
@@ -41,8 +48,12 @@ class Dense(Form):
             numbers = min(queries * pairs * question.head_dim, DENSE_ELEMENTS)
         if not alike and heads.scale > 1:
             operations += 2 * queries * pairs * question.key_length * width
+        if not choices.solver.has_map:
+            systems = pairs * pairs * question.value_dim
+            numbers = systems if alike else max(numbers, min(queries * systems, DENSE_ELEMENTS))
         steps = 1 if alike else queries
         operations += steps * transform_operations(choices, heads, question)
+        operations += steps * choices.solver.row_operations(pairs, question.value_dim)
         return Cost(count * operations, count * numbers)
 
     def attend(self, call: Call, heads: HeadSet) -> Tensor:
@@ -62,14 +73,16 @@ class Dense(Form):
                 added = call.log_weights(heads, slice(start, start + part.shape[2]), part)
             seen = call.inputs_of(slice(start, start + part.shape[2]))
             weights, values, _ = weights_of_heads(choices, part, key, value, allowed, heads, added, seen)
-            return weighted_sum(dropout(weights, call.dropout_p) if call.dropout_p else weights, values)
+            kept = dropout(weights, call.dropout_p) if call.dropout_p else weights
+            return weighted_sum(kept, values).to(value.dtype)
 
         with own_precision(query.device):
             if in_graph() or query.numel() == 0 or key.numel() == 0:
                 return rows_of(query, allowed)
             numbers = key.numel()
             if not choices.solver.amortized and allowed.shape[2] > 1:  # a matrix of the keys for every query
-                numbers = max(numbers, key.shape[:3].numel() * key.shape[2])
+                systems = 1 if choices.solver.has_map else value.shape[3]
+                numbers = max(numbers, key.shape[:3].numel() * key.shape[2] * systems)
             rows = max(1, DENSE_ELEMENTS // numbers)
             parts = query.split(rows, 2)
             patterns = allowed.split(rows, 2) if allowed.shape[2] > 1 else [allowed] * len(parts)

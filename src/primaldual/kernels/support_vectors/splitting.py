@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from primaldual.svr.objective import Certificate, Regression, certify, feasible, shrink
+from primaldual.kernels.support_vectors.objective import Certificate, Regression, certify, feasible, shrink
 
 RELAXATION = 1.6
 """Over-relaxation of the splitting, between 1 and 2."""

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
+from tests.kernels.support_vectors.test_objective import regression
+from tests.svr.helpers import dense_kernel, table
 from torch.testing import assert_close
 
-from primaldual.svr.interior_point import interior_point
-from primaldual.svr.low_rank import nearly_factored
-from primaldual.svr.objective import certify
-from primaldual.svr.operators import DenseKernel, FactoredKernel
-from primaldual.svr.splitting import Resolvent, splitting
-from tests.svr.helpers import dense_kernel, table
-from tests.svr.test_objective import regression
+from primaldual.kernels.support_vectors.interior_point import interior_point
+from primaldual.kernels.support_vectors.low_rank import nearly_factored
+from primaldual.kernels.support_vectors.objective import certify
+from primaldual.kernels.support_vectors.operators import DenseKernel, FactoredKernel
+from primaldual.kernels.support_vectors.splitting import Resolvent, splitting
 
 
 def silent(unsolved, gap):

@@ -1,10 +1,10 @@
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.svr.helpers import dense_kernel, objectives, table
 from torch.testing import assert_close
 
-from primaldual.svr.objective import Regression, best_intercept, certify, feasible, shrink
-from tests.svr.helpers import dense_kernel, objectives, table
+from primaldual.kernels.support_vectors.objective import Regression, best_intercept, certify, feasible, shrink
 
 
 def regression(targets, penalty=1.0, epsilon=0.1, intercept=True):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from primaldual.errors import ArgumentError
-from primaldual.svr.interior_point import interior_point
-from primaldual.svr.low_rank import nearly_factored
-from primaldual.svr.objective import Regression, certify, feasible
-from primaldual.svr.operators import DenseKernel, FactoredKernel, NearlyFactoredKernel
-from primaldual.svr.splitting import Resolvent, splitting
+from primaldual.kernels.support_vectors.interior_point import interior_point
+from primaldual.kernels.support_vectors.low_rank import nearly_factored
+from primaldual.kernels.support_vectors.objective import Regression, certify, feasible
+from primaldual.kernels.support_vectors.operators import DenseKernel, FactoredKernel, NearlyFactoredKernel
+from primaldual.kernels.support_vectors.splitting import Resolvent, splitting
 
 Kernel = DenseKernel | FactoredKernel
 Progress = Callable[[int, float], None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from primaldual.svr.operators import DenseKernel, NearlyFactoredKernel
+from primaldual.kernels.support_vectors.operators import DenseKernel, NearlyFactoredKernel
 
 NEARLY = 1e-5
 """Share of the trace that may be left out: solvers of equations become approximate, products stay exact."""

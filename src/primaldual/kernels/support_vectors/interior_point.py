@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from primaldual.svr.objective import Certificate, Regression, certify, feasible, shrink
-from primaldual.svr.operators import KernelOperator, ShiftedSolver
+from primaldual.kernels.support_vectors.objective import Certificate, Regression, certify, feasible, shrink
+from primaldual.kernels.support_vectors.operators import KernelOperator, ShiftedSolver
 
 CLOSEST = 0.995
 """Share of the way to the boundary that a step may go."""
