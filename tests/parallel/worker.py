@@ -134,9 +134,7 @@ def bytes_received(spec, is_causal, dtype, cuts, group):
         out = attend(problem, query, key, value, is_causal=is_causal, group=group)
         forward = received[0]
         out.sum().backward()
-    said = traffic(
-        problem, cuts, HEADS, WIDTH, is_causal, kv_heads=KV_HEADS, batch=2, dtype=dtype, rank=rank
-    )
+    said = traffic(problem, cuts, HEADS, WIDTH, is_causal, kv_heads=KV_HEADS, batch=2, dtype=dtype, rank=rank)
     return [[forward, received[0] - forward], [said.forward, said.total - said.forward]]
 
 

@@ -14,7 +14,13 @@ from primaldual.primal.checks import check_shapes
 from primaldual.primal.choices import Choices
 from primaldual.primal.reading import attended_keys
 from primaldual.primal.solvers import Solver
-from primaldual.primal.token_inputs import Inputs, check_inputs, neutral_where_unattended, with_values
+from primaldual.primal.token_inputs import (
+    Inputs,
+    check_inputs,
+    neutral_where_unattended,
+    value_width,
+    with_values,
+)
 
 
 def outputs(
@@ -51,7 +57,8 @@ def attention_map(
     attendable = _attendable(query, key, mask, is_causal)
     check_call(choices, query.shape[2], key.shape[2], is_causal, attendable.pairs is not None)
     needs = choices.token_inputs
-    found = check_inputs(choices, needs, inputs, query, key.shape[2], key.shape[3])
+    width = value_width(needs, inputs, key.shape[3])
+    found = check_inputs(choices, needs, inputs, query, key.shape[2], width)
     found = neutral_where_unattended(needs, found, attendable)
     solver = choices.composed
     solver.check_inputs(found)
