@@ -12,6 +12,7 @@ from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.primal import definition
 from primaldual.primal.checks import check_shapes
 from primaldual.primal.choices import Choices
+from primaldual.primal.composed_solvers import check_composed
 from primaldual.primal.reading import attended_keys
 from primaldual.primal.solvers import Solver
 from primaldual.primal.token_inputs import (
@@ -64,7 +65,8 @@ def attention_map(
     solver.check_inputs(found)
     keys = for_query_heads(key, query.shape[1])
     maps = DenseMaps(choices, query, keys, mask, is_causal, found)
-    return solver.attention_map(query, maps.attended(keys), maps)
+    weights = solver.attention_map(query, maps.attended(keys), maps)
+    return check_composed(solver, "attention_map", weights, query, key.shape[2])
 
 
 class DenseMaps:
