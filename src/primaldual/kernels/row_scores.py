@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
+from primaldual.kernels.close_keys import summed_anew
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.row_moments import moments_of_rows, moments_of_sums
 from primaldual.kernels.row_pools import Members, Pools, Shares, excluding
-from primaldual.kernels.statistics import KeyStatistics, merged, summed_anew
+from primaldual.kernels.statistics import KeyStatistics, merged
 
 
 class Filter(NamedTuple):
