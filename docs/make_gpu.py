@@ -135,8 +135,8 @@ def compiled(part: dict[str, Any]) -> Iterator[str]:
 
 def regression(part: dict[str, Any]) -> Iterator[str]:
     """Seconds, memory and certificate of support vector regressions."""
-    yield f"Support vector regressions of {part['outputs']} outputs in float64 by `solve`, with their certificates; what memory one"
-    yield "takes is checked before it starts."
+    yield f"Support vector regressions of {part['outputs']} outputs in float64 by `solve`, with their certificates; what"
+    yield "memory one takes is checked before it starts."
     yield ""
     yield "| pairs | seconds | memory | relative duality gap |"
     yield "|---|---|---|---|"
@@ -150,8 +150,8 @@ def contract(part: dict[str, Any]) -> Iterator[str]:
     passed = sum(part["passed"].values())
     checks = ", ".join(sorted(name.removeprefix("check_") for name in part["passed"]))
     left = sum(part["not_run"].values())
-    yield f"Of the contract {passed} cases passed on the GPU and {part['failed']} failed; {left} had no time ({checks}). Checks of"
-    yield "compile and export were left out. `pytest -m cuda` runs all."
+    yield f"Of the contract {passed} cases passed on the GPU and {part['failed']} failed; {left} had no time."
+    yield f"The checks were {checks}; those of compile and export were left out. `pytest -m cuda` runs all."
     for failure in part["failures"]:
         yield f"* {failure['check']}, {failure['spec']}: {failure['error']}"
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
 from random import Random
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from benchmarks.generated_cases.case import LAYOUTS, Case
 from primaldual.errors import PrimalDualError, UnsupportedError
+from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.transforms import Transform
+
+Dense = Callable[[Transform, Tensor, Tensor, Tensor, HeadSet], tuple[Tensor, Tensor]]
+"""What a transform states as its definition."""
 
 TIMES = 1000.0
 """How often the error of the definition may be exceeded, of outputs and of gradients, in units of the type's rounding."""
@@ -66,7 +74,7 @@ class Rounding:
             exact: by the definition in float64.
             rounded: by the definition in float32.
             coarse: by the definition in the type of the case.
-            moved: by the definition in float64, of inputs that are off by its rounding in a float64 case.
+            moved: by the definition in float64, in a float64 case of what is off by its rounding, see :func:`_moved`.
         """
         if found.shape != exact.shape:
             return f"{name}: shape {tuple(found.shape)} instead of {tuple(exact.shape)}"
@@ -130,16 +138,30 @@ def _defined(case: Case, dtype: torch.dtype) -> list[Tensor]:
 
 
 def _moved(case: Case) -> list[Tensor]:
-    """By the definition in float64, of inputs that are off by its rounding.
+    """By the definition in float64, of inputs that are off by its rounding, and so are the pairs that transforms are given.
 
-    Parts that always compute in float64 lose as many digits in float32, whose results do not tell how many.
+    Parts that always compute in float64 lose as many digits in float32, whose results do not tell how many. Rounding is
+    that of the largest number of a feature, for a sum over keys is no more exact than its largest term. Pairs move one by
+    one, as pools round: where pairs that are nearly the same are divided by their deviation, that is the condition.
     """
     generator = torch.Generator().manual_seed(case.number)
     eps = torch.finfo(torch.float64).eps
-    inputs = (
-        one * (1 + eps * torch.randn(one.shape, generator=generator, dtype=one.dtype)) for one in case.inputs
-    )
-    return _computed(case.problem, tuple(inputs), case, "dense")
+
+    def off(tensor: Tensor) -> Tensor:
+        if not tensor.numel():
+            return tensor
+        largest = tensor.detach().abs().amax(tuple(range(2, tensor.dim() - 1)), keepdim=True)
+        return tensor + eps * largest * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+
+    with ExitStack() as changed:
+        for kind in {type(step) for step in case.problem.transform.steps()}:
+            changed.enter_context(patch.object(kind, "dense", _of_moved(kind.dense, off)))
+        return _computed(case.problem, tuple(map(off, case.inputs)), case, "dense")
+
+
+def _of_moved(dense: Dense, off: Callable[[Tensor], Tensor]) -> Dense:
+    """T, by its definition, of queries and keys that are off by rounding."""
+    return lambda transform, query, keys, valid, heads: dense(transform, off(query), off(keys), valid, heads)
 
 
 def _out_of_range(case: Case, exact: list[Tensor]) -> bool:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,11 +74,22 @@ def test_images_of_another_size_are_resized_as_in_training(run):
         (np.zeros((2, 3, 8, 8), dtype=np.uint8), "got uint8 of shape \\(3, 8, 8\\)"),
         (np.zeros((8, 8, 3), dtype=np.uint8), "may be one in colour or 8 in grey"),
         ([np.zeros((0, 8), dtype=np.uint8)], "got uint8 of shape \\(0, 8\\)"),
+        ("one.png", r"images must be several, as \[image\] is; got one str"),
+        (Path("one.png"), "got one PosixPath"),
+        (Image.new("RGB", (8, 8)), "got one Image"),
+        (None, "got one NoneType"),
     ],
 )
 def test_what_is_no_image_is_named(run, images, message):
     with pytest.raises(DataError, match=message):
         ImageClassifier.load(run.folder.path).predict_proba(images)
+
+
+def test_weights_of_half_precision_predict_about_the_same(run):
+    classifier, half = (ImageClassifier.load(run.folder.path) for _ in range(2))
+    half.model.bfloat16()
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    np.testing.assert_allclose(half.predict_proba(images), classifier.predict_proba(images), atol=0.05)
 
 
 def test_unreadable_files_are_named(run, tmp_path):

@@ -38,3 +38,8 @@ def test_what_holds_no_images_is_named(tmp_path, name, message):
     np.savez(tmp_path / "flat.npz", X=[1, 2, 3, 4])
     with pytest.raises(DataError, match=message):
         read_unlabelled(str(tmp_path / name))
+
+
+def test_an_empty_path_is_not_the_folder_that_one_is_in():
+    with pytest.raises(DataError, match="path must name a file or a folder; got an empty one"):
+        read_unlabelled("")

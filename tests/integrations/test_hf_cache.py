@@ -246,6 +246,24 @@ def test_keys_that_never_reach_the_attention_are_noticed():
         layer.update(torch.zeros(1, 4, 1, 8), torch.zeros(1, 4, 1, 8))
 
 
+def test_a_model_that_was_reverted_does_not_attend_the_new_tokens_alone():
+    model = converted()
+    cache, tokens = make_cache(model), prompt()
+    with torch.no_grad():
+        model(tokens[:, :-1], **cache.argument)
+        pdl.revert(model)
+        with pytest.raises(UnsupportedError, match=r"the model .* was reverted"):
+            model(tokens[:, -1:], **cache.argument)
+
+
+def test_keys_of_a_cache_tell_their_shape_and_nothing_else():
+    key, _ = make_cache(converted()).layers[0].update(torch.zeros(1, 4, 2, 8), torch.zeros(1, 4, 2, 8))
+    assert (key.shape, key.dtype, key.device.type) == ((1, 4, 2, 8), torch.float32, "cpu")
+    for use in (lambda: key.transpose(2, 3), lambda: key.mT, lambda: torch.zeros(1, 4, 2, 8) + key):
+        with pytest.raises(UnsupportedError, match="did not reach this library's attention"):
+            use()
+
+
 def test_masks_of_another_kind_are_refused():
     holes = torch.ones(1, 1, 11, 11, dtype=torch.bool).tril()
     holes[..., 9, 3] = False

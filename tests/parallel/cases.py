@@ -41,12 +41,21 @@ SPECS = [
 SPECS += SOME
 
 TRAFFIC = [
-    ("softmax", True),
-    ("bn+sh(1,1,4,4)", True),
-    ("sh(8,prefix=2)", False),
-    ("bn", False),
-    ("linear+bn", False),
-    ("linear+bn(learnable=true)", False),
+    ("softmax", True, "float64"),
+    ("bn+sh(1,1,4,4)", True, "float64"),
+    ("sh(1,1,4,4)", False, "bfloat16"),
+    ("sh(8,prefix=2)", False, "float64"),
+    ("bn", False, "float64"),
+    ("linear+bn", False, "float64"),
+    ("linear+bn(learnable=true)", False, "float64"),
 ]
 
-HALVES = [("bn+sh(1,2,3,4)", True), ("bn", False), ("linear+bn", False), ("sh(3)", False)]
+HALVES = [
+    ("bn+sh(1,2,3,4)", True),
+    ("bn+sh(8)", True),
+    ("bn+sh(8)", False),
+    ("linear+sh(4)", True),
+    ("bn", False),
+    ("linear+bn", False),
+    ("sh(3)", False),
+]

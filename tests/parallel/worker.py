@@ -81,23 +81,41 @@ def difference(spec, is_causal, masked, cuts, group):
     return largest_error([out, *found[: len(own)], *shares], wanted)
 
 
-def half_precision_difference(spec, is_causal, cuts):
-    """By how much bfloat16 outputs differ from the definition in float64, over the same on one process."""
+def half_precision_errors(spec, is_causal, cuts):
+    """Squared errors of bfloat16 outputs and gradients beside the definition in float64: sharded, and on one process.
+
+    The keys lie far from 0, as their means do, which differ by little.
+    """
     problem, rank = made(spec), dist.get_rank()
-    (query, key, value), _, mask, _ = drawn(problem, sum(cuts), True)
-    whole = problem.dense(query, key, value, mask, is_causal)
-    halves = [tensor.detach().bfloat16() for tensor in (query, key, value)]
     mine = slice(sum(cuts[:rank]), sum(cuts[: rank + 1]))
-    alone = problem.attend(*halves, mask, is_causal)
-    out = attend(problem, *(half[:, :, mine] for half in halves), mask[..., mine], is_causal)
-    return ((out - whole[:, :, mine]).norm() / (alone - whole).norm()).item()
+    (query, key, value), weight, mask, _ = drawn(problem, sum(cuts), True)
+    halves = [tensor.detach().bfloat16() for tensor in (query, key + 3, value)]
+
+    def with_gradients(call, tensors, of_outputs):
+        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+        out = call(*leaves)
+        return [out.detach(), *torch.autograd.grad(out, leaves, of_outputs.to(out.dtype))]
+
+    whole = with_gradients(
+        lambda *given: problem.dense(*given, mask, is_causal), map(torch.Tensor.double, halves), weight
+    )
+    alone = with_gradients(lambda *given: problem.attend(*given, mask, is_causal), halves, weight)
+    own = with_gradients(
+        lambda *given: attend(problem, *given, mask[..., mine], is_causal),
+        [half[:, :, mine] for half in halves],
+        weight[:, :, mine],
+    )
+    return [
+        [(found - wanted[:, :, mine]).square().sum().item() for found in (sharded, one[:, :, mine])]
+        for sharded, one, wanted in zip(own, alone, whole, strict=True)
+    ]
 
 
-def bytes_received(spec, is_causal, cuts, group):
+def bytes_received(spec, is_causal, dtype, cuts, group):
     """Bytes of floating tensors that this process receives in the forward and in the backward, counted and told."""
-    problem, rank, processes = made(spec), dist.get_rank(group), len(cuts)
-    key, value = torch.randn(2, 2, KV_HEADS, cuts[rank], WIDTH).double().requires_grad_().unbind(0)
-    query = torch.randn(2, HEADS, cuts[rank], WIDTH).double()
+    problem, rank, processes, dtype = made(spec), dist.get_rank(group), len(cuts), getattr(torch, dtype)
+    key, value = torch.randn(2, 2, KV_HEADS, cuts[rank], WIDTH).to(dtype).requires_grad_().unbind(0)
+    query = torch.randn(2, HEADS, cuts[rank], WIDTH).to(dtype)
     received = [0]
 
     def counted(name):
@@ -116,9 +134,7 @@ def bytes_received(spec, is_causal, cuts, group):
         out = attend(problem, query, key, value, is_causal=is_causal, group=group)
         forward = received[0]
         out.sum().backward()
-    said = traffic(
-        problem, cuts, HEADS, WIDTH, is_causal, kv_heads=KV_HEADS, batch=2, dtype=torch.float64, rank=rank
-    )
+    said = traffic(problem, cuts, HEADS, WIDTH, is_causal, kv_heads=KV_HEADS, batch=2, dtype=dtype, rank=rank)
     return [[forward, received[0] - forward], [said.forward, said.total - said.forward]]
 
 
@@ -181,7 +197,7 @@ def main(rank, rendezvous, findings):
     )
     pair = dist.new_group([0, 1])
     found = {"refusals": refusals(rank), "example": compare("bn+sh(1,1,2,4)", 22)}
-    found["half"] = [half_precision_difference(*case, CUTS[3]) for case in HALVES]
+    found["half"] = [half_precision_errors(*case, CUTS[3]) for case in HALVES]
     for processes, group in ((2, pair), (3, None)):
         if rank >= processes:
             continue

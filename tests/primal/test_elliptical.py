@@ -90,6 +90,18 @@ def test_a_map_needs_the_values():
     assert_close(found @ value.repeat_interleave(2, 1), wanted)
 
 
+@pytest.mark.parametrize("spec", ["elliptical+differential(0.3)", "elliptical"])
+def test_values_of_another_width_than_queries_have_a_map(spec):
+    """The halves of differential have the width of the values."""
+    problem = preset(spec).bind(2, 4).double()
+    query, key = torch.randn(2, 1, 2, 5, 4 * problem.solver.key_parts).double()
+    value, previous = torch.randn(2, 1, 2, 5, 4).double()
+    out = problem.attend(query, key, value, inputs={"previous_value": previous})
+    assert_close(out, problem.dense(query, key, value, inputs={"previous_value": previous}))
+    given = {"previous_value": previous, "value": value}
+    assert_close(problem.attention_map(query, key, inputs=given) @ value, out)
+
+
 def test_it_is_as_fast_as_softmax():
     for spec, form in (("elliptical", "softmax"), ("elliptical+window(2)", "band")):
         assert preset(spec).explain((1, 4, 64, 8), is_causal=True).forms == [form]

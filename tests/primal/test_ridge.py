@@ -116,6 +116,21 @@ def test_features_and_kernel_agree_with_gradients(spec):
         assert_close(one, other)
 
 
+@pytest.mark.parametrize("spec", ["dot+ridge(1)", "linear+ridge(1)"])
+@pytest.mark.parametrize("length", [1, 3])
+def test_few_large_keys_lose_no_digits(spec, length):
+    """The second moments of the features, with entries near 1e6 beside a penalty of 1, would lose six of them."""
+    query, key, value = tensors(query_length=5, length=length)
+    inputs = [tensor.requires_grad_() for tensor in (1e3 * query, 1e3 * key, value)]
+    problem = preset(spec)
+    found, wanted = problem.attend(*inputs), problem.dense(*inputs)
+    assert_close(found, wanted, rtol=1e-13, atol=1e-13)
+    seed = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1)).double()
+    gradients = [torch.autograd.grad(out, inputs, seed) for out in (found, wanted)]
+    for one, other in zip(*gradients, strict=True):
+        assert_close(one, other, rtol=1e-11, atol=1e-13 * float(other.detach().abs().max()))
+
+
 def test_a_state_of_fixed_size():
     query, key, value = tensors(kv_heads=1)
     problem = preset("dot+ridge(0.3)")

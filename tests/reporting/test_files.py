@@ -25,6 +25,12 @@ def test_a_text_is_written_into_a_folder_that_is_made(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_names_of_files_that_are_no_utf8_are_escaped(tmp_path):
+    name = os.fsdecode(b"\xe9.png")
+    write_text(tmp_path / "names.csv", name + "\n")
+    assert (tmp_path / "names.csv").read_text(encoding="utf-8") == "\\udce9.png\n"
+
+
 def test_a_failed_write_leaves_the_former_text(tmp_path, monkeypatch):
     write_text(tmp_path / "notes.txt", "first")
     monkeypatch.setattr("os.replace", fail)

@@ -27,6 +27,13 @@ def test_generated_cases_agree_with_the_definition(block):
         assert check_case(case).faults == (), case
 
 
+@pytest.mark.parametrize("number", [4092, 8896])
+def test_close_keys_and_many_features_stay_within_the_condition_of_the_case(number):
+    """Keys of bn that nearly agree, in a union; and ridge on one key with features in the hundreds."""
+    case = draw_case(number)
+    assert check_case(case).faults == (), case
+
+
 def _faulty(change):
     def attend(self, query, key, value, mask=None, is_causal=False):
         return change(self.dense(query, key, value, mask, is_causal))
@@ -38,6 +45,7 @@ def _faulty(change):
     ("change", "told"),
     [
         (lambda out: out * (1 + 1e-3), "outputs: off by"),
+        (lambda out: out * (1 + 1e-8), "outputs: off by"),
         (lambda out: out[:, :, :0], "outputs: shape"),
         (lambda out: out + torch.nan, "numbers are not finite"),
         (lambda out: out.detach() + 0 * out, "gradient of query: off by"),

@@ -11,8 +11,12 @@ def user_path(given: str | Path) -> Path:
     """A path with the home folder in place of ``~``.
 
     Raises:
-        DataError: there is no such home folder, as in containers without users.
+        DataError: an empty path, or there is no such home folder, as in containers without users.
     """
+    if not str(given):
+        raise DataError(
+            "path must name a file or a folder; got an empty one (. is the folder that you are in)"
+        )
     try:
         return Path(given).expanduser()
     except RuntimeError as error:

@@ -94,17 +94,19 @@ class ImageClassifier:
             (images, classes); a row is the same whatever other images are there, but for rounding.
 
         Raises:
-            DataError: no images, a file that cannot be read, or an array of another shape or type.
+            DataError: no images, one that stands alone, a file that cannot be read, or an array of another shape or type.
         """
+        if isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable):
+            raise DataError(f"images must be several, as [image] is; got one {type(images).__name__}")
         if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[-1] == 3:
             raise DataError(
                 f"images of shape {images.shape} may be one in colour or {len(images)} in grey; accepted are images[None] "
                 "and a list"
             )
-        view, device = test_view(self.image_size), next(self.model.parameters()).device
+        view, weights = test_view(self.image_size), next(self.model.parameters())
         views, rows = map(view, _pictures(images)), []
         while some := list(islice(views, _AT_ONCE)):
-            rows.append(self.model(torch.stack(some).to(device)).double().softmax(1).cpu().numpy())
+            rows.append(self.model(torch.stack(some).to(weights)).double().softmax(1).cpu().numpy())
         if not rows:
             raise DataError("images must hold one image or more; got none")
         return np.concatenate(rows)

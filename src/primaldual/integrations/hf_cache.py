@@ -17,9 +17,13 @@ from primaldual.primal.attention import Attention
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
 
-_LAYER = "_primaldual_cache_layer"
 _NAMES = "primaldual_"
 """The prefix of the names of this library's attention functions."""
+
+_UNREACHED = (
+    "keys of this cache did not reach this library's attention, because the call before failed, or the model changes or "
+    "attends them by itself, or was reverted: call reset() and begin anew, or generate without this cache"
+)
 
 _SERVED = (DynamicLayer, DynamicSlidingWindowLayer)
 """Cache layers of transformers that hold keys and values alone."""
@@ -76,6 +80,24 @@ class AttentionCache(Cache):
         return total
 
 
+class NewKeys(Tensor):
+    """The keys of new tokens alone, for this library's attention, which knows of the others by :attr:`layer`.
+
+    Every other use of them is an error, for it would leave the tokens before unattended.
+    """
+
+    layer: StateLayer
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        if getattr(function, "__name__", "") == "__get__":  # of a shape, a type, a device
+            with torch._C.DisableTorchFunctionSubclass():
+                found = function(*arguments, **(options or {}))
+            if not isinstance(found, Tensor):
+                return found
+        raise UnsupportedError(_UNREACHED)
+
+
 class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transformers types some functions alone
     """The cache of one layer: a DecodingState that the layer's problem makes at its first call."""
 
@@ -99,15 +121,12 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
     ) -> tuple[Tensor, Tensor]:
         """The new keys and values alone, marked so that the attention function finds this layer."""
         if self._waiting:
-            raise UnsupportedError(
-                "the call before failed, or its keys did not reach this library's attention because the model changes or "
-                "attends them by itself: call reset() and begin anew, or generate without this cache"
-            )
+            raise UnsupportedError(_UNREACHED)
         self.lazy_initialization(key_states, value_states)
         self._seen += key_states.shape[2]
         self._waiting = True
-        marked = key_states.view_as(key_states)
-        setattr(marked, _LAYER, self)
+        marked = key_states.as_subclass(NewKeys)
+        marked.layer = self
         return marked, value_states
 
     def attend(
@@ -215,9 +234,12 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
                 self._padded = self._padded[indices.to(self._padded.device)]
 
 
-def layer_of(key: Tensor) -> StateLayer | None:
-    """The cache layer that handed out these keys, if one did."""
-    return getattr(key, _LAYER, None)
+def layer_of(key: Tensor) -> tuple[StateLayer | None, Tensor]:
+    """The cache layer that handed out these keys, if one did, and the keys."""
+    if not isinstance(key, NewKeys):
+        return None, key
+    with torch._C.DisableTorchFunctionSubclass():
+        return key.layer, key.as_subclass(Tensor)
 
 
 def _converted(model: nn.Module) -> list[int]:

@@ -97,7 +97,7 @@ def solve(
 ) -> Outcome:
     """A problem on the tensors of a layer; arguments as in :func:`converted_attention`."""
     _check_extras(extras)
-    cached = layer_of(key)
+    cached, key = layer_of(key)
     query, key = in_own_units(query, module, scaling).to(value.dtype), key.to(value.dtype)
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if query.shape[0] != key.shape[0]:

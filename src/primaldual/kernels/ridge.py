@@ -26,8 +26,9 @@ def ridge_attention(
 
         out_i = f_i' (lambda I + sum_j g_j g_j')^-1 sum_j g_j v_j'
 
-    over the attendable keys j. A row without any is exactly 0. Half precision is computed in float32; without a causal
-    mask all is computed in float64.
+    over the attendable keys j; with fewer keys than features by the matrix of the keys, which is then the smaller one. A
+    row without any key is exactly 0. Half precision is computed in float32; without a causal mask all is computed in
+    float64.
 
     Args:
         query_features: f, (batch, heads, Nq, F).
@@ -58,6 +59,11 @@ def ridge_attention(
     queries, keys, values = (tensor.to(wide) for tensor in (query_features, keys, values))
     penalties = penalty * torch.eye(count, dtype=wide, device=keys.device)
     grouped = queries.unflatten(1, (kv_heads, heads // kv_heads))
+    if not is_causal and not in_graph() and key_length < count:
+        # (lambda I + G' G)^-1 G' = G' (lambda I + G G')^-1: the smaller matrix, whose errors the penalty does not magnify.
+        system = penalty * torch.eye(key_length, dtype=wide, device=keys.device) + keys @ keys.mT
+        coefficients = torch.cholesky_solve(values, cholesky(system, regularized_name(penalty)))
+        return (grouped @ keys.mT.unsqueeze(2) @ coefficients.unsqueeze(2)).flatten(1, 2).to(value.dtype)
     if not is_causal:
         factor = cholesky(penalties + keys.mT @ keys, MOMENTS)
         weights = torch.cholesky_solve(keys.mT @ values, factor)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
+from primaldual.kernels.close_keys import summed_anew
 from primaldual.kernels.layout import Layout
 from primaldual.kernels.row_moments import moments_of_rows, moments_of_sums
 from primaldual.kernels.row_pools import Members, Pools, Shares, excluding
@@ -117,7 +118,10 @@ class FormedPairs(NamedTuple):
         share, key = pools.each(share), self.key.unflatten(2, (pools.size, -1))
         if self.taps is not None:
             share, key = _moved(share, key, valid, self.taps)
-        return moments_of_sums(share, key, count)
+        found = moments_of_sums(share, key, count)
+        if self.pools is not None or self.taps is not None:
+            return found
+        return found._replace(variance=summed_anew(found.variance, found.mean, valid, self.key, count))
 
     def weighted_values(self, weights: Tensor) -> Tensor:
         """sum_t w_t v_t, 0 for a query without pairs: (batch, heads, R, Dv)."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from primaldual.kernels.close_keys import summed_anew
 from primaldual.kernels.modes import in_graph
 
 
@@ -169,6 +170,7 @@ def pairwise_statistics(mean: Tensor, centred: Tensor, allowed: Tensor) -> KeySt
     running = member @ centred / counts.clamp(min=1)
     squares = member @ (centred * centred) / counts.clamp(min=1)
     variance = (squares - running.square()).clamp(min=0)
+    variance = summed_anew(variance, running, member, centred, counts)
     return KeyStatistics(_uncentre(running, mean, counts), variance, counts)
 
 
@@ -276,7 +278,8 @@ def statistics_of_every_query(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tens
         valid: bool (batch or 1, heads or 1, R or 1, Nt), which of them count.
     """
     member = valid.to(keys.dtype)
-    share = member / member.sum(-1, keepdim=True).clamp(min=1)
+    counts = member.sum(-1, keepdim=True)
+    share = member / counts.clamp(min=1)
     if keys.shape[2] > 1:
         share = share.unsqueeze(-2)
         mean = share @ keys
@@ -286,4 +289,4 @@ def statistics_of_every_query(keys: Tensor, valid: Tensor) -> tuple[Tensor, Tens
     shifted = keys - centre
     mean = share @ shifted
     variance = (share @ shifted.square() - mean.square()).clamp(min=0)
-    return mean + centre, variance
+    return mean + centre, summed_anew(variance, mean, member, shifted, counts)

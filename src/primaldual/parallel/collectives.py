@@ -1,7 +1,6 @@
 """Collectives of unequal pieces that can be differentiated: each is linear, and its backward is its adjoint."""
 
 from collections.abc import Sequence
-from functools import reduce
 from math import prod
 from typing import Any
 
@@ -13,29 +12,33 @@ Shape = tuple[int, ...]
 
 
 def gather(tensors: Sequence[Tensor], shapes: Sequence[Sequence[Shape]], group: Any) -> list[list[Tensor]]:
-    """The tensors of every process, by one call for all of them: the backward adds up what all processes send back.
+    """The tensors of every process: the backward adds up what all processes send back.
 
-    Their shapes may differ from process to process; the shorter ones are padded to the longest.
+    Those of one type travel in one message. Their shapes may differ from process to process; the shorter messages are
+    padded to the longest.
 
     Args:
-        tensors: this process's; other types than the widest are converted for the way.
+        tensors: this process's.
         shapes: of every process, those of its tensors.
         group: the process group.
 
     Returns:
-        For every process its tensors, in the types of this process's.
+        For every process its tensors.
     """
-    dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
-    sizes = [[prod(shape) for shape in own] for own in shapes]
-    flat = torch.cat([tensor.to(dtype).reshape(-1) for tensor in tensors])
-    gathered: tuple[Tensor, ...] = _Gather.apply(flat, tuple(map(sum, sizes)), group)
-    return [
-        [
-            piece.view(shape).to(tensor.dtype)
-            for piece, shape, tensor in zip(row.split(counts), own, tensors, strict=True)
-        ]
-        for row, counts, own in zip(gathered, sizes, shapes, strict=True)
+    found: list[dict[int, Tensor]] = [{} for _ in shapes]
+    alike = [
+        [number for number, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors)
     ]
+    sizes = [[[prod(own[number]) for number in numbers] for own in shapes] for numbers in alike]
+    flat = [torch.cat([tensors[number].reshape(-1) for number in numbers]) for numbers in alike]
+    totals = tuple(tuple(map(sum, of_message)) for of_message in sizes)
+    rows = iter(_Gather.apply(totals, group, *flat))
+    for numbers, of_message in zip(alike, sizes, strict=True):
+        for mine, own, counts in zip(found, shapes, of_message, strict=True):
+            pieces = next(rows).split(counts)
+            mine |= {number: piece.view(own[number]) for number, piece in zip(numbers, pieces, strict=True)}
+    return [[mine[number] for number in range(len(tensors))] for mine in found]
 
 
 def add_up(tensors: Sequence[Tensor], group: Any) -> list[Tensor]:
@@ -45,43 +48,56 @@ def add_up(tensors: Sequence[Tensor], group: Any) -> list[Tensor]:
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]
 
 
+Sizes = Sequence[Sequence[int]]
+"""Of every message how long it is on each process."""
+
+
 class _Gather(torch.autograd.Function):
-    """A vector of each process -> the vectors of all."""
+    """Messages of each process -> those of all, one message after the other.
+
+    They are one node, so that every process answers them in the same order in the backward too.
+    """
 
     @staticmethod
-    def forward(ctx: Any, vector: Tensor, sizes: Sequence[int], group: Any) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, sizes: Sizes, group: Any, *messages: Tensor) -> tuple[Tensor, ...]:
         ctx.sizes, ctx.group = sizes, group
         ctx.rank = dist.get_rank(group)
-        longest = max(sizes)
-        padded = vector if len(vector) == longest else vector.new_zeros(longest)
-        if padded is not vector:
-            padded[: len(vector)] = vector
-        rows = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(rows, padded, group=group)
-        return tuple(row[:size] for row, size in zip(rows, sizes, strict=True))
+        gathered: list[Tensor] = []
+        for lengths, message in zip(sizes, messages, strict=True):
+            longest = max(lengths)
+            padded = message if len(message) == longest else message.new_zeros(longest)
+            if padded is not message:
+                padded[: len(message)] = message
+            rows = [torch.empty_like(padded) for _ in lengths]
+            dist.all_gather(rows, padded, group=group)
+            gathered += [row[:length] for row, length in zip(rows, lengths, strict=True)]
+        return tuple(gathered)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        gathered: Tensor = _Scatter.apply(ctx.sizes, ctx.rank, ctx.group, *gradients)
-        return gathered, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *_Scatter.apply(ctx.sizes, ctx.rank, ctx.group, *gradients)
 
 
 class _Scatter(torch.autograd.Function):
-    """A vector for each process -> the sum of those for this one."""
+    """Of each message a vector for each process -> the sums of those for this one."""
 
     @staticmethod
-    def forward(ctx: Any, sizes: Sequence[int], rank: int, group: Any, *vectors: Tensor) -> Tensor:
+    def forward(ctx: Any, sizes: Sizes, rank: int, group: Any, *vectors: Tensor) -> tuple[Tensor, ...]:
         ctx.sizes, ctx.group = sizes, group
-        rows = vectors[0].new_zeros(len(sizes), max(sizes))
-        for row, vector in zip(rows, vectors, strict=True):
-            row[: len(vector)] = vector
-        total = torch.empty_like(rows[0])
-        dist.reduce_scatter(total, list(rows.unbind(0)), group=group)
-        return total[: sizes[rank]]
+        totals, given = [], iter(vectors)
+        for lengths in sizes:
+            own = [next(given) for _ in lengths]
+            rows = own[0].new_zeros(len(lengths), max(lengths))
+            for row, vector in zip(rows, own, strict=True):
+                row[: len(vector)] = vector
+            total = torch.empty_like(rows[0])
+            dist.reduce_scatter(total, list(rows.unbind(0)), group=group)
+            totals.append(total[: lengths[rank]])
+        return tuple(totals)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, None, *_Gather.apply(gradient, ctx.sizes, ctx.group)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, None, *_Gather.apply(ctx.sizes, ctx.group, *gradients)
 
 
 class _AddUp(torch.autograd.Function):

@@ -25,7 +25,8 @@ EVERY_KEY = Sent(None, [], [])
 def local_call(call: ShardedCall) -> Arguments:
     """The call on one process that gives its outputs: its queries, and the keys and values that they need of all.
 
-    Under a causal mask these are the keys up to its last query, which are the last ones then.
+    Under a causal mask these are the keys up to its last query, which are the last ones then; where some of them are
+    means, a call of half precision is one of float32, as they are.
     """
     heads, kv_heads = call.query.shape[1], call.key.shape[1]
     sent = what_is_sent(call.attention, heads, kv_heads, call.shards.total)
@@ -40,6 +41,7 @@ def local_call(call: ShardedCall) -> Arguments:
         return in_sequence(*tensors[number], parts[number], call.shards, call.is_causal)
 
     source: KeyValueSource
+    query, given = call.query, call.inputs
     if (
         call.is_causal
         or call.value.shape[3] != call.key.shape[3]
@@ -50,6 +52,7 @@ def local_call(call: ShardedCall) -> Arguments:
             pick(torch.cat(list(map(whole, range(first, pairs, 2))), 1), order) for first in (0, 1)
         )
         source = TensorSource(keys, values, heads)
+        query, given = _as_wide(query, keys), {name: _as_wide(each, keys) for name, each in given.items()}
     else:
         groups = [
             SentPairs(
@@ -63,8 +66,13 @@ def local_call(call: ShardedCall) -> Arguments:
     mask = call.mask
     if mask is not None and call.is_causal:
         mask = mask[..., : call.shards.spans[call.shards.rank][1]]
-    given = {**call.inputs, **{name: whole(pairs + number) for number, name in enumerate(of_keys)}}
-    return call.query, source, Attendable(mask, is_causal=call.is_causal), call.dropout_p, given
+    wholes = {name: whole(pairs + number).to(given[name].dtype) for number, name in enumerate(of_keys)}
+    return query, source, Attendable(mask, is_causal=call.is_causal), call.dropout_p, {**given, **wholes}
+
+
+def _as_wide(tensor: Tensor, keys: Tensor) -> Tensor:
+    """A tensor in the type of the keys, if that is wider."""
+    return tensor.to(torch.promote_types(tensor.dtype, keys.dtype))
 
 
 def _order(sent: list[Sent], heads: int, kv_heads: int) -> list[int]:

@@ -56,7 +56,7 @@ class PooledSource:
                 in_sequence(group.sent, group.own[which], group.parts[which], self.shards)
                 for group in holders
             ]
-            return pick(torch.cat(each, 1), order)
+            return pick(torch.cat(each, 1), order).to(holders[0].own[which].dtype)
 
         return whole(0), whole(1)
 

@@ -74,7 +74,9 @@ class ShardedAttention(Attention):
     ) -> Tensor:
         call = self._agreed(query, source, attendable, dropout_p, inputs)
         found = _by_moments(call)
-        return self.attention.compute_source(*local_call(call)) if found is None else found
+        if found is None:
+            found = self.attention.compute_source(*local_call(call))
+        return found.to(call.value.dtype)
 
     def forward(
         self,
@@ -88,7 +90,7 @@ class ShardedAttention(Attention):
         outputs = _by_moments(call)
         if outputs is None:
             outputs = self.attention(*local_call(call))
-        return outputs
+        return outputs.to(call.value.dtype)
 
     def _agreed(
         self,

@@ -94,8 +94,9 @@ def traffic(
     """What one process receives in sharded attention, as a function of the problem; nothing is sent for it.
 
     A head of scale r receives (N - n) (D + Dv) / r numbers for each sequence, and up to one pair more from each process
-    whose shard does not start and end with a window. Factored attentions that are not causal receive sums of F (Dv + 1)
-    numbers, twice and less one share, as a ring adds up; other small messages (sizes, masks, inputs per token) are left out.
+    whose shard does not start and end with a window; means of half precision are float32. Factored attentions that are not
+    causal receive sums of F (Dv + 1) numbers, twice and less one share, as a ring adds up; other small messages (sizes,
+    masks, inputs per token) are left out.
 
     Args:
         problem: a problem or its spec.
@@ -138,16 +139,21 @@ def traffic(
         return Traffic((group,), 0, moments if by else 0, gathered, whole)
     sent = what_is_sent(attention, heads, kv_heads, shards.total)
     rows = [[len(each.kv_heads) * each.rows(span) for span in shards.spans] for each in sent]
+    sizes = [dtype.itemsize if each.windows is None else wide for each in sent]
     groups = tuple(
         HeadTraffic(
             each.heads,
             1 if each.windows is None else each.windows.size,
-            pair * (sum(counts) - counts[rank]),
+            pair * size // dtype.itemsize * (sum(counts) - counts[rank]),
             len(each.kv_heads) * gathered // kv_heads,
         )
-        for each, counts in zip(sent, rows, strict=True)
+        for each, counts, size in zip(sent, rows, sizes, strict=True)
     )
-    padded = pair * others * max(map(sum, zip(*rows, strict=True)))
+    padded = sum(
+        pair * size // dtype.itemsize * others * max(map(sum, zip(*alike, strict=True)))
+        for size in set(sizes)
+        if (alike := [counts for counts, own in zip(rows, sizes, strict=True) if own == size])
+    )
     padding = padded - sum(group.received for group in groups)
     by_moments = normalizable(attention, heads, head_dim, is_causal) is not None
     return Traffic(groups, padding, moments if by_moments else 0, gathered, whole)

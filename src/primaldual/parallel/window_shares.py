@@ -50,6 +50,8 @@ class WindowShares:
     def means(self, rows: Tensor, mask: Tensor | None) -> Tensor:
         """The means of the attendable rows of every share, 0 where there are none: (batch, heads, count, D).
 
+        Means of half precision are float32, for rounded ones would lose the differences of keys that lie far from 0.
+
         Args:
             rows: (batch, heads, n, D), finite where masked.
             mask: bool (batch or 1, heads or 1, 1, n), or None.
@@ -58,7 +60,7 @@ class WindowShares:
         index, wide = self.index(rows.device), accumulation_dtype(rows.dtype)
         shape = (*rows.shape[:2], self.count, rows.shape[3])
         sums = rows.new_zeros(shape, dtype=wide).index_add(2, index, rows.to(wide))
-        return (sums / self.members(mask, index, wide).clamp(min=1)).to(rows.dtype)
+        return sums / self.members(mask, index, wide).clamp(min=1)
 
     def members(self, mask: Tensor | None, index: Tensor, dtype: torch.dtype) -> Tensor:
         """How many attendable rows every share has, (batch or 1, heads or 1, count, 1)."""

@@ -16,6 +16,7 @@ from primaldual.primal import definition
 from primaldual.primal.call import Call
 from primaldual.primal.choices import Choices
 from primaldual.primal.composed_definition import check_call, in_order
+from primaldual.primal.composed_solvers import check_composed
 from primaldual.primal.forms.choice import asked
 from primaldual.primal.forms.choice import run as run_amortized
 from primaldual.primal.forms.delta import ChunkedDelta
@@ -56,9 +57,9 @@ def run(
         out = CHUNKED.attend(Call(choices, query, tensors, attendable, dropout_p, given), sets[0])
         check_range(choices, out)
         return out
-    return choices.composed.outputs(
-        query, key, value, FastAttentions(choices, query, key, attendable, dropout_p, given)
-    )
+    attentions = FastAttentions(choices, query, key, attendable, dropout_p, given)
+    out = choices.composed.outputs(query, key, value, attentions)
+    return check_composed(choices.composed, "outputs", out, query, value.shape[3]).to(value.dtype)
 
 
 class FastAttentions:

@@ -12,9 +12,10 @@ from primaldual.kernels.modes import in_graph, in_transform
 from primaldual.primal import definition
 from primaldual.primal.checks import check_shapes
 from primaldual.primal.choices import Choices
+from primaldual.primal.composed_solvers import check_composed
 from primaldual.primal.reading import attended_keys
 from primaldual.primal.solvers import Solver
-from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
+from primaldual.primal.token_inputs import Inputs, read_inputs, value_width, with_values
 
 
 def outputs(
@@ -49,12 +50,14 @@ def attention_map(
     is_causal = attendable.is_causal
     check_call(choices, query.shape[2], key.shape[2], is_causal, attendable.pairs is not None)
     needs = choices.token_inputs
-    found = read_inputs(choices, needs, inputs, query, key.shape[2], key.shape[3], attendable)
+    width = value_width(needs, inputs, key.shape[3])
+    found = read_inputs(choices, needs, inputs, query, key.shape[2], width, attendable)
     solver = choices.composed
     solver.check_inputs(found)
     keys = for_query_heads(key, query.shape[1])
     maps = DenseMaps(choices, query, keys, mask, is_causal, found)
-    return solver.attention_map(query, maps.attended(keys), maps)
+    weights = solver.attention_map(query, maps.attended(keys), maps)
+    return check_composed(solver, "attention_map", weights, query, key.shape[2])
 
 
 class DenseMaps:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from primaldual.errors import ShapeError
 from primaldual.primal.solvers import Solver
 from primaldual.primal.token_inputs import Inputs
 
@@ -112,3 +113,19 @@ class ComposedSolver(Solver):
             key: (batch, heads, Nk, D).
             maps: by the other choices.
         """
+
+
+def check_composed(solver: Solver, method: str, found: object, query: Tensor, width: int) -> Tensor:
+    """What a method of a composed solver gave for some queries.
+
+    Raises:
+        ShapeError: no tensor (batch, heads, Nq, width), as of a method that a subclass did not state.
+    """
+    wanted = *query.shape[:3], width
+    if not isinstance(found, Tensor):
+        raise ShapeError(
+            f"{method} of {solver.spec()} must return a tensor of shape {wanted}; got {type(found).__name__}"
+        )
+    if found.shape != wanted:
+        raise ShapeError(f"{method} of {solver.spec()} must be of shape {wanted}; got {tuple(found.shape)}")
+    return found

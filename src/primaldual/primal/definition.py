@@ -19,7 +19,7 @@ from primaldual.primal.orders import LocalFit
 from primaldual.primal.solvers import RowSystem
 from primaldual.primal.sources import selection
 from primaldual.primal.subsets import restrict
-from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
+from primaldual.primal.token_inputs import Inputs, read_inputs, value_width, with_values
 
 
 def outputs(
@@ -50,7 +50,7 @@ def weights(
 ) -> Tensor | list[Tensor]:
     """See :meth:`PrimalProblem.weights`."""
     check_shapes(query, key)
-    groups = list(_groups(choices, query, key, key, mask, is_causal, inputs))
+    groups = list(_groups(choices, query, key, _no_values(choices, key, inputs), mask, is_causal, inputs))
     if len({weights.shape[-1] for _, weights, _, _ in groups}) == 1:
         return _join((heads, weights) for heads, weights, _, _ in groups)
     by_head = {head: weights[:, row] for heads, weights, _, _ in groups for row, head in enumerate(heads)}
@@ -77,8 +77,8 @@ def attention_map(
             f"{choices.solver.spec()} has coefficients of its own for every feature of the values, so no map of positions "
             "gives the outputs; accepted are weights, of the coefficients, and calls with need_weights=False"
         )
-    maps = []
-    for heads, weights, _, shares in _groups(choices, query, key, key, mask, is_causal, inputs):
+    maps, none = [], _no_values(choices, key, inputs)
+    for heads, weights, _, shares in _groups(choices, query, key, none, mask, is_causal, inputs):
         if shares is None:
             spread = weights
         else:
@@ -254,6 +254,11 @@ def _groups(
             )
         tensors = picked, key[:, shared], value[:, shared]
         yield members, *weights_of_heads(choices, *tensors, allowed, heads, added, found)
+
+
+def _no_values(choices: Choices, key: Tensor, inputs: Inputs | None) -> Tensor:
+    """What stands for values where weights alone are asked for, (batch, kv heads, Nk, Dv)."""
+    return key.new_zeros(()).expand(*key.shape[:3], value_width(choices.token_inputs, inputs, key.shape[3]))
 
 
 def _join(groups: Iterable[tuple[list[int], Tensor]]) -> Tensor:

@@ -19,6 +19,7 @@ from primaldual.primal.token_inputs import (
     check_inputs,
     joined_needs,
     of_heads,
+    value_width,
     with_values,
 )
 
@@ -131,7 +132,9 @@ class HeadGroups(Attention):
         *,
         inputs: Inputs | None = None,
     ) -> Tensor:
-        given = check_inputs(self, self.token_inputs, inputs, query, key.shape[2], key.shape[3])
+        needs = self.token_inputs
+        width = value_width(needs, inputs, key.shape[3])
+        given = check_inputs(self, needs, inputs, query, key.shape[2], width)
         batch, heads, query_length, _ = query.shape
         attendable = read_mask(mask, is_causal, batch, heads, query_length, key.shape[2])
         groups = heads // key.shape[1]

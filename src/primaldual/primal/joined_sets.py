@@ -131,8 +131,13 @@ class JoinedSet(TrainingSet):
         """The pairs of some consecutive queries, likewise."""
         return self._each(lambda each: each.of_rows(rows))
 
+    @property
+    def cut(self) -> bool:
+        """Whether blocks of queries leave out keys and sequences, see :class:`RowPairs`."""
+        return all(each.cut for each in self._by_rows())
+
     def uncut(self) -> Self:
-        """The same, with all keys in every block of queries."""
+        """The same, with all keys of all sequences in every block of queries."""
         return self._each(lambda each: each.uncut())
 
     def picked(self, rows: Tensor) -> Self:

@@ -38,6 +38,9 @@ class RowSet(Protocol):
     @property
     def shift(self) -> Tensor | None: ...
 
+    @property
+    def cut(self) -> bool: ...
+
     def to(self, dtype: torch.dtype) -> Self:
         """The same pairs in another type."""
 
@@ -115,9 +118,9 @@ def by_rows(
     numbers = BLOCK_NUMBERS if query.device.type == "cpu" else LARGE_BLOCK_NUMBERS
     if torch.is_grad_enabled():
         numbers *= WITH_GRADIENTS
-    row = max(1, heads * pairs.key.shape[2] * width)
+    row = max(1, heads * pairs.key.shape[2] * width * (1 if pairs.cut else batch))
     size = max(1, min(length, max(FEWEST_ROWS // width, numbers // row)))
-    sequences = max(1, numbers // (row * size))
+    sequences = max(1, numbers // (row * size)) if pairs.cut else max(1, batch)
     whole = size >= length and sequences >= batch
     outputs = []
     for first in range(0, batch, sequences):

@@ -45,8 +45,8 @@ class RowPairs(TrainingSet):
         reach: how far from a query its keys are at most; None = any distance.
         shift: a vector that was taken off all keys, (batch, heads, 1, D); None = none was.
         unshifted: the keys before that.
-        cut: whether blocks of queries leave out keys that none of them reaches; a transform that holds numbers of every
-            position needs all of them.
+        cut: whether blocks of queries leave out keys that none of them reaches, and other sequences; a transform that
+            holds numbers of every position needs all of them.
     """
 
     windows: Arrangement | None = field(default=None, kw_only=True)
@@ -98,7 +98,7 @@ class RowPairs(TrainingSet):
         return replace(self, key=key, value=self.value.to(dtype))
 
     def uncut(self) -> Self:
-        """The same, with all keys in every block of queries."""
+        """The same, with all keys of all sequences in every block of queries."""
         return replace(self, cut=False)
 
     def weighted_by(self, position_weights: PositionWeights) -> Self:

@@ -189,6 +189,12 @@ def check_inputs(
     return given
 
 
+def value_width(needs: Iterable[TokenInput], given: Inputs | None, head_dim: int) -> int:
+    """Dv where no values are given, by the inputs that are as wide; ``head_dim`` if there are none."""
+    wide = [(given or {}).get(need.name) for need in needs if need.width == VALUE_DIM]
+    return next((each.shape[3] for each in wide if isinstance(each, Tensor) and each.dim() == 4), head_dim)
+
+
 def with_values(
     needs: Iterable[TokenInput], given: Inputs | None, heads: int, value: Tensor | None
 ) -> Inputs | None:

@@ -92,14 +92,14 @@ def write_failure(error: Exception) -> str | None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file in UTF-8, whole or not at all; what has no place in UTF-8, as in names of files, is escaped.
 
     Raises:
         ArgumentError: the file cannot be written.
     """
     try:
         with replacing(target) as fresh:
-            fresh.write_text(text, encoding="utf-8")
+            fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ArgumentError(
             f"file {target} cannot be written ({error.strerror}); give a writable place"

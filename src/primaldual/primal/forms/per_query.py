@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
+from primaldual.kernels.layout import SEQUENCE
 from primaldual.kernels.precision import own_precision
 from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, softmax_of_pairs
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype
@@ -82,8 +83,8 @@ class PerQuery(Form):
         choices, pairs, query = call.choices, call.row_pairs(heads), call.queries(heads)
         dtype, wide = query.dtype, accumulation_dtype(query.dtype)
         transform = choices.transform
-        if transform.token_inputs:
-            pairs = pairs.uncut()
+        if transform.token_inputs or transform.two_dimensional or transform.layout != SEQUENCE:
+            pairs = pairs.uncut()  # what T of a key is follows from its place among all of them
         by_precision = transform.standardization(heads) is not None
         if transform.uses_statistics and not by_precision:
             query, pairs = query.double(), pairs.double()
