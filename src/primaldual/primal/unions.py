@@ -188,7 +188,7 @@ class Union(Subset):
     def _reach_of_singles(self, heads: HeadSet) -> int:
         """How far from a query every key is there as a single one; -1 = none is."""
         reaches = [part.reach for part, own in self.with_heads(heads) if own.scale == 1]
-        return max((sys.maxsize if reach is None else reach for reach in reaches), default=-1)
+        return max([-1, *(sys.maxsize if reach is None else reach for reach in reaches)])
 
     def training_set(
         self, source: KeyValueSource, attendable: Attendable, heads: HeadSet, query_length: int
