@@ -206,6 +206,11 @@ def test_what_has_no_meaning():
         pdl.solve("rpc", torch.randn(5, 2), torch.randn(5, 2))
 
 
+def test_weights_that_do_not_add_up_to_1_are_refused():
+    with pytest.raises(UnsupportedError, match="grow without bound"):
+        preset("constant+rpc(2,2)")
+
+
 def test_explain_counts_the_rounds():
     plain, cleaned = (preset(spec).explain((1, 2, 64, 8)) for spec in ("softmax", "rpc(3,1)"))
     assert cleaned.forms == ["softmax"]

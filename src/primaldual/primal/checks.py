@@ -64,6 +64,11 @@ def check_solver(choices: Choices) -> None:
             f"{solver.spec()} fits the kernel itself, with h = 1; got the normaliser "
             f"{normalizer.spec() or type(normalizer).__name__}; accepted is constant, which is its default"
         )
+    if solver.attends_means and normalizer.factored is False:
+        raise UnsupportedError(
+            f"{solver.spec()} attends means of the values again, which grow without bound where weights do not add up to 1; "
+            f"got the normaliser {normalizer.spec()}; accepted is the sum of kernels, which is the default"
+        )
     if solver.ordered:
         subset = choices.subset
         pairs = (

@@ -29,6 +29,7 @@ class Differential(HeadShares):
 
     Example:
         >>> from primaldual import preset
+        >>> import torch
         >>> query, key, value = torch.randn(3, 1, 2, 5, 8).unbind(0)
         >>> problem = preset("differential(0)").bind(heads=2, head_dim=8)
         >>> first = preset("softmax").attend(query[..., :4], key[..., :4], value)

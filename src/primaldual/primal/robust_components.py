@@ -67,6 +67,7 @@ class RobustComponents(ComposedSolver):
     cost = "2 n − 1 times that of softmax"
     examples = ("rpc(2,4)", "rpc(3,0.2,steps=textbook)")
     at_keys = True
+    attends_means = True
     token_inputs = (OWN_VALUE,)
 
     def __init__(self, rounds: int = 4, penalty: float = 4.0, *, steps: str = "released") -> None:

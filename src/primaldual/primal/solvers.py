@@ -57,6 +57,8 @@ class Solver(Part):
     """Whether one map of positions gives the outputs of all features from the values."""
     at_keys: ClassVar[bool] = False
     """Of a composed solver: whether it attends from the place of every key, so that it needs the whole sequence."""
+    attends_means: ClassVar[bool] = False
+    """Of a composed solver: whether it attends what it gave, so that weights must be shares of a whole."""
     residual: str = KEYS
     """Of a nested solver: whether x in S = A(x, k) is the queries or the keys."""
     ordered: ClassVar[bool] = False

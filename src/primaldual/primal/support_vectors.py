@@ -45,8 +45,8 @@ class SupportVectors(RowSolver):
         >>> from primaldual import preset
         >>> import torch
         >>> key, value = torch.eye(3).view(1, 1, 3, 3), torch.tensor([[3.0], [-0.5], [-2.0]]).view(1, 1, 3, 1)
-        >>> preset("dot+svr(2,1)").attend(key, key, value).flatten()
-        tensor([ 2.0000,  0.0000, -1.0000])
+        >>> preset("dot+svr(2,1)").attend(key, key, value).flatten().round(decimals=4)
+        tensor([ 2.,  0., -1.])
     """
 
     name = "svr"
@@ -88,7 +88,7 @@ class SupportVectors(RowSolver):
         if style == "latex":
             return (
                 r"\beta_j",
-                rf"\beta = \arg\max_{{|\beta_j| \le {self.C:g}}} -\tfrac12 \beta^\top K \beta + v^\top \beta "
+                rf"\beta = \operatorname{{arg}}\max_{{|\beta_j| \le {self.C:g}}} -\tfrac12 \beta^\top K \beta + v^\top \beta "
                 rf"- {self.epsilon:g} \sum_j |\beta_j|,\quad K_{{ij}} = \Phi(T(k_i))\cdot\Phi(T(k_j))",
             )
         return (

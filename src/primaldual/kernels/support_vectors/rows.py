@@ -50,7 +50,7 @@ def row_coefficients(matrix: Tensor, counts: Tensor, value: Tensor, penalty: flo
         >>> row_coefficients(torch.eye(3).view(1, 1, 1, 3, 3), torch.ones(1, 1, 1, 3), value, 2.0, 1.0).flatten()
         tensor([ 2.,  0., -1.])
     """
-    checked = not (in_graph() or in_transform())
+    checked = not (in_graph() or in_transform() or matrix.is_meta)
     shape = torch.broadcast_shapes(matrix.shape[:3], counts.shape[:3], value.shape[:3])
     valid = (counts > 0).expand(*shape, -1)
     kernel, unit = unique(matrix.expand(*shape, -1, -1), valid)
@@ -157,7 +157,7 @@ def _searched(
     if in_graph():
         found: tuple[Tensor, Tensor] = searched_in_graph(*given)
         return found
-    if in_transform():
+    if in_transform() or kernel.is_meta:
         matrix, aim, limit, size, there = (
             tensor.flatten(0, 2) for tensor in (kernel, targets, box, unit, valid)
         )
