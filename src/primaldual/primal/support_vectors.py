@@ -88,8 +88,8 @@ class SupportVectors(RowSolver):
         if style == "latex":
             return (
                 r"\beta_j",
-                rf"\beta = \operatorname{{arg}}\max_{{|\beta_j| \le {self.C:g}}} -\tfrac12 \beta^\top K \beta + v^\top \beta "
-                rf"- {self.epsilon:g} \sum_j |\beta_j|,\quad K_{{ij}} = \Phi(T(k_i))\cdot\Phi(T(k_j))",
+                rf"\beta = \operatorname{{arg}}\max_{{|\beta_j| \le {self.C:g}}} -\tfrac12 \beta^\top K \beta "
+                rf"+ v^\top \beta - {self.epsilon:g} \sum_j |\beta_j|,\quad K_{{ij}} = \Phi(T(k_i))\cdot\Phi(T(k_j))",
             )
         return (
             "β_j",
