@@ -283,3 +283,14 @@ def test_anchors_have_their_gradient_beside_other_pairs(spec, is_causal):
     found, wanted = (torch.autograd.grad(out, leaves, seed) for out in outputs)
     for mine, theirs in zip(found, wanted, strict=True):
         assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("length", [4, 5])
+def test_gated_windows_of_one_key_are_single_keys(length, is_causal):
+    query, key, value = torch.randn(3, 1, 2, length, 6, dtype=torch.double).unbind(0)
+    gated, plain = preset("sh(2,2)|gated(1)").bind(2, 6), preset("sh(2,2)|sh(1,1)").bind(2, 6)
+    gates = {name: torch.randn_like(key) for name in ("key_gate", "value_gate")}
+    wanted = plain.dense(query, key, value, is_causal=is_causal)
+    for method in (gated.attend, gated.dense):
+        assert_close(method(query, key, value, is_causal=is_causal, inputs=gates), wanted)

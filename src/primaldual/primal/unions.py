@@ -262,8 +262,8 @@ class Union(Subset):
             part.dense_pairs(key, value, mask, own) for (part, own), mask in zip(parts, masks, strict=True)
         ]
         alone = torch.zeros_like(allowed)
-        for mask, pairs in zip(masks, found, strict=True):
-            alone = alone | mask if pairs.shares is None else alone
+        for mask, (_, own) in zip(masks, parts, strict=True):
+            alone = alone | mask if own.scale == 1 else alone
         for place, ((part, own), pairs) in enumerate(zip(parts, found, strict=True)):
             front = part.consecutive_from(own)
             if front is not None and pairs.shares is not None:
