@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.generated_cases.case import LAYOUTS, Case
-from primaldual.errors import PrimalDualError, UnsupportedError
+from primaldual.errors import ConvergenceError, PrimalDualError, UnsupportedError
 from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.problem import PrimalProblem
 from primaldual.primal.transforms import Transform
@@ -186,6 +186,8 @@ def _refused_alike(case: Case, refused: PrimalDualError) -> Outcome:
         return Outcome(
             faults=(f"the definition refuses ({refused}), attend raises {type(error).__name__}: {error}",)
         )
+    if isinstance(refused, ConvergenceError):  # the last digits say whether a search ends
+        return Outcome(refusal=str(refused))
     return Outcome(faults=(f"the definition refuses ({refused}), attend does not",))
 
 
