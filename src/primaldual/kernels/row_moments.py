@@ -11,7 +11,8 @@ def moments_of_sums(share: Tensor, key: Tensor, count: Tensor) -> KeyStatistics:
         sum_t p_it = sum_mt a_imt k_mt,   sum_t p_it^2 = sum_(m, n) sum_t a_imt a_int k_mt k_nt
 
     are products of shares and keys: (M + 1) / 2 times the work of scores, and nothing of size R x Nt x D. Their rounding
-    errors are those of the mean square of the keys, so keys are best given less a vector that is near them.
+    errors are those of the mean square of the keys, so keys are best given less a vector that is near them. The variance of
+    a single pair is exactly 0.
 
     Args:
         share: a, (batch or 1, heads or 1, R, M, Nt), 0 for pairs that a query does not have.
@@ -24,7 +25,8 @@ def moments_of_sums(share: Tensor, key: Tensor, count: Tensor) -> KeyStatistics:
     for step in range(1, members):
         ahead, behind = share[..., step:, :], share[..., :-step, :]
         square = square + _products(ahead * behind, key[:, :, step:] * (2 * key[:, :, :-step]))
-    return KeyStatistics(mean, (square / total - mean.square()).clamp(min=0), count)
+    variance = (square / total - mean.square()).clamp(min=0)
+    return KeyStatistics(mean, variance.masked_fill(count <= 1, 0.0), count)
 
 
 def moments_of_rows(key: Tensor, valid: Tensor, count: Tensor) -> KeyStatistics:
