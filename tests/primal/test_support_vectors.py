@@ -134,7 +134,7 @@ def test_equation():
     text = preset("svr(2,0.3)").equation()
     assert "2 Σ_j |v_j − f(k_j)|_ε" in text
     assert "β = argmax over |β_j| ≤ 2 of −½ βᵀKβ + vᵀβ − 0.3 Σ_j |β_j|" in text
-    assert r"\max" in preset("svr").equation("latex")
+    assert r"\operatorname{arg}\max_{|\beta_j| \le 1}" in preset("svr").equation("latex")
 
 
 def test_coefficients_close_to_a_bound_are_placed_on_the_right_side(monkeypatch):
