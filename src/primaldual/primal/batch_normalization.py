@@ -178,6 +178,8 @@ class BatchNormalization(Transform):
     ) -> tuple[Tensor, Tensor]:
         offset = self._beta(heads.members) * found.mean
         query, keys = query - offset, keys - offset.unsqueeze(-2)
+        if self.beta == 1 and not self.learnable and isinstance(found.seen, Tensor):
+            keys = keys.masked_fill((found.seen <= 1).unsqueeze(-2), 0.0)  # a query's only key is the mean
         if self.scale == "inv_std":
             inverse = (found.variance + self.eps).rsqrt()
             query, keys = query * inverse, keys * inverse.unsqueeze(-2)

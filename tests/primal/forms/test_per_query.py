@@ -88,3 +88,11 @@ def test_a_long_call_says_what_is_slow_about_it(monkeypatch):
         warnings.simplefilter("error")
         preset("linear+bn").attend(*tensors)
         preset("conv(3)").attend(*tensors, is_causal=True)
+
+
+def test_a_single_pair_of_bn_is_its_mean_to_the_last_digit():
+    problem = preset("polynomial(1)+sink(0.5,learnable=false)+bn+anchored(7)").bind(1, 3)
+    query, key = torch.randn(2, 1, 1, 6, 3).unbind(0)
+    mask = torch.tensor([True, True, True, False, False, False]).view(1, 1, 1, 6)
+    for method in (problem.attend, problem.dense):
+        assert torch.equal(method(query, key, key, mask), torch.zeros_like(key))
