@@ -1,6 +1,6 @@
 """Run damaged commands: ``python -m benchmarks.fuzz --count 2000 --seed 0``.
 
-Whatever ends in a traceback, takes longer than a minute, or exits with an unknown code is printed, and its files are
+Whatever ends in a traceback, takes longer than five minutes, or exits with an unknown code is printed, and its files are
 kept in a folder; the exit code is then 1.
 """
 

@@ -178,13 +178,24 @@ def test_padding_stays_where_it_was():
             model(prompt()[:, :1], attention_mask=later, **cache.argument)
 
 
+def test_a_cache_with_tokens_is_refused_by_another_model_of_the_same_sizes():
+    one, other = converted(), converted()
+    cache, tokens = make_cache(one), prompt()
+    logits(one, tokens, cache, [8])
+    with torch.no_grad(), pytest.raises(ArgumentError, match="holds tokens of another model"):
+        other(tokens[:, 8:], **cache.argument)
+    cache.reset()
+    expected = other.generate(tokens, **make_cache(other).argument, **GREEDY)
+    assert torch.equal(other.generate(tokens, **cache.argument, **GREEDY), expected)
+
+
 def test_layers_that_share_the_keys_of_another_are_noticed():
     layer = make_cache(converted()).layers[0]
-    problem, tensors = pdl.preset("bn"), torch.randn(3, 1, 4, 2, 8).unbind(0)
+    problem, owner, tensors = pdl.preset("bn"), nn.Identity(), torch.randn(3, 1, 4, 2, 8).unbind(0)
     layer.update(*tensors[1:])
-    layer.attend(problem, *tensors, None)
+    layer.attend(problem, owner, *tensors, None)
     with pytest.raises(UnsupportedError, match="several layers of this model attend the keys of one"):
-        layer.attend(problem, *tensors, None)
+        layer.attend(problem, nn.Identity(), *tensors, None)
 
 
 def test_attention_in_both_directions_and_dropout_are_refused():
@@ -208,7 +219,7 @@ def test_a_gradient_of_values_alone_is_not_lost():
     layer, tensors = make_cache(model).layers[0], torch.randn(3, 1, 4, 2, 8).unbind(0)
     layer.update(*tensors[1:])
     with pytest.raises(UnsupportedError, match="has no gradients"):
-        layer.attend(pdl.preset("bn"), *tensors[:2], tensors[2].clone().requires_grad_(), None)
+        layer.attend(pdl.preset("bn"), nn.Identity(), *tensors[:2], tensors[2].clone().requires_grad_(), None)
 
 
 def test_layers_with_a_convolution_keep_their_own_cache():
@@ -289,6 +300,10 @@ def test_models_without_a_layer_of_ours_are_refused():
     for model in (nn.Linear(2, 2), T5ForConditionalGeneration(T5Config(**small))):
         with pytest.raises(ArgumentError, match="a decoder of transformers without an encoder; got"):
             make_cache(model)
+    with pytest.raises(
+        ArgumentError, match=r"OptimizedModule, which torch\.compile has made: give the model"
+    ):
+        make_cache(torch.compile(converted()))
     sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 9}
     with pytest.raises(UnsupportedError, match="BertModel has none"):
         make_cache(BertModel(BertConfig(num_hidden_layers=1, **sizes)))

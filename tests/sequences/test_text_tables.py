@@ -32,7 +32,7 @@ def test_a_folder_of_tables_has_parts_and_pairs_have_two_texts(tmp_path):
 
 def test_long_texts_are_read_and_the_limit_of_csv_is_as_before(tmp_path):
     before = csv.field_size_limit()
-    rows = [["text", "label"], ["x" * 200_000, "a"], ["y", "b"]]
+    rows = [["text", "label"], ["x" * 200_000, "a"], ["y", "b"], ["z", "b"]]
     assert read_text_tables(write_table(tmp_path / "t.csv", rows), ("text", "label")).lengths.max() == 200_000
     assert csv.field_size_limit() == before
 
@@ -48,6 +48,7 @@ def test_long_texts_are_read_and_the_limit_of_csv_is_as_before(tmp_path):
         (b"text,label\n\xff,1\n", "not UTF-8 text .byte 11"),
         (b'text,label\n"x,1\n', "cannot be read as a table"),
         (b"text,label\n", "the training part holds no texts"),
+        (b"text,label\nx,1\ny,2\n", "got 2 cases of 2 classes"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(tmp_path, content, message):

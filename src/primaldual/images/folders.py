@@ -10,13 +10,11 @@ import numpy as np
 from primaldual.errors import DataError
 from primaldual.experiments.inspection.images import ENDINGS
 from primaldual.images.image_sets import FileSet, ImageParts, Labels
-from primaldual.training.splitting import split_off_validation
+from primaldual.training.splitting import HELD_OUT, split_off_test
 
 _TRAIN = ("train", "training")
 _VALIDATION = ("val", "valid", "validation")
 _TEST = ("test", "testing")
-HELD_OUT = 0.2
-"""Share of the images of a folder without parts that makes its test part."""
 
 
 def read_folder(place: str | Path) -> ImageParts:
@@ -30,7 +28,8 @@ def read_folder(place: str | Path) -> ImageParts:
         place: the folder.
 
     Raises:
-        DataError: no such folder, parts without class folders, or classes of the test part that the training part lacks.
+        DataError: no such folder, parts without class folders, too few images to make a test
+            part, or classes of the test part that the training part lacks.
     """
     folder = Path(place).expanduser()
     if not folder.is_dir():
@@ -49,7 +48,7 @@ def read_folder(place: str | Path) -> ImageParts:
 
 
 def _one_part(everything: FileSet) -> ImageParts:
-    training, test = split_off_validation(everything.labels, HELD_OUT, seed=0)
+    training, test = split_off_test(everything.labels)
     note = f"the test part is {round(100 * HELD_OUT)} % of every class, because the folder has no parts"
     return ImageParts(everything.part(training), None, everything.part(test), (note,))
 

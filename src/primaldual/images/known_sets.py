@@ -10,9 +10,9 @@ import numpy as np
 
 from primaldual.errors import DataError
 from primaldual.experiments.inspection.subject import first_line, needed
-from primaldual.images.folders import HELD_OUT, read_folder
+from primaldual.images.folders import read_folder
 from primaldual.images.image_sets import ImageParts, PixelSet
-from primaldual.training.splitting import split_off_validation
+from primaldual.training.splitting import split_off_test
 
 DEFAULT_FOLDER = Path("data") / "images"
 """Where torchvision keeps what it downloads."""
@@ -46,7 +46,7 @@ def _digits(folder: Path) -> ImageParts:
     pixels = (found.images * (255 / 16)).round().astype(np.uint8)
     labels = found.target.astype(np.int64)
     everything = PixelSet("digits", tuple("0123456789"), labels, pixels)
-    training, test = split_off_validation(labels, HELD_OUT, seed=0)
+    training, test = split_off_test(labels)
     note = "the test part is a fifth of every digit, drawn once; writers may be in both parts"
     return ImageParts(everything.part(training), None, everything.part(test), (note,))
 

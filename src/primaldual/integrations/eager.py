@@ -49,7 +49,7 @@ def eager(model: nn.Module) -> Iterator[None]:
         yield
         return
     if not hasattr(torch.compiler, "set_stance"):
-        if any(_compiled(module) for module in model.modules()):
+        if any(is_compiled(module) for module in model.modules()):
             raise UnsupportedError(
                 f"model must not be compiled under torch {torch.__version__}, or torch be 2.6 or later; got a compiled "
                 f"{type(model).__name__}"
@@ -63,5 +63,6 @@ def eager(model: nn.Module) -> Iterator[None]:
         _stance.leave()
 
 
-def _compiled(module: nn.Module) -> bool:
+def is_compiled(module: nn.Module) -> bool:
+    """Whether torch.compile has compiled a module itself, not one inside it."""
     return module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 from primaldual.errors import ArgumentError, UnsupportedError
+from primaldual.integrations.eager import is_compiled
 from primaldual.integrations.hf_masks import sort_mask
 from primaldual.primal.attention import Attention
 from primaldual.primal.decoding.state import DecodingState
@@ -41,8 +43,9 @@ class AttentionCache(Cache):
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, PreTrainedModel) or model.config.is_encoder_decoder:
+            compiled = ", which torch.compile has made: give the model itself" if is_compiled(model) else ""
             raise ArgumentError(
-                f"model must be a decoder of transformers without an encoder; got {type(model).__name__}"
+                f"model must be a decoder of transformers without an encoder; got {type(model).__name__}{compiled}"
             )
         config = model.config.get_text_config(decoder=True)
         layers = DynamicCache(config=config).layers
@@ -104,6 +107,7 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # transformers types some functions alone
         self._state: DecodingState | None = None
+        self._owner: weakref.ref[nn.Module] | None = None  # the layer whose tokens the state holds
         self._seen = 0
         self._padded: Tensor | None = None  # bool (batch, seen), True = a token; None = no padding so far
         self._waiting = False
@@ -130,13 +134,23 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         return marked, value_states
 
     def attend(
-        self, problem: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+        self,
+        problem: Attention,
+        owner: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
     ) -> Tensor:
-        """The outputs (batch, heads, n, Dv) of new tokens, which the state takes in."""
+        """The outputs (batch, heads, n, Dv) of new tokens of a layer, the owner, which the state takes in."""
         if not self._waiting:
             raise UnsupportedError(
                 "several layers of this model attend the keys of one, which a cache of decoding states does not serve: "
                 "generate without this cache"
+            )
+        if self._owner is not None and self._owner() is not owner:
+            raise ArgumentError(
+                "this cache holds tokens of another model: make one for each model, or call reset() first"
             )
         if torch.is_grad_enabled() and any(one.requires_grad for one in (query, key, value)):
             raise UnsupportedError(
@@ -144,6 +158,7 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
             )
         assert isinstance(problem, PrimalProblem)
         if self._state is None:
+            self._owner = weakref.ref(owner)
             self._state = problem.init_state(
                 key.shape[0],
                 query.shape[1],
@@ -207,7 +222,7 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         return -1
 
     def reset(self) -> None:
-        self._state, self._seen, self._padded, self._waiting = None, 0, None, False
+        self._state, self._owner, self._seen, self._padded, self._waiting = None, None, 0, None, False
 
     def offload(self) -> None:
         raise UnsupportedError("a cache of decoding states cannot be offloaded")

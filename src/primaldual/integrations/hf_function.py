@@ -103,7 +103,9 @@ def solve(
     if query.shape[0] != key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)
     if cached is not None:
-        return _over_states(cached, problem, query, key, value, attention_mask, dropout, causal, extras)
+        return _over_states(
+            cached, problem, module, query, key, value, attention_mask, dropout, causal, extras
+        )
     found = sort_mask(attention_mask, causal, query.shape[2], key.shape[2])
     lengths = extras.get("cu_seq_lens_q")
     if lengths is not None and len(lengths) > 2 and found.pairs is None:
@@ -159,6 +161,7 @@ def _check_extras(extras: dict[str, Any]) -> None:
 def _over_states(
     cached: StateLayer,
     problem: Attention,
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -179,7 +182,7 @@ def _over_states(
             "output_attentions must be False over a cache of decoding states, which keeps no maps"
         )
     _check_sliding_window(problem, query.shape[1], cached.get_seq_length(), extras.get("sliding_window"))
-    out = cached.attend(problem, query, key, value, attention_mask)
+    out = cached.attend(problem, module, query, key, value, attention_mask)
     return out.transpose(1, 2).contiguous(), None
 
 

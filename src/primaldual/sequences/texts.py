@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from primaldual.errors import DataError
-from primaldual.images.folders import HELD_OUT
 from primaldual.sequences.token_sets import Corpus
-from primaldual.training.splitting import split_off_validation
+from primaldual.training.splitting import HELD_OUT, split_off_test
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "training": ("train", "training"),
@@ -43,7 +42,7 @@ def corpus_of(parts: Mapping[str, Texts], notes: Sequence[str] = ()) -> Corpus:
         notes: what a reader of the results must know.
 
     Raises:
-        DataError: no cases, or a class of another part that the training part lacks.
+        DataError: no cases, too few of them to make a test part, or a class of another part that the training part lacks.
     """
     classes = tuple(sorted(set(parts["training"].labels)))
     for name, part in parts.items():
@@ -56,7 +55,7 @@ def corpus_of(parts: Mapping[str, Texts], notes: Sequence[str] = ()) -> Corpus:
     labels = np.array([classes.index(label) for part in parts.values() for label in part.labels])
     counts = {name: len(part.cases) for name, part in parts.items()}
     if "test" not in parts:
-        training, test = split_off_validation(labels, HELD_OUT, seed=0)
+        training, test = split_off_test(labels)
         cases = [cases[number] for number in (*training, *test)]
         labels = labels[np.concatenate([training, test])]
         counts = {"training": len(training), "test": len(test)}

@@ -1,9 +1,14 @@
-"""A validation part out of the training part."""
+"""A validation or a test part out of a set of cases."""
 
 import numpy as np
 import numpy.typing as npt
 
+from primaldual.errors import DataError
+
 Indices = npt.NDArray[np.int64]
+
+HELD_OUT = 0.2
+"""Share of the cases of data without parts that makes its test part."""
 
 
 def split_off_validation(groups: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
@@ -37,3 +42,29 @@ def split_off_validation(groups: Indices, fraction: float, seed: int) -> tuple[I
         taken[group] += remainder[group] > 0
     validation = np.concatenate([order[groups[order] == group][:count] for group, count in enumerate(taken)])
     return np.setdiff1d(order, validation), np.sort(validation)
+
+
+def split_off_test(groups: Indices) -> tuple[Indices, Indices]:
+    """Split a fifth of the cases off as the test part, every group in proportion, the same cases every time.
+
+    Args:
+        groups: (cases,): number of each case's class.
+
+    Returns:
+        Indices of the training and of the test part, both in increasing order.
+
+    Raises:
+        DataError: so few cases that the test part is empty.
+
+    Example:
+        >>> training, test = split_off_test(np.array([0] * 10 + [1] * 5))
+        >>> len(training), len(test)
+        (12, 3)
+    """
+    training, test = split_off_validation(groups, HELD_OUT, seed=0)
+    if not len(test):
+        raise DataError(
+            f"data without parts must have cases enough for a test part of {HELD_OUT:.0%} that leaves one of every class to "
+            f"train on; got {len(groups)} cases of {len(np.unique(groups))} classes"
+        )
+    return training, test
