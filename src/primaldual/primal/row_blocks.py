@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from primaldual.kernels.layout import ceil_div
 from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, row_attention
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype, apart, widest
 from primaldual.primal.head_sets import HeadSet
@@ -120,6 +121,9 @@ def by_rows(
         numbers *= WITH_GRADIENTS
     row = max(1, heads * pairs.key.shape[2] * width * (1 if pairs.cut else batch))
     size = max(1, min(length, max(FEWEST_ROWS // width, numbers // row)))
+    size = ceil_div(
+        length, max(1, ceil_div(length, size))
+    )  # alike, or the last one may be hardly worth its calls
     sequences = max(1, numbers // (row * size)) if pairs.cut else max(1, batch)
     whole = size >= length and sequences >= batch
     outputs = []
