@@ -102,7 +102,7 @@ def salient_pools(
     most = most_pairs(scores.shape[-1], scale, min_length)
     with torch.no_grad():
         pair = _pair_of(scores, allowed, scale, share, min_length).sub_(most)
-        return IndexedPools(pair.mul_(allowed.to(pair.dtype)).add_(most).long(), most + 1)
+        return IndexedPools(pair.mul_(allowed).add_(most).long(), most + 1)
 
 
 def _pair_of(scores: Tensor, member: Tensor, scale: int, share: float, min_length: int) -> Tensor:
@@ -137,7 +137,7 @@ def _pair_of(scores: Tensor, member: Tensor, scale: int, share: float, min_lengt
     salient = (rank <= alone).logical_and_(member)
     other = (member ^ salient).cumsum(-1, dtype=whole)
     pair = _windows(other, alone, pairs - alone, (count - alone).clamp(min=1))
-    return pair.add_(rank.sub_(1).sub_(pair).mul_(salient.to(whole)))  # where() takes three times as long
+    return pair.add_(rank.sub_(1).sub_(pair).mul_(salient))  # where() takes three times as long
 
 
 def _windows(number: Tensor, start: Tensor, windows: Tensor, others: Tensor) -> Tensor:
