@@ -14,13 +14,13 @@ demo: $(READY)
 	$(BIN)/primaldual compare JapaneseVowels --out runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-long: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 -m long
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m long
 
 test-oldest: $(OLDEST_READY)
-	$(OLDEST)/bin/python -m pytest --numprocesses 2
+	$(OLDEST)/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -67,7 +67,7 @@ gallery: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): torch, aeon and the tools, once, a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
 
 $(SITE_READY): $(READY)

@@ -178,11 +178,13 @@ class BatchNormalization(Transform):
     ) -> tuple[Tensor, Tensor]:
         offset = self._beta(heads.members) * found.mean
         query, keys = query - offset, keys - offset.unsqueeze(-2)
-        if self.beta == 1 and not self.learnable and isinstance(found.seen, Tensor):
-            keys = keys.masked_fill((found.seen <= 1).unsqueeze(-2), 0.0)  # a query's only key is the mean
+        inverse = found.variance.new_ones(()).expand_as(found.variance)
         if self.scale == "inv_std":
             inverse = (found.variance + self.eps).rsqrt()
-            query, keys = query * inverse, keys * inverse.unsqueeze(-2)
+            query = query * inverse
+        if self.beta == 1 and not self.learnable and isinstance(found.seen, Tensor):
+            inverse = inverse.masked_fill(found.seen <= 1, 0.0)  # a query's only key is the mean
+        keys = keys * inverse.unsqueeze(-2)
         return self._gained(query, heads), keys
 
     def shared_refusal(self, kind: Kind) -> str | None:

@@ -60,11 +60,11 @@ class RandomFeatures(FeatureMap):
         return torch.as_tensor(total) / self.num_features
 
     def features(self, inputs: Tensor) -> Tensor:
-        scaled = inputs * inputs.shape[-1] ** -0.25
-        exponent = (
-            scaled @ self._directions(inputs).transpose(0, 1) - scaled.square().sum(-1, keepdim=True) / 2
-        )
-        return exponent.exp() * self.num_features**-0.5
+        # In units of log 2, for torch's exp2 takes half the time of its exp.
+        unit, quarter_root = math.log(2), inputs.shape[-1] ** 0.25
+        exponent = inputs @ (self._directions(inputs) / (unit * quarter_root)).transpose(0, 1)
+        lowered = inputs.square().sum(-1, keepdim=True) / (2 * unit * quarter_root**2)
+        return exponent.sub_(lowered + math.log2(self.num_features) / 2).exp2_()
 
     def feature_count(self, head_dim: int) -> int:
         del head_dim

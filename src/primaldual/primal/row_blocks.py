@@ -16,8 +16,9 @@ from primaldual.primal.head_sets import HeadSet
 from primaldual.primal.transforms import Transform
 
 Formed = FormedPairs | JoinedPairs
+AttendRows = Callable[[Tensor, Formed, KeyStatistics | None], Tensor]
 
-BLOCK_NUMBERS = 2**18
+BLOCK_NUMBERS = 2**19
 """Numbers in a matrix of queries and keys that are taken at a time on the CPU: few enough for its caches."""
 
 LARGE_BLOCK_NUMBERS = 2**24
@@ -92,7 +93,7 @@ def softmax_by_rows(
 
 def by_rows(
     pairs: RowSet,
-    attend: Callable[[Tensor, Formed, KeyStatistics | None], Tensor],
+    attend: AttendRows,
     query: Tensor,
     variance_floor: float | None,
     width: int,
@@ -107,24 +108,24 @@ def by_rows(
         width: numbers that are formed for each pair of query and key.
     """
     dtype, (batch, heads, length, _) = query.dtype, query.shape
-    wide = accumulation_dtype(query.dtype)
+    wide, recorded = accumulation_dtype(query.dtype), torch.is_grad_enabled()
     pairs, query = pairs.to(wide), query.to(wide)
+    numbers = BLOCK_NUMBERS if query.device.type == "cpu" else LARGE_BLOCK_NUMBERS
+    if recorded:
+        numbers *= WITH_GRADIENTS
+    row = max(1, heads * pairs.key.shape[2] * (1 if pairs.cut else batch))
+    few = max(1, min(length, max(FEWEST_ROWS // width, numbers // (row * width))))
+    few = ceil_div(
+        length, max(1, ceil_div(length, few))
+    )  # alike, or the last ones may be hardly worth their calls
+    size = few if recorded or variance_floor is None else max(few, min(length, numbers // row))
+    sequences = max(1, numbers // (row * width * few)) if pairs.cut else max(1, batch)
 
     def attend_block(rows: Tensor, some: RowSet, block: slice) -> Tensor:
-        taken = some.of_rows(block)
-        if variance_floor is not None:
-            return _by_precision(rows, taken, attend, variance_floor)
-        return attend(rows, taken.formed(), None)
+        if variance_floor is None:
+            return attend(rows, some.of_rows(block).formed(), None)
+        return _by_precision(rows, some, block, few, attend, variance_floor)
 
-    numbers = BLOCK_NUMBERS if query.device.type == "cpu" else LARGE_BLOCK_NUMBERS
-    if torch.is_grad_enabled():
-        numbers *= WITH_GRADIENTS
-    row = max(1, heads * pairs.key.shape[2] * width * (1 if pairs.cut else batch))
-    size = max(1, min(length, max(FEWEST_ROWS // width, numbers // row)))
-    size = ceil_div(
-        length, max(1, ceil_div(length, size))
-    )  # alike, or the last one may be hardly worth its calls
-    sequences = max(1, numbers // (row * size)) if pairs.cut else max(1, batch)
     whole = size >= length and sequences >= batch
     outputs = []
     for first in range(0, batch, sequences):
@@ -132,7 +133,7 @@ def by_rows(
         for start in range(0, length, size):
             block = slice(start, min(start + size, length))
             taken = query[first : first + sequences, :, block], some, block
-            again = torch.is_grad_enabled() and not whole
+            again = recorded and not whole
             part = checkpoint(attend_block, *taken, use_reentrant=False) if again else attend_block(*taken)
             parts.append(part.to(dtype))
         outputs.append(torch.cat(parts, 2))
@@ -140,27 +141,56 @@ def by_rows(
 
 
 def _by_precision(
-    rows: Tensor,
-    block: RowSet,
-    attend: Callable[[Tensor, Formed, KeyStatistics | None], Tensor],
-    floor: float,
+    rows: Tensor, some: RowSet, block: slice, few: int, attend: AttendRows, floor: float
 ) -> Tensor:
-    """What ``attend`` gives, in float64 for queries whose keys lie far from 0, measured in their deviations, or are few."""
-    formed, wide = block.formed(), widest(rows.device)
+    """What ``attend`` gives, in float64 for queries whose keys lie far from 0, measured in their deviations, or are few.
+
+    The statistics of the block are taken at once; it is attended ``few`` queries at a time.
+    """
+    taken = some.of_rows(block)
+    formed = taken.formed()
     found = formed.moments()
-    if rows.dtype == wide:
-        return attend(rows, formed, _moved(found, block))
-    far = apart(found, floor, formed.most_members).nonzero().flatten()
+    exact = [False] * rows.shape[2]
+    if rows.dtype != widest(rows.device):
+        exact = apart(found, floor, formed.most_members).expand(len(exact)).tolist()
+    found = _moved(found, taken)
+    if few >= len(exact):
+        return _by_precision_of(rows, taken, formed, found, exact, attend)
+    parts = []
+    for start in range(0, len(exact), few):
+        end = min(start + few, len(exact))
+        taken = some.of_rows(slice(block.start + start, block.start + end))
+        given = rows[:, :, start:end], taken, taken.formed(), _between(found, start, end), exact[start:end]
+        parts.append(_by_precision_of(*given, attend))
+    return torch.cat(parts, 2)
+
+
+def _by_precision_of(
+    rows: Tensor, block: RowSet, formed: Formed, found: KeyStatistics, exact: list[bool], attend: AttendRows
+) -> Tensor:
+    """What ``attend`` gives, in float64 for the queries that are to be ``exact``."""
     exactly = None
-    if len(far):
-        exact = block.picked(far).to(wide)
-        pairs = exact.formed()
+    if any(exact):
+        far = torch.tensor([number for number, one in enumerate(exact) if one], device=rows.device)
+        wide = widest(rows.device)
+        chosen = block.picked(far).to(wide)
+        pairs = chosen.formed()
         taken = rows.index_select(2, far).to(wide)
-        exactly = attend(taken, pairs, _moved(pairs.moments(), exact)).to(rows.dtype)
-        if len(far) == rows.shape[2]:
+        exactly = attend(taken, pairs, _moved(pairs.moments(), chosen)).to(rows.dtype)
+        if all(exact):
             return exactly
-    out = attend(rows, formed, _moved(found, block))
+    out = attend(rows, formed, found)
     return out if exactly is None else out.index_copy(2, far, exactly)
+
+
+def _between(found: KeyStatistics, start: int, end: int) -> KeyStatistics:
+    """The statistics of some of the queries."""
+
+    def cut(tensor: Tensor) -> Tensor:
+        return tensor if tensor.shape[2] == 1 else tensor[:, :, start:end]
+
+    seen = cut(found.seen) if isinstance(found.seen, Tensor) else found.seen
+    return found._replace(mean=cut(found.mean), variance=cut(found.variance), seen=seen)
 
 
 def _moved(found: KeyStatistics, block: RowSet) -> KeyStatistics:
