@@ -118,7 +118,7 @@ def _pair_of(scores: Tensor, member: Tensor, scale: int, share: float, min_lengt
         share: of the pairs that are one key.
         min_length: fewer members are all alone.
     """
-    whole = torch.int64 if in_trace() or scores.shape[-1] >= SHORT else torch.int32
+    whole = torch.int64 if in_graph() or scores.shape[-1] >= SHORT else torch.int32
     count = member.sum(-1, keepdim=True, dtype=whole)
     pairs = (count + scale - 1) // scale
     alone = torch.minimum((share * pairs).to(whole), pairs - 1).clamp(min=0)
