@@ -70,6 +70,14 @@ def test_everything_named_exists_and_is_documented():
         assert name == "PARTS" or inspect.getdoc(thing), name
 
 
+def test_every_class_and_function_has_an_example():
+    things = {name: getattr(primaldual, name) for name in primaldual.__all__}
+    used = {
+        name: thing for name, thing in things.items() if inspect.isclass(thing) or inspect.isfunction(thing)
+    }
+    assert [name for name, thing in used.items() if ">>>" not in (thing.__doc__ or "")] == []
+
+
 def test_the_promised_signatures():
     assert list(inspect.signature(primaldual.PrimalProblem.attend).parameters) == [
         "self", "query", "key", "value", "mask", "is_causal", "dropout_p", "inputs",

@@ -52,6 +52,12 @@ class Conversion:
         others: path and class of unknown attention modules, which were left alone.
         change: || new - old || / || old || of the model's output on the sample; None without one.
         dry_run: nothing was changed.
+
+    Example:
+        >>> from torch import nn
+        >>> report = convert(nn.TransformerEncoderLayer(16, 2), "bn", verbose=False)
+        >>> len(report.layers), report.others
+        (1, ())
     """
 
     layers: tuple[ConvertedLayer, ...]

@@ -22,6 +22,16 @@ class FeatureMap(Part):
 
     Forms read: ``score_scale`` for softmax through SDPA, ``features``
     for factored attention, else the kernel matrix.
+
+    Example:
+        >>> from primaldual import PrimalProblem
+        >>> class Squared(FeatureMap):
+        ...     name = "squared"
+        ...     def kernel(self, query, key):
+        ...         return (query @ key.mT) ** 2
+        >>> key = torch.tensor([[[[1.0], [3.0]]]])
+        >>> PrimalProblem(Squared()).weights(key, key)[0, 0, 0]
+        tensor([0.1000, 0.9000])
     """
 
     choice = "feature_map"
@@ -98,6 +108,11 @@ class Exponential(FeatureMap):
 
     Raises:
         ArgumentError: a scale that is not a positive number.
+
+    Example:
+        >>> key = torch.ones(1, 1, 1, 4)
+        >>> Exponential().kernel(key, key).log(), Exponential(scale=0.25).kernel(key, key).log()
+        (tensor([[[[2.]]]]), tensor([[[[1.]]]]))
     """
 
     name = ""
@@ -143,6 +158,10 @@ class EluPlusOne(FeatureMap):
     """Phi(x) = elu(x) + 1, elementwise: linear attention in O(N).
 
     Source: Katharopoulos et al., "Transformers are RNNs", ICML 2020.
+
+    Example:
+        >>> EluPlusOne().features(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([0.3679, 1.0000, 3.0000])
     """
 
     name = "linear"
@@ -180,6 +199,11 @@ class TruncatedTaylor(FeatureMap):
 
     Raises:
         ArgumentError: another order.
+
+    Example:
+        >>> key = torch.ones(1, 1, 1, 4)
+        >>> [round(TruncatedTaylor(order).kernel(key, key).item(), 4) for order in (1, 2, 8)]
+        [3.0, 5.0, 7.3873]
     """
 
     name = "taylor"

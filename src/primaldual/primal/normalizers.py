@@ -10,7 +10,18 @@ from primaldual.primal.parts import Part
 
 
 class Normalizer(Part):
-    """A normaliser h(x); a subclass states ``denominator``."""
+    """A normaliser h(x); a subclass states ``denominator``.
+
+    Example:
+        >>> from primaldual import Dot, PrimalProblem
+        >>> class Largest(Normalizer):
+        ...     name = "largest"
+        ...     def denominator(self, kernel):
+        ...         return kernel.amax(-1, keepdim=True)
+        >>> key = torch.tensor([[[[1.0], [4.0]]]])
+        >>> PrimalProblem(Dot(), Largest()).weights(key, key)[0, 0, 0]
+        tensor([0.2500, 1.0000])
+    """
 
     choice = "normalizer"
     cancels_query_factors: bool = False
@@ -36,7 +47,14 @@ class Normalizer(Part):
 
 
 class SumOfKernels(Normalizer):
-    """h(x) = sum_j kappa(T x, T k_j): weights sum to one; with the exponential kernel, softmax."""
+    """h(x) = sum_j kappa(T x, T k_j): weights sum to one; with the exponential kernel, softmax.
+
+    Example:
+        >>> from primaldual import preset
+        >>> key = torch.ones(1, 1, 2, 4)
+        >>> preset("dot").weights(key, key)[0, 0, 0]
+        tensor([0.5000, 0.5000])
+    """
 
     name = ""
     cancels_query_factors = True
@@ -112,7 +130,14 @@ class Sink(SumOfKernels):
 
 
 class Constant(Normalizer):
-    """h(x) = 1: the kernel expansion as it is, without normalisation."""
+    """h(x) = 1: the kernel expansion as it is, without normalisation.
+
+    Example:
+        >>> from primaldual import preset
+        >>> key = torch.ones(1, 1, 2, 4)
+        >>> preset("dot+constant").weights(key, key)[0, 0, 0]
+        tensor([4., 4.])
+    """
 
     name = "constant"
     summary = "no normalisation: h = 1, the textbook kernel expansion"

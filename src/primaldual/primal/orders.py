@@ -40,6 +40,11 @@ class Order(Part):
     The weighted mean of the values minimises sum_j w_j |v_j - b|^2 over constants b, w_j the weights of the pairs. A
     linear order adds a slope: the output is sum_j w_j (1 - (k_j - kbar) . r) v_j, with kbar the weighted mean of the
     training keys and r the probe, one vector for each query.
+
+    Example:
+        >>> from primaldual import preset
+        >>> [type(preset(spec).order).__name__ for spec in ("softmax", "lla(1)", "parallax")]
+        ['Order', 'LocalLinear', 'Parallax']
     """
 
     choice = "order"

@@ -19,6 +19,16 @@ class PairWeights(Part):
     """Weights w_ij > 0 of the pairs, kappa(x_i, k_j) w_ij in place of kappa; the base class states: all 1.
 
     A pooled pair has the geometric mean of its members' weights.
+
+    Example:
+        >>> from primaldual import PrimalProblem
+        >>> class Nearer(PairWeights):
+        ...     name = "nearer"
+        ...     def log_weights(self, heads, count, queries, keys, inputs):
+        ...         return -(queries[:, None] - keys).abs()[None, None]
+        >>> key = torch.zeros(1, 1, 2, 4)
+        >>> PrimalProblem(pair_weights=Nearer()).weights(key, key)[0, 0, 0]
+        tensor([0.7311, 0.2689])
     """
 
     choice = "pair_weights"

@@ -22,6 +22,12 @@ class Window(Subset):
 
     Raises:
         ArgumentError: a negative or fractional radius.
+
+    Example:
+        >>> from primaldual import PrimalProblem
+        >>> key = torch.zeros(1, 1, 4, 2)
+        >>> PrimalProblem(subset=Window(1)).weights(key, key)[0, 0, 2]
+        tensor([0.0000, 0.3333, 0.3333, 0.3333])
     """
 
     name = "window"
@@ -75,6 +81,13 @@ class MaskedKeys(Subset):
 
     Raises:
         ArgumentError: the mask is not a bool tensor with 2 to 4 dimensions.
+
+    Example:
+        >>> from primaldual import PrimalProblem
+        >>> problem = PrimalProblem(subset=MaskedKeys(torch.eye(3, dtype=torch.bool)))
+        >>> key, value = torch.randn(2, 1, 2, 3, 4).unbind(0)
+        >>> torch.equal(problem.attend(key, key, value), value)
+        True
     """
 
     name = "masked"

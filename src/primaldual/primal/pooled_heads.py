@@ -46,6 +46,12 @@ class PooledHeads(Subset):
 
     Raises:
         ArgumentError: a scale below 1, or as many scales as do not match the heads; a flag that is not a bool.
+
+    Example:
+        >>> from primaldual import PrimalProblem
+        >>> key, value = torch.zeros(1, 1, 4, 2), torch.tensor([1.0, 3.0, 5.0, 7.0]).view(1, 1, 4, 1)
+        >>> PrimalProblem(subset=PooledHeads(2)).attend(key, key, value, is_causal=True).flatten()
+        tensor([1.0000, 2.0000, 3.5000, 4.0000])
     """
 
     name = "sh"

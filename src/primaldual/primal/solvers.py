@@ -39,6 +39,11 @@ class Solver(Part):
     f(x) = sum_j A(x, k_j) c_j,  c_j = v_j
 
     A are the weights that all other choices make, kappa / h on the training pairs.
+
+    Example:
+        >>> from primaldual import preset
+        >>> [type(preset(spec).solver).__name__ for spec in ("softmax", "mesanet(1)", "twicing")]
+        ['Solver', 'Ridge', 'Boost']
     """
 
     choice = "solver"

@@ -50,6 +50,16 @@ class Subset(Part):
 
     Attributes:
         layout: how positions lie, for what depends on it (pooling, convolution).
+
+    Example:
+        >>> from primaldual import PrimalProblem
+        >>> class Even(Subset):
+        ...     name = "even"
+        ...     def allowed(self, query_length, key_length, device):
+        ...         return (torch.arange(key_length, device=device) % 2 == 0).expand(query_length, -1)
+        >>> key = torch.zeros(1, 1, 4, 2)
+        >>> PrimalProblem(subset=Even()).weights(key, key)[0, 0, 0]
+        tensor([0.5000, 0.0000, 0.5000, 0.0000])
     """
 
     choice = "subset"
@@ -261,7 +271,13 @@ class Subset(Part):
 
 
 class AllKeys(Subset):
-    """Every key that the mask allows."""
+    """Every key that the mask allows.
+
+    Example:
+        >>> from primaldual import preset
+        >>> type(preset("bn").subset).__name__
+        'AllKeys'
+    """
 
     name = ""
     repeatable = True

@@ -63,6 +63,17 @@ class Transform(Part):
         of_positions: T depends on numbers of the positions beside their keys, so every pair must be a position.
         filters_pairs: T gives pairs of every query a filter, which makes sums of them, see :meth:`into_scores`.
         acts_on_queries: with the scores T(x) . T(k) it changes the queries alone, whatever the pairs are sums of.
+
+    Example:
+        >>> import torch
+        >>> from primaldual import Constant, Dot, PrimalProblem
+        >>> class Halved(Transform):
+        ...     name = "halved"
+        ...     def dense(self, query, keys, valid, heads):
+        ...         return query / 2, keys / 2
+        >>> key = torch.ones(1, 1, 1, 4)
+        >>> PrimalProblem(Dot(), Constant(), Halved()).weights(key, key)
+        tensor([[[[1.]]]])
     """
 
     choice = "transform"
@@ -271,7 +282,13 @@ class Transform(Part):
 
 
 class Identity(Transform):
-    """T(x) = x."""
+    """T(x) = x.
+
+    Example:
+        >>> from primaldual import preset
+        >>> type(preset("softmax").transform).__name__
+        'Identity'
+    """
 
     name = ""
     repeatable = True

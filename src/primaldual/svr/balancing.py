@@ -25,6 +25,12 @@ class BalancingWeights:
         treatment: bool (..., N), True = treated.
         objective: the objective of the classifier, its loss a mean over units, (...).
         gap: objective minus its dual, (...); 0 at the exact weights.
+
+    Example:
+        >>> x, treated = torch.tensor([[0.0], [1.0], [0.1], [0.9]]), torch.tensor([True, True, False, False])
+        >>> found = balancing_weights(x, treated)
+        >>> found.weights.shape, float(found.gap) < 1e-6
+        (torch.Size([4]), True)
     """
 
     weights: Tensor

@@ -27,6 +27,13 @@ class HingeExpansion(SupportVectorExpansion):
     ``coefficients`` are beta_j = y_j a_j with 0 <= a_j <= C_j, and ``primal_objective`` is
     1/2 ||W||^2 + sum_j C_j max(1 - y_j f(k_j), 0). ``predict`` gives f, the decision function. ``epsilon`` is 0. The
     other attributes are those of the regression.
+
+    Example:
+        >>> from primaldual import preset, solve
+        >>> keys, classes = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]]), torch.tensor([[-1.0], [-1.0], [1.0], [1.0]])
+        >>> found = solve(preset("dot+constant"), keys, classes, loss="hinge")
+        >>> torch.equal(found.predict(keys).sign(), classes)
+        True
     """
 
     file_format: ClassVar[str] = "primaldual hinge expansion 1"

@@ -33,6 +33,13 @@ class ImpliedRegression:
         C: the smallest penalty that allows these coefficients, (batch, heads, 1).
         epsilon: half width of the tube.
         mask: bool (batch, heads, N), or None.
+
+    Example:
+        >>> from primaldual import implied_regression, preset
+        >>> query, key, value = torch.randn(3, 1, 2, 5, 4).unbind(0)
+        >>> found = implied_regression(preset("bn"), query, key, value)
+        >>> found.targets.shape, found.C.shape
+        (torch.Size([1, 2, 5, 4]), torch.Size([1, 2, 1]))
     """
 
     problem: PrimalProblem

@@ -32,6 +32,13 @@ class LeastSquaresExpansion(SupportVectorExpansion):
         optimality: norm of the objective's gradient in c, over that at c = 0, (..., outputs): 0 where the solver is exact.
             Of ridge in the metric of its kernel, so |(K + lambda I) c - y| / |y|.
         agreement: largest difference of this expansion and the layer, at the keys, over the layer's largest output.
+
+    Example:
+        >>> from primaldual import preset, solve
+        >>> keys, values = torch.randn(2, 6, 3, dtype=torch.float64).unbind(0)
+        >>> found = solve(preset("dot+constant+ridge(1)"), keys, values)
+        >>> bool((found.optimality < 1e-12).all()), bool(found.agreement < 1e-12)
+        (True, True)
     """
 
     optimality: Tensor
