@@ -2,7 +2,8 @@
 
 Every attention is timed against SDPA with the same causal flag and no mask, in turns, on one thread; the figure is the
 median ratio of processor time of forward passes. The peak of what a call allocates is given in matrices of N x N
-numbers per head in float32. Run:
+numbers per head in float32. Combinations that a spec refuses are left out. Rows that the file of results has already
+are replaced, the others stay. Run:
 
     python -m benchmarks.cliffs [--length 384] [--spec "conv(3)" ...] [--json cliffs.json]
 """
@@ -20,6 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 
 import primaldual as pdl
+from primaldual.errors import UnsupportedError
 
 SPECS = (
     "softmax", "bn", "window(16)", "window(16)+bn", "sh", "bn+sh", "sh(prefix=1)", "bn+sh(prefix=1)", "sh(weighted=true)",
@@ -28,7 +30,8 @@ SPECS = (
     "linear", "linear+bn", "linear+sh", "linear+bn+sh", "random(64)", "random(64)+bn", "taylor(2)",
     "window(16)|sh(8)", "window(16)|sh(8)+bn", "sh(2)|sh(4)", "window(16)|sh(8)|disjoint=true", "sink(0)", "sink(0)+bn",
     "sink(0)+window(16)|sh(8)", "alibi", "alibi+bn", "alibi+sh", "forget", "forget+bn", "top(4)", "top(4)+bn", "elliptical",
-    "gated(4)", "hca", "parallax", "lla(1)",
+    "gated(4)", "hca", "parallax", "lla(1)", "whiten", "boost(2)", "scaled(0.5)", "rpc(2,4)", "differential",
+    "cosine+constant+delta(0.9)", "deltaformer(0.8)", "dot+constant+ridge(0.5)", "dot+constant+svr(1,0.1)",
 )  # fmt: skip
 MASKS = ("none", "padding", "pairs")
 BATCH, HEADS, WIDTH = 2, 4, 32
@@ -94,6 +97,8 @@ def rows(length: int, specs: list[str], seconds: float) -> Iterator[dict[str, ob
                 def base(is_causal=is_causal):
                     return scaled_dot_product_attention(query, key, value, is_causal=is_causal)
 
+                if _refused(call):
+                    continue
                 served = problem.explain(query.shape, key.shape, given[name], is_causal).served
                 with torch.no_grad():
                     yield {
@@ -106,6 +111,21 @@ def rows(length: int, specs: list[str], seconds: float) -> Iterator[dict[str, ob
                     }
 
 
+def _refused(call: Callable[[], object]) -> bool:
+    """Whether an attention has no meaning here, such as a solver that reads keys in order without a causal mask."""
+    try:
+        with torch.no_grad():
+            call()
+    except UnsupportedError:
+        return True
+    return False
+
+
+def merged(old: list[dict[str, object]], new: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Rows of which later ones take the place of earlier ones of the same combination."""
+    return list({(row["spec"], row["causal"], row["mask"]): row for row in [*old, *new]}.values())
+
+
 def main() -> None:
     """Time every combination and print it."""
     parser = argparse.ArgumentParser(
@@ -116,6 +136,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="for each combination, about")
     parser.add_argument("--json", type=Path, help="where to write the results, as they come")
     arguments = parser.parse_args()
+    known = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else []
     results = []
     for row in rows(arguments.length, arguments.spec, arguments.seconds):
         results.append(row)
@@ -125,7 +146,7 @@ def main() -> None:
             flush=True,
         )
         if arguments.json:
-            arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+            arguments.json.write_text(json.dumps(merged(known, results), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -72,12 +72,12 @@ def test_means_are_those_of_one_pool_for_all_queries(layout, length, scale, seed
     shares = equal_shares(windows, mask, torch.float64, weighted=False)
     assert_close(windows.means(shares.scaled(windows), tensor).squeeze(2), wanted)
     assert torch.equal(shares.valid, valid)
-    indexed = IndexedPools(
-        torch.arange(valid.shape[-1]).repeat(windows.size).view(1, 1, 1, -1), valid.shape[-1]
-    )
-    assert_close(indexed.means(shares.scaled(windows), tensor).squeeze(2), wanted)
+    number = torch.arange(valid.shape[-1]).repeat(windows.size)
+    indexed = IndexedPools(torch.where(mask, number, valid.shape[-1]), valid.shape[-1] + 1)
     of_index = equal_shares(indexed, mask, torch.float64, weighted=False)
-    assert_close(of_index.scaled(indexed), shares.scaled(windows))
+    assert_close(indexed.means(of_index.scaled(indexed), tensor).squeeze(2)[..., :-1, :], wanted)
+    assert torch.equal(of_index.valid[..., :-1], valid)
+    assert not of_index.valid[..., -1].any()
 
 
 @pytest.mark.parametrize("size", [1.0, 500.0])
@@ -92,7 +92,16 @@ def test_anchored_shares_are_those_of_anchored_pools(size):
     shares = anchored_shares(windows.pools, mask, scores)
     assert_close(windows.pools.means(shares.scaled(windows.pools), key).squeeze(2), wanted[0])
     assert torch.equal(shares.valid.all(1, keepdim=True), wanted[3])
-    assert_close(shares.log_weight.masked_fill(~shares.valid, 0.0), wanted[2].masked_fill(~wanted[3], 0.0))
+    weight = shares.log_weight - shares.mean(windows.pools, shares.offset)
+    weight = weight.masked_fill(~shares.valid, 0.0)
+    assert_close(weight, wanted[2].masked_fill(~wanted[3], 0.0))
+    by_number = IndexedPools(torch.where(mask, torch.arange(2).repeat(4), 2), 3)
+    found = anchored_shares(by_number, mask, scores)
+    assert torch.equal(found.valid[..., :2], shares.valid.expand(2, 3, 1, 2))
+    assert not found.valid[..., 2].any()
+    assert_close(by_number.means(found.scaled(by_number), key).squeeze(2)[..., :2, :], wanted[0])
+    of_number = (found.log_weight - found.mean(by_number, found.offset))[..., :2]
+    assert_close(of_number.masked_fill(~shares.valid, 0.0), weight)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

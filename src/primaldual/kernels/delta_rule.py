@@ -52,9 +52,8 @@ def delta_rule(
         within, from_before, to_end, whole = _decays(sums, length, key.dtype)
         scores, products, rated = scores * within, products * within, rated * from_before
         queries, keys = queries * from_before, keys * to_end
-    identity = torch.eye(CHUNK, dtype=key.dtype, device=key.device)
     both = torch.cat([rated, rates * values], -1)
-    both = torch.linalg.solve_triangular(identity + products.tril(-1), both, upper=False, unitriangular=True)
+    both = torch.linalg.solve_triangular(products, both, upper=False, unitriangular=True)
     moved, targets = both.split([count, value.shape[3]], -1)
     moved_rows, target_rows, key_rows = moved.unbind(), targets.unbind(), keys.unbind()
     if state is None:

@@ -35,6 +35,15 @@ class Pools(Protocol):
     def means(self, share: Tensor, tensor: Tensor) -> Tensor:
         """The pools of keys or values (batch, heads, N, D) by shares (.., R, N): (batch, heads, R, Nt, D)."""
 
+    def member(self, allowed: Tensor, dtype: torch.dtype) -> Tensor:
+        """1 for positions that count in their pools, else 0, from what queries may attend."""
+
+    def present(self, total: Tensor) -> Tensor:
+        """Bool (..., Nt): the pools that a query has, from the sums of its shares."""
+
+    def bound(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers (..., Nt or 1) that no score of a pool exceeds, for all queries; scores less these, (..., N)."""
+
 
 class Members(NamedTuple):
     """Pools of ``size`` members: the first members of all pools stand in front, then the second ones.
@@ -76,6 +85,16 @@ class Members(NamedTuple):
             total = torch.addcmul(total, one, member)
         return total
 
+    def member(self, allowed: Tensor, dtype: torch.dtype) -> Tensor:
+        return allowed.to(dtype)
+
+    def present(self, total: Tensor) -> Tensor:
+        return total > 0
+
+    def bound(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        top = self.largest(scores.detach())
+        return top, self.plus(scores, -top)
+
     def each(self, terms: Tensor) -> Tensor:
         """(..., N) -> (..., size, Nt)."""
         return terms.unflatten(-1, (self.size, -1))
@@ -86,7 +105,7 @@ class IndexedPools(NamedTuple):
 
     Attributes:
         pool: long (batch or 1, heads or 1, Nq or 1, N): that of each position.
-        pools: Nt.
+        pools: Nt. The last one holds what a query may not attend, and is never present.
     """
 
     pool: Tensor
@@ -97,11 +116,12 @@ class IndexedPools(NamedTuple):
         return self.pools
 
     def sums(self, share: Tensor, terms: Tensor) -> Tensor:
-        terms = share * terms
-        return terms.new_zeros(*terms.shape[:-1], self.pools).scatter_add(-1, self._like(terms), terms)
+        terms = self._of_rows(share * terms)
+        return self._of_pools(terms, 0.0).scatter_add(-1, self._like(terms), terms)
 
     def largest(self, terms: Tensor) -> Tensor:
-        lowest = terms.new_full((*terms.shape[:-1], self.pools), torch.finfo(terms.dtype).min)
+        terms = self._of_rows(terms)
+        lowest = self._of_pools(terms, torch.finfo(terms.dtype).min)
         return lowest.scatter_reduce(-1, self._like(terms), terms, "amax")
 
     def plus(self, terms: Tensor, pooled: Tensor) -> Tensor:
@@ -118,8 +138,28 @@ class IndexedPools(NamedTuple):
         sums = terms.new_zeros(index.shape[0] * self.pools, width)  # by rows: numbers take ten times as long
         return sums.index_add(0, pools.flatten(), terms.reshape(-1, width)).view(*leading, self.pools, width)
 
+    def member(self, allowed: Tensor, dtype: torch.dtype) -> Tensor:
+        return torch.ones((1,) * 3 + allowed.shape[-1:], dtype=dtype, device=allowed.device)
+
+    def present(self, total: Tensor) -> Tensor:
+        found = total > 0
+        found[..., -1] = False
+        return found
+
+    def bound(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        top = scores.detach().amax(-1, keepdim=True)
+        return top, scores - top
+
     def _like(self, terms: Tensor) -> Tensor:
         return self.pool.expand(*terms.shape[:-1], -1)
+
+    def _of_rows(self, terms: Tensor) -> Tensor:
+        """(..., N), for every query whose pools these are."""
+        return terms.expand(torch.broadcast_shapes(terms.shape, self.pool.shape))
+
+    def _of_pools(self, terms: Tensor, number: float) -> Tensor:
+        """One number for all pools, (..., Nt) beside (..., N)."""
+        return terms.new_full((*terms.shape[:-1], self.pools), number)
 
 
 class Shares(NamedTuple):
@@ -130,12 +170,14 @@ class Shares(NamedTuple):
         valid: bool (..., R, Nt): pools that have a member.
         log_weight: (..., R, Nt), what is added to the score of a pool; None = nothing.
         scale: (..., R, Nt), by which shares add up to 1 in every pool; None = 1.
+        offset: (..., R or 1, N), whose mean over a pool is taken off its score besides; None = 0.
     """
 
     share: Tensor
     valid: Tensor
     log_weight: Tensor | None
     scale: Tensor | None = None
+    offset: Tensor | None = None
 
     def mean(self, pools: Pools, terms: Tensor) -> Tensor:
         """(..., R, N) -> (..., R, Nt): the mean over each pool."""
@@ -169,34 +211,35 @@ def equal_shares(pools: Pools, allowed: Tensor, dtype: torch.dtype, weighted: bo
         dtype: of the shares.
         weighted: log n is added to the score of a pool of n members.
     """
-    member = allowed.to(dtype)
+    member = pools.member(allowed, dtype)
     counts = pools.sums(member, member)
     some = counts.clamp(min=1)
-    return Shares(member, counts > 0, some.log() if weighted else None, 1 / some)
+    return Shares(member, pools.present(counts), some.log() if weighted else None, 1 / some)
 
 
 def anchored_shares(pools: Pools, allowed: Tensor, scores: Tensor) -> Shares:
     """Shares exp(s_j) / sum exp(s) and weights log sum exp(s) - sum share s, see ``weighted_pooling.anchored_pool``.
+
+    The mean of s is the offset, so that one pass over the scores takes it off.
 
     Args:
         pools: the pools of the queries in ``allowed``.
         allowed: bool (batch or 1, heads or 1, R, N).
         scores: s_j, (batch, heads, 1, N).
     """
-    member = allowed.to(scores.dtype)
-    top = pools.largest(scores.detach()) if isinstance(pools, Members) else None
-    if top is not None and bool((pools.plus(-scores.detach(), top) <= MOST_APART).all()):
-        terms = pools.plus(scores, -top).exp()
+    member = pools.member(allowed, scores.dtype)
+    top, below = pools.bound(scores)
+    if bool((below.detach() >= -MOST_APART).all()):
+        terms = below.exp()
         total, share = pools.sums(member, terms), member * terms
     else:
-        local = scores + excluding(allowed, scores.dtype)
-        top = pools.largest(local.detach())
+        top = pools.largest((scores + excluding(member, scores.dtype)).detach())
         top = top * (top > torch.finfo(scores.dtype).min / 4)
-        share = pools.plus(local, -top).exp()
+        share = member * pools.plus(scores, -top).clamp(max=0).exp()
         total = pools.sums(share, member)
-    valid = total > 0
+    valid = pools.present(total)
     total = total + ~valid
-    return Shares(share, valid, top + total.log() - pools.sums(share, scores) / total, 1 / total)
+    return Shares(share, valid, top + total.log(), 1 / total, scores)
 
 
 def excluding(valid: Tensor, dtype: torch.dtype) -> Tensor:

@@ -90,7 +90,12 @@ class FormedPairs(NamedTuple):
     @property
     def log_weight(self) -> Tensor | None:
         """What is added to the scores of pairs, (batch or 1, heads or 1, R, Nt)."""
-        return self.shares.log_weight
+        added, offset = self.shares.log_weight, self.shares.offset
+        if offset is None:
+            return added
+        assert self.pools is not None
+        taken = self.shares.mean(self.pools, offset)
+        return -taken if added is None else added - taken
 
     @property
     def most_members(self) -> int:
@@ -100,6 +105,15 @@ class FormedPairs(NamedTuple):
     def scores(self, query: Tensor) -> Tensor:
         """q . T(k)_t: (batch, heads, R, Nt); no tensor is larger than (batch, heads, R, N)."""
         return self._pooled(query) if self.taps is None else self._filtered(query, self.taps)
+
+    def logits(self, query: Tensor) -> Tensor:
+        """The scores with what is added to them, (batch, heads, R, Nt)."""
+        offset = self.shares.offset
+        if offset is None or self.taps is not None:
+            return _plus(self.scores(query), self.log_weight)
+        assert self.pools is not None
+        scores = (query @ self.key.transpose(-2, -1)).sub_(offset)
+        return _plus(self.shares.mean(self.pools, scores), self.shares.log_weight)
 
     def keys(self) -> Tensor:
         """The pairs' keys before any filter: (batch, heads, R or 1, Nt, D)."""
@@ -184,6 +198,9 @@ class JoinedPairs(NamedTuple):
     def scores(self, query: Tensor) -> Tensor:
         return torch.cat([each.scores(query) for each in self.sets], -1)
 
+    def logits(self, query: Tensor) -> Tensor:
+        return torch.cat([each.logits(query) for each in self.sets], -1)
+
     def keys(self) -> Tensor:
         return joined([each.keys() for each in self.sets], -2)
 
@@ -210,21 +227,19 @@ def row_attention(
         dropout_p: probability of dropping a weight.
         sink: score of one more pair, of value 0: (batch or 1, heads, R or 1); None = there is none.
     """
-    weights = softmax_of_pairs(pairs.scores(query), pairs, sink)
+    weights = softmax_of_pairs(pairs.logits(query), pairs.valid, sink)
     return pairs.weighted_values(dropout(weights, dropout_p) if dropout_p else weights)
 
 
-def softmax_of_pairs(scores: Tensor, pairs: FormedPairs | JoinedPairs, sink: Tensor | None = None) -> Tensor:
-    """Softmax of scores (batch, heads, R, Nt) over the pairs that a query has, each by its weight.
+def softmax_of_pairs(logits: Tensor, valid: Tensor, sink: Tensor | None = None) -> Tensor:
+    """Softmax of (batch, heads, R, Nt) over the pairs that a query has.
 
-    A query without pairs has weights of no meaning. The scores are overwritten.
+    A query without pairs has weights of no meaning. The logits are overwritten.
     """
-    if (added := pairs.log_weight) is not None:
-        scores = scores.add_(added)
-    scores = scores.add_(excluding(pairs.valid, scores.dtype))
+    logits = logits.add_(excluding(valid, logits.dtype))
     if sink is None:
-        return scores.softmax(-1)
-    return joined([scores, sink.to(scores.dtype).unsqueeze(-1)]).softmax(-1)[..., :-1]
+        return logits.softmax(-1)
+    return joined([logits, sink.to(logits.dtype).unsqueeze(-1)]).softmax(-1)[..., :-1]
 
 
 def joined(parts: Sequence[Tensor], dim: int = -1) -> Tensor:
@@ -232,6 +247,10 @@ def joined(parts: Sequence[Tensor], dim: int = -1) -> Tensor:
     dim %= parts[0].dim()
     leading = torch.broadcast_shapes(*(part.shape[:dim] + part.shape[dim + 1 :] for part in parts))
     return torch.cat([part.expand(*leading[:dim], part.shape[dim], *leading[dim:]) for part in parts], dim)
+
+
+def _plus(scores: Tensor, added: Tensor | None) -> Tensor:
+    return scores if added is None else scores.add_(added)
 
 
 def _moved(share: Tensor, key: Tensor, valid: Tensor, taps: Filter) -> tuple[Tensor, Tensor]:

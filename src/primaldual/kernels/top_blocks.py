@@ -16,8 +16,8 @@ from primaldual.kernels.statistics import widest
 
 GRID = 2.0**30
 """Steps between 0 and the largest score of a query; scores of one step are equal, and the earlier block comes first."""
-BLOCK_NUMBERS = 2**20
-"""Scores of single keys that are formed at a time."""
+BLOCK_NUMBERS = 2**18
+"""Scores of single keys that are formed at a time, few enough for the caches of a CPU."""
 
 
 def top_blocks(
@@ -101,16 +101,17 @@ def _by_pairs(query: Tensor, key: Tensor, attendable: Attendable, size: int) -> 
     """The same from the scores of single keys, some queries at a time."""
     length, rows = key.shape[2], query.shape[2]
     allowed = attendable.matrix(rows, length, key.device)
-    filler = (0, ceil_div(length, size) * size - length)
+    filler = (0, -length % size)
+
+    def summed(numbers: Tensor) -> Tensor:
+        return (pad(numbers, filler) if filler[1] else numbers).unflatten(-1, (-1, size)).sum(-1)
+
     numbers = query.shape[:2].numel() * max(1, length)
     step = max(1, rows if in_graph() else BLOCK_NUMBERS // max(1, numbers))
     parts = [query.new_empty(*query.shape[:2], 0, ceil_div(length, size))]
     for start in range(0, rows, step):
         seen = allowed if allowed.shape[2] == 1 else allowed[:, :, start : start + step]
         scores = query[:, :, start : start + step] @ key.transpose(-2, -1)
-        scores, seen = (
-            pad(part, filler).unflatten(-1, (-1, size)).sum(-1)
-            for part in (torch.where(seen, scores, 0.0), seen.to(query.dtype))
-        )
-        parts.append(torch.where(seen > 0, scores / seen.clamp(min=1), -math.inf))
+        totals, counts = summed(scores.mul_(seen)), summed(seen).to(query.dtype)
+        parts.append(torch.where(counts > 0, totals / counts.clamp(min=1), -math.inf))
     return torch.cat(parts, 2)

@@ -76,8 +76,10 @@ class Correcting(NestedSolver):
     def _solved(rated: Tensor, targets: Tensor) -> Tensor:
         """(I + tril(B S, -1))^-1 targets, in float32 or wider."""
         wide = torch.promote_types(targets.dtype, torch.float32)
-        matrix = rated.to(wide).tril(-1) + torch.eye(rated.shape[-1], dtype=wide, device=rated.device)
-        found = torch.linalg.solve_triangular(matrix, targets.to(wide), upper=False, unitriangular=True)
+        # Of the matrix nothing is read but what lies below the diagonal.
+        found = torch.linalg.solve_triangular(
+            rated.to(wide), targets.to(wide), upper=False, unitriangular=True
+        )
         return found.to(targets.dtype)
 
 

@@ -187,7 +187,8 @@ class PooledHeads(Subset):
         from_end = body.flip(-1).cumsum(-1).flip(-1)
         index = window_index(length, scale, front, allowed.device)
         index = torch.where(body & (from_end <= self.suffix), windows + self.suffix - from_end, index)
-        return IndexedPools(index, windows + self.suffix)
+        rest = windows + self.suffix
+        return IndexedPools(torch.where(allowed, index, rest), rest + 1)
 
     def formula(self, style: str) -> list[str]:
         scales = ", ".join(map(str, self.scales)) or "1, …, 2, …, 4"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from primaldual.kernels.layout import ceil_div
 from primaldual.kernels.row_scores import FormedPairs, JoinedPairs, row_attention
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype, apart, widest
 from primaldual.primal.head_sets import HeadSet
@@ -114,6 +115,8 @@ def by_rows(
         numbers *= WITH_GRADIENTS
     row = max(1, heads * pairs.key.shape[2] * (1 if pairs.cut else batch))
     few = max(1, min(length, max(FEWEST_ROWS // width, numbers // (row * width))))
+    # Blocks alike, or the last one may be hardly worth its calls.
+    few = ceil_div(length, ceil_div(length, few)) if length else few
     size = few if recorded or variance_floor is None else max(few, min(length, numbers // row))
     sequences = max(1, numbers // (row * width * few)) if pairs.cut else max(1, batch)
 

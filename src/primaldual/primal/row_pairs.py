@@ -185,9 +185,11 @@ class RowPairs(TrainingSet):
             assert shares.scale is not None
             shares = shares._replace(valid=shares.valid & ~self.omitted, scale=shares.scale * ~self.omitted)
         if (added := self.added) is not None:
-            added = added if pools is None else shares.mean(pools, added)
-            own = shares.log_weight
-            shares = shares._replace(log_weight=added if own is None else added + own)
+            if pools is None:
+                shares = shares._replace(log_weight=added)
+            else:
+                own = shares.offset
+                shares = shares._replace(offset=-added if own is None else own - added)
         return FormedPairs(self.key, self.value, shares, pools, self.taps)
 
     def _shares(self, allowed: Tensor, pools: Pools | None) -> Shares:

@@ -127,7 +127,8 @@ def _weights(
     scale = feature_map.score_scale(query.shape[-1]) if normalizer.cancels_query_factors else None
     sink = normalizer.sink_logits(heads.members, query) if normalizer.sink else None
     if scale is not None:
-        return softmax_of_pairs(_products(query * scale, keys), pairs, sink)
+        scores, added = _products(query * scale, keys), pairs.log_weight
+        return softmax_of_pairs(scores if added is None else scores + added, pairs.valid, sink)
     if not _few_features(choices, query.shape[-1]):
         return normalized_kernel(choices, query, keys, pairs.valid, pairs.log_weight, heads)[0]
     query_features, key_features = (feature_map.features(each.to(wide)) for each in (query, keys))
