@@ -471,3 +471,27 @@ def test_heads_that_were_cut_out_and_groups_of_heads(converted):
     pdl.convert(again, "elliptical", verbose=False)
     assert_close(again(inputs()), found)
     assert converted(inputs()).shape == found.shape
+
+
+def test_an_attention_chosen_by_name_hands_on_too():
+    transformers = pytest.importorskip("transformers")
+    pdl.integrations.hf_attention.register("elliptical")
+    model = gpt()
+    plain, wanted = model(TOKENS).logits, gpt_loop(model, TOKENS)
+    model.set_attn_implementation("primaldual_elliptical")
+    assert_close(model(TOKENS).logits, wanted)
+    model.set_attn_implementation("sdpa")
+    assert_close(model(TOKENS).logits, plain)
+    pdl.convert(model, "elliptical", verbose=False)
+    assert_close(model(TOKENS).logits, wanted)
+    built = transformers.GPT2LMHeadModel._from_config(
+        model.config.__class__(n_embd=WIDTH, n_layer=2, n_head=HEADS, vocab_size=50),
+        attn_implementation="primaldual_elliptical",
+    )
+    with pytest.raises(
+        UnsupportedError, match=r"primaldual_elliptical takes the values of the layer before, .* build it"
+    ):
+        built(TOKENS)
+    built.set_attn_implementation("sdpa")
+    built.set_attn_implementation("primaldual_elliptical")
+    assert built(TOKENS).logits.isfinite().all()

@@ -179,11 +179,15 @@ def previous_inputs(
     return stack.inputs(attention, value, cached) if isinstance(stack, Stack) else None
 
 
-def hand_on_values(model: nn.Module) -> None:
+def hand_on_values(model: nn.Module, named: Attention | None = None) -> None:
     """Let converted layers hand on their values, in those stacks of a model where an attention needs them.
 
     To be done after layers have changed; doing it again changes nothing. Layers of a stack that reaches beyond the model,
     which is a part of a larger one then, stay in it.
+
+    Args:
+        model: changed in place.
+        named: the attention of all layers that read the model's config and hold none, where it was chosen by name.
 
     Raises:
         UnsupportedError: layers in a list that is no part of a model.
@@ -205,9 +209,9 @@ def hand_on_values(model: nn.Module) -> None:
         else:
             own.append(site)
     for (path, rest), members in _stacked(own).items():
-        holding = [site for site in members if site.problem is not None]
-        needs = [need for site in holding if site.problem for need in site.problem.token_inputs]
-        if not any(need.of_previous for need in needs):
+        attending = {site: _attention(site, named) for site in members}
+        holding = {site: attention for site, attention in attending.items() if attention is not None}
+        if not any(need.of_previous for attention in holding.values() for need in attention.token_inputs):
             continue
         single, around = len(members) == 1, _around(model, path)
         name = members[0].path or "the layer" if single else f"{path}.{rest}".lstrip(".")
@@ -222,6 +226,12 @@ def hand_on_values(model: nn.Module) -> None:
             module.register_forward_hook(stack.leave, always_call=True)
         for site in holding:
             _join(site, stack)
+
+
+def _attention(site: AttentionSite, named: Attention | None) -> Attention | None:
+    """What a layer attends with: its own problem, or one that its model has chosen by name."""
+    chosen = named is not None and getattr(site.module, "config", 0) is getattr(site.model, "config", None)
+    return named if site.problem is None and chosen else site.problem
 
 
 def stacks_of(sites: Sequence[AttentionSite]) -> dict[str, Stack]:
