@@ -23,7 +23,7 @@ from primaldual.compression.sensitivity import Sensitivity, measure_sensitivity
 from primaldual.errors import ArgumentError
 from primaldual.integrations.attention_hooks import AttentionCall, attending, call, evaluating, watching
 from primaldual.integrations.attention_sites import AttentionSite, Layers
-from primaldual.integrations.previous_values import hand_on_values
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.integrations.transaction import place_all
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.primal.problem import PrimalProblem

@@ -12,8 +12,8 @@ from primaldual.errors import ArgumentError, PrimalDualError, UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite, Layers, describe_paths, select_sites
 from primaldual.integrations.finding import find_sites, other_attention
 from primaldual.integrations.fitted_problem import fitted_problem
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.integrations.output_changes import output_changes
-from primaldual.integrations.previous_values import hand_on_values
 from primaldual.integrations.transaction import all_or_nothing, place_all
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.kernels.layout import Layout

@@ -19,7 +19,8 @@ from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.attention_sites import check_projected
 from primaldual.integrations.hf_function import NAME, Outcome, converted_attention, solve
 from primaldual.integrations.hf_names import accept_names, prefix_tokens
-from primaldual.integrations.previous_values import ATTRIBUTE, Stack, hand_on_values
+from primaldual.integrations.layer_stacks import hand_on_values
+from primaldual.integrations.previous_values import ATTRIBUTE, Stack
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
@@ -195,7 +196,7 @@ def check_leaks(name: str, problem: PrimalProblem, heads: int) -> None:
         outs = []
         for given in (tensors, changed):
             stack.enter(layer)
-            stack.inputs(problem, given[1])  # of a layer before
+            stack.inputs(problem, problem, given[1])  # of a layer before
             with torch.no_grad():
                 outs.append(
                     ALL_ATTENTION_FUNCTIONS[name](layer, *given, mask, is_causal=is_causal)[0][:, :-1]

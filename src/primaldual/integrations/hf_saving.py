@@ -18,7 +18,7 @@ from primaldual.integrations.hf_card import write_card
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_marks import base_of
 from primaldual.integrations.hf_site import HuggingFaceSite, find_layers
-from primaldual.integrations.previous_values import hand_on_values
+from primaldual.integrations.layer_stacks import hand_on_values
 
 STATISTICS = "problem.transform*averages"
 """Running statistics, by name: too precise for half precision, as everywhere in this library."""

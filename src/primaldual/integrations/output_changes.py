@@ -20,7 +20,8 @@ from primaldual.integrations.attention_hooks import (
     watching,
 )
 from primaldual.integrations.attention_sites import AttentionSite
-from primaldual.integrations.previous_values import Stack, stacks_of
+from primaldual.integrations.layer_stacks import stacks_of
+from primaldual.integrations.previous_values import Stack
 from primaldual.integrations.transaction import placed
 from primaldual.primal.attention import Attention
 
@@ -64,7 +65,7 @@ class _Other:
     def compare(self, seen: AttentionCall) -> None:
         problem = self.problem.to(seen.query.device, seen.query.dtype)
         value = (seen.source.tensors or seen.source.take(list(range(seen.query.shape[1]))))[1]
-        known = self.stack.inputs(problem, value)
+        known = self.stack.inputs(seen.site.module, problem, value)
         new, own = seen.attend_with(problem, known).double(), seen.outputs.double()
         self.difference += float((new - own).square().sum())
         self.own += float(own.square().sum())

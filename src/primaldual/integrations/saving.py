@@ -15,7 +15,7 @@ from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.descriptions import Description, rebuilt
 from primaldual.integrations.finding import find_sites
 from primaldual.integrations.fitted_problem import fit
-from primaldual.integrations.previous_values import hand_on_values
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.integrations.transaction import all_or_nothing
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.primal.problem import PrimalProblem

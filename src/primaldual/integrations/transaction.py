@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from primaldual.integrations.attention_sites import AttentionSite
-from primaldual.integrations.previous_values import hand_on_values
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.primal.attention import Attention
 
 _REGISTRIES = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
