@@ -396,7 +396,10 @@ def test_our_own_encoder_hands_on_by_itself():
     assert_close(model(inputs()), wanted)
 
 
-def test_compiled_models_and_blocks(converted):
+@pytest.mark.long
+def test_compiled_models_and_blocks():
+    converted = encoder(2)
+    pdl.convert(converted, "elliptical", verbose=False)
     wanted = [encoder_loop(converted, inputs(seed=seed)) for seed in range(2)]
     whole, blocks = copy.deepcopy(converted), copy.deepcopy(converted)
     whole.compile(backend="eager", fullgraph=True)
@@ -543,3 +546,44 @@ def test_an_attention_chosen_by_name_hands_on_too():
     built.set_attn_implementation("sdpa")
     built.set_attn_implementation("primaldual_elliptical")
     assert built(TOKENS).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("kinds", [("full", "sliding"), ("sliding", "full"), ("sliding", "sliding")])
+def test_caches_of_unequal_lengths_are_refused(kinds):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Qwen3Config(
+        hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=4, vocab_size=50, sliding_window=4, use_sliding_window=True,
+        layer_types=[f"{kind}_attention" for kind in kinds],
+    )  # fmt: skip
+    model = shaken(transformers.Qwen3ForCausalLM(config))
+    pdl.convert(model, "elliptical", verbose=False)
+    options = {"max_new_tokens": 3, "do_sample": False, "pad_token_id": 0}
+    wanted = model.generate(TOKENS, use_cache=False, **options)
+    if len(set(kinds)) == 1:
+        assert torch.equal(model.generate(TOKENS, **options), wanted)
+    else:
+        with pytest.raises(
+            UnsupportedError, match=r"values of the layer before, whose cache holds \d+: .*use_cache"
+        ):
+            model.generate(TOKENS, **options)
+
+
+def test_layers_that_albert_shares_are_refused():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.AlbertConfig(
+        hidden_size=WIDTH, embedding_size=8, num_hidden_layers=2, num_attention_heads=HEADS, vocab_size=50
+    )
+    model = shaken(transformers.AlbertModel(config))
+    pdl.convert(model, "elliptical", verbose=False)
+    with pytest.raises(UnsupportedError, match="a layer runs twice in one call"):
+        model(TOKENS)
+
+
+@pytest.mark.long
+def test_exported_models():
+    model = encoder(2)
+    pdl.convert(model, "elliptical", verbose=False)
+    with torch.no_grad():
+        exported = torch.export.export(model, (inputs(),), strict=False).module()
+        assert_close(exported(inputs(seed=2)), model(inputs(seed=2)))
