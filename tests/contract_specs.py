@@ -62,6 +62,8 @@ COMBINATIONS = (
     "sink(0.3)+scaled(0.2)",
     "sink(0.3)+window(4)+rpc(2,2)",
     "bn+rpc(2,2)",
+    "rpc(2,2)",
+    "sh(1,1,2,4)+rpc(2,2)",
     "linear+window(2)|sh(3)+differential(0.3)",
     "dot+constant+bn+ridge(1)",
     "cosine+constant+forget+delta(0.5)",

@@ -135,10 +135,12 @@ def test_a_layer_takes_the_values_of_the_layer_before():
         second(hidden, hidden, hidden)
 
 
-def test_a_converted_layer_cannot_know_the_layer_before():
-    model = torch.nn.TransformerEncoderLayer(12, 4, batch_first=True)
-    with pytest.raises(UnsupportedError, match="elliptical needs previous_value"):
-        convert(model, "elliptical")
+def test_a_first_converted_layer_is_plain_softmax():
+    model = torch.nn.TransformerEncoderLayer(12, 4, batch_first=True).eval()
+    tokens = torch.randn(2, 5, 12)
+    plain = model(tokens)
+    convert(model, "elliptical", verbose=False)
+    assert_close(model(tokens), plain, atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_seen_of_a_layer_is_what_it_does():

@@ -10,6 +10,8 @@ import primaldual as pdl
 from primaldual import RobustComponents, preset
 from primaldual.errors import ArgumentError, ShapeError, SpecError, UnsupportedError
 from primaldual.testing.families import draw
+from primaldual.testing.inputs import prepared
+from primaldual.testing.rounding import BARS, measure_rounding
 
 HEADS, LENGTH, WIDTH = 2, 9, 6
 
@@ -229,3 +231,13 @@ def test_numbers_just_at_the_threshold_have_one_derivative(spec):
     )
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("length", [30, 100])
+@pytest.mark.parametrize("spec", ["rpc(2,2)", "sh(1,1,2,4)+rpc(2,2)"])
+def test_keys_far_from_0_cost_no_digits(spec, length, is_causal):
+    """Query gradients of keys that stand still cancel, and those of one round are magnified by the next."""
+    inputs = draw("constant, padded right", (2, 4, length, 6))
+    found = measure_rounding(prepared(preset(spec), 4, 6), inputs, torch.float32, is_causal)
+    assert max(found.ratios.values()) <= BARS[torch.float32]

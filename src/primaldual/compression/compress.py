@@ -23,6 +23,7 @@ from primaldual.compression.sensitivity import Sensitivity, measure_sensitivity
 from primaldual.errors import ArgumentError
 from primaldual.integrations.attention_hooks import AttentionCall, attending, call, evaluating, watching
 from primaldual.integrations.attention_sites import AttentionSite, Layers
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.integrations.transaction import place_all
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.primal.problem import PrimalProblem
@@ -132,6 +133,7 @@ def compress(
         problems = {site.path: make(site, chosen[site.path]) for site in sites}
     undo = place_all(sites, [problems[site.path] for site in sites])
     try:
+        hand_on_values(model)
         step("latency", 0, 1)
         with evaluating(model), evaluating(before):
             changed = [readout(call(model, batch), batch) for batch in unseen]

@@ -11,6 +11,7 @@ from primaldual.errors import ArgumentError, UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite, select_sites
 from primaldual.integrations.finding import find_sites
 from primaldual.integrations.fitted_problem import fit
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.integrations.transaction import all_or_nothing
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.primal.problem import PrimalProblem
@@ -60,6 +61,7 @@ def prune_heads(model: nn.Module, keep: Keep, report: HeadReport | None = None) 
         for site in sites:
             if site.path in stay:
                 _prune(site, stay[site.path])
+        hand_on_values(model)
     return stay
 
 

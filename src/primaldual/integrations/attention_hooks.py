@@ -48,11 +48,17 @@ class AttentionCall:
     outputs: Tensor
     inputs: Inputs
 
-    def attend_with(self, problem: Attention) -> Tensor:
-        """The outputs of another problem in this place; inputs that only it needs are those that change nothing."""
+    def attend_with(self, problem: Attention, known: Inputs | None = None) -> Tensor:
+        """The outputs of another problem in this place; inputs that only it needs are those that change nothing.
+
+        Args:
+            problem: the other one.
+            known: inputs that it needs and that are known, by name.
+        """
         value_dim = self.outputs.shape[3]
         neutral = neutral_inputs(problem.token_inputs, self.query, self.source.length, value_dim)
-        inputs = {name: self.inputs.get(name, tensor) for name, tensor in neutral.items()}
+        there = {**self.inputs, **(known or {})}
+        inputs = {name: there.get(name, tensor) for name, tensor in neutral.items()}
         found: Tensor = problem(self.query, self.source, self.attendable, 0.0, inputs)
         return found
 

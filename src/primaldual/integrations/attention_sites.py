@@ -76,6 +76,11 @@ class AttentionSite(ABC):
         return False
 
     @property
+    def values_by_hook(self) -> bool:
+        """Whether a hook of the problem sees the values of a whole call, as they are handed on to the next layer."""
+        return True
+
+    @property
     def token_widths(self) -> tuple[int, int] | None:
         """Features of the tokens of queries and keys, from which inputs per token are projected; None = not seen here."""
         return None
@@ -103,9 +108,9 @@ class AttentionSite(ABC):
                 that no layer projects, or where the layer does not show the tokens; one whose tokens have an order, in a
                 layer that attends later keys.
         """
-        check_given(problem.spec(), problem.token_inputs, "a converted layer")
+        check_given(problem.spec(), problem.token_inputs, "a converted layer", stacked=True)
         if self.token_widths is None:
-            check_projected(problem)
+            check_projected(problem, stacked=True)
         if self.is_causal is False:
             for part, _ in problem.problems(self.heads):
                 if refused := part.solver.call_refusal(2, 2, False, False):
@@ -136,19 +141,27 @@ class AttentionSite(ABC):
         """
 
 
-def check_projected(problem: Attention) -> None:
+def check_projected(problem: Attention, stacked: bool = False) -> None:
     """Refuse an attention that needs more of every token, where only queries, keys and values are known.
 
+    Args:
+        problem: the attention.
+        stacked: whether its layer gets the values of the layer before.
+
     Raises:
-        UnsupportedError: it needs inputs per token that are neither optional nor the values.
+        UnsupportedError: it needs inputs per token that are neither optional nor values.
     """
-    needed = ", ".join(need.name for need in problem.token_inputs if not (need.optional or need.of_value))
-    if not needed:
-        return
-    raise UnsupportedError(
-        f"{problem.spec()} needs {needed} of every token, projected from the tokens, and here only queries, keys and "
-        "values are known; accepted are layers of torch, of timm and of this library"
-    )
+    needed = [need for need in problem.token_inputs if not (need.optional or need.of_value)]
+    if projected := ", ".join(need.name for need in needed if not need.of_previous):
+        raise UnsupportedError(
+            f"{problem.spec()} needs {projected} of every token, projected from the tokens, and here only queries, keys and "
+            "values are known; accepted are layers of torch, of timm and of this library"
+        )
+    if former := ", ".join(need.name for need in needed if not stacked):
+        raise UnsupportedError(
+            f"{problem.spec()} needs {former}, the values of the layer before, which one layer alone does not know: build "
+            "the model with another attention, and give the whole of it to primaldual.convert"
+        )
 
 
 def select_sites(sites: Sequence[AttentionSite], layers: Layers) -> list[AttentionSite]:

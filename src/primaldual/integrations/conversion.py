@@ -12,6 +12,7 @@ from primaldual.errors import ArgumentError, PrimalDualError, UnsupportedError
 from primaldual.integrations.attention_sites import AttentionSite, Layers, describe_paths, select_sites
 from primaldual.integrations.finding import find_sites, other_attention
 from primaldual.integrations.fitted_problem import fitted_problem
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.integrations.output_changes import output_changes
 from primaldual.integrations.transaction import all_or_nothing, place_all
 from primaldual.integrations.wrapping import refuse_wrapped
@@ -135,7 +136,9 @@ def convert(
             ),
         )
     if not dry_run:
-        place_all(chosen, made)
+        with all_or_nothing(model):
+            place_all(chosen, made)
+            hand_on_values(model)
     if verbose:
         print(report)
     return report
@@ -172,6 +175,7 @@ def revert(model: nn.Module, layers: Layers = None) -> list[str]:
                 raise type(error)(f"{site.path or 'the layer'} cannot be reverted: {error}") from None
             if site.problem is not before:
                 turned.append(site.path)
+        hand_on_values(model)
     return turned
 
 

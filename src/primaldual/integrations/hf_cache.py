@@ -18,6 +18,7 @@ from primaldual.integrations.hf_masks import sort_mask
 from primaldual.primal.attention import Attention
 from primaldual.primal.decoding.state import DecodingState
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.token_inputs import Inputs
 
 _NAMES = "primaldual_"
 """The prefix of the names of this library's attention functions."""
@@ -141,6 +142,7 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
         key: Tensor,
         value: Tensor,
         mask: Tensor | None,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The outputs (batch, heads, n, Dv) of new tokens of a layer, the owner, which the state takes in."""
         if not self._waiting:
@@ -170,7 +172,8 @@ class StateLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transforme
             )
         padded = self._checked(problem, mask, query)
         tokens = None if padded is None else padded[:, self._seen - query.shape[2] :]
-        out = problem.step(self._state, query, key, value, None if tokens is None or tokens.all() else tokens)
+        valid = None if tokens is None or tokens.all() else tokens
+        out = problem.step(self._state, query, key, value, valid, inputs=inputs)
         self._padded, self._waiting = padded, False
         return out
 

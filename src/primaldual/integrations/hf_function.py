@@ -20,8 +20,10 @@ from primaldual.integrations.hf_masks import sort_mask
 from primaldual.integrations.hf_padding import arrange
 from primaldual.integrations.laid_out import laid_out
 from primaldual.integrations.position_dependence import PositionDependence, check_lengths
+from primaldual.integrations.previous_values import previous_inputs
 from primaldual.kernels.modes import in_graph
 from primaldual.primal.attention import Attention
+from primaldual.primal.token_inputs import Inputs
 
 NAME = "primaldual"
 """The attention implementation of converted models."""
@@ -100,11 +102,12 @@ def solve(
     cached, key = layer_of(key)
     query, key = in_own_units(query, module, scaling).to(value.dtype), key.to(value.dtype)
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    inputs = previous_inputs(module, problem, value, cached is not None or query.shape[2] != key.shape[2])
     if query.shape[0] != key.shape[0]:
         query = query.expand(key.shape[0], -1, -1, -1)
     if cached is not None:
         return _over_states(
-            cached, problem, module, query, key, value, attention_mask, dropout, causal, extras
+            cached, problem, module, query, key, value, attention_mask, dropout, causal, extras, inputs
         )
     found = sort_mask(attention_mask, causal, query.shape[2], key.shape[2])
     lengths = extras.get("cu_seq_lens_q")
@@ -119,9 +122,8 @@ def solve(
         and not extras.get("sliding_window")
     ):
         # Arranging and checking would take longer than a short attention itself.
-        return problem.attend(query, key, value, None, found.is_causal, dropout).transpose(
-            1, 2
-        ).contiguous(), None
+        out = problem.attend(query, key, value, None, found.is_causal, dropout, inputs=inputs)
+        return out.transpose(1, 2).contiguous(), None
     positions = PositionDependence.of(problem, query.shape[1])
     if not positions.count:
         found = found.without_padding_behind()
@@ -133,7 +135,7 @@ def solve(
             "compiled graph with a cache of fixed size does not tell: process the prompt without compilation"
         )
     check_lengths(problem, positions, query.shape[2], found.length, causal)
-    parts = arrange(positions, query, key, value, found)
+    parts = arrange(positions, query, key, value, found, inputs)
     wanted = _wants_weights(extras)
     if parts and parts[0][0] is None:
         whole = parts[0][2]
@@ -169,6 +171,7 @@ def _over_states(
     dropout: float,
     causal: bool,
     extras: dict[str, Any],
+    inputs: Inputs | None,
 ) -> Outcome:
     """The outputs of new tokens, of which a decoding state keeps what the problem needs."""
     if dropout:
@@ -182,7 +185,7 @@ def _over_states(
             "output_attentions must be False over a cache of decoding states, which keeps no maps"
         )
     _check_sliding_window(problem, query.shape[1], cached.get_seq_length(), extras.get("sliding_window"))
-    out = cached.attend(problem, module, query, key, value, attention_mask)
+    out = cached.attend(problem, module, query, key, value, attention_mask, inputs)
     return out.transpose(1, 2).contiguous(), None
 
 

@@ -18,7 +18,9 @@ _models: WeakValueDictionary[int, PreTrainedModel] = WeakValueDictionary()
 _prefixes: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
 
 
-def accept_names(prefix: str, register: Callable[[str], str]) -> None:
+def accept_names(
+    prefix: str, register: Callable[[str], str], chosen: Callable[[PreTrainedModel, str], None]
+) -> None:
     """Let ``set_attn_implementation`` and ``attn_implementation=`` accept every name that starts with ``prefix``.
 
     Transformers looks names up in a fixed table, so its look-up is preceded by ours, which also refuses to build a
@@ -27,6 +29,7 @@ def accept_names(prefix: str, register: Callable[[str], str]) -> None:
     Args:
         prefix: of our names.
         register: called with the rest of a name; gives the name under which it is registered.
+        chosen: called with a built model and the name that it will attend by.
     """
     models: Any = PreTrainedModel
     look_up = models.get_correct_attn_implementation
@@ -46,6 +49,8 @@ def accept_names(prefix: str, register: Callable[[str], str]) -> None:
         if isinstance(requested_attention, str) and requested_attention.startswith(prefix):
             requested_attention = register(requested_attention.removeprefix(prefix))
             _models[id(self.config)] = self
+            if not is_init_check:
+                chosen(self, requested_attention)
         return look_up(self, requested_attention, is_init_check, **options)
 
     models.get_correct_attn_implementation = registered_first

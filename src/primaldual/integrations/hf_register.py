@@ -12,13 +12,15 @@ from transformers.masking_utils import (
     causal_mask_function,
     sdpa_mask,
 )
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
 from primaldual.errors import PrimalDualError, UnsupportedError
 from primaldual.integrations import hf_layer_attributes as attributes
 from primaldual.integrations.attention_sites import check_projected
 from primaldual.integrations.hf_function import NAME, Outcome, converted_attention, solve
 from primaldual.integrations.hf_names import accept_names, prefix_tokens
+from primaldual.integrations.layer_stacks import hand_on_values
+from primaldual.integrations.previous_values import ATTRIBUTE, Stack
 from primaldual.kernels.layout import SEQUENCE, Layout
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
@@ -37,6 +39,7 @@ class NamedAttention:
         self.spec = spec
         self.problems: dict[tuple[Any, ...], PrimalProblem] = {}
         self.lies: dict[int, bool] = {}
+        self.stacked = any(need.of_previous for need in preset(spec).token_inputs)
 
     def __call__(
         self,
@@ -52,6 +55,11 @@ class NamedAttention:
     ) -> Outcome:
         """As :func:`primaldual.integrations.hf_function.converted_attention`."""
         problem = self._problem(module, query)
+        if self.stacked and ATTRIBUTE not in vars(module):
+            raise UnsupportedError(
+                f"{NAME}_{self.spec} takes the values of the layer before, which only a built model hands on: build it with "
+                "another attn_implementation and then call set_attn_implementation, or convert it"
+            )
         return solve(problem, module, query, key, value, attention_mask, dropout, scaling, is_causal, kwargs)
 
     def _problem(self, module: nn.Module, query: Tensor) -> PrimalProblem:
@@ -90,9 +98,15 @@ def _depends_on_layout(spec: str, heads: int) -> bool:
 
 def register_converted() -> None:
     """Register the function of converted layers, and let transformers accept names."""
-    accept_names(f"{NAME}_", lambda spec: _register(preset(spec)))
+    accept_names(f"{NAME}_", lambda spec: _register(preset(spec)), _hand_on)
     if NAME not in ALL_ATTENTION_FUNCTIONS:
         _add(NAME, converted_attention)
+
+
+def _hand_on(model: PreTrainedModel, name: str) -> None:
+    """Let the layers of a model that has chosen a name hand on their values, where its attention needs them."""
+    function = ALL_ATTENTION_FUNCTIONS[name]
+    hand_on_values(model, preset(function.spec) if isinstance(function, NamedAttention) else None)
 
 
 def register_names(attention: str | PrimalProblem | None) -> list[str]:
@@ -108,7 +122,7 @@ def _register(problem: PrimalProblem) -> str:
     name = f"{NAME}_{spec}"
     if name in ALL_ATTENTION_FUNCTIONS:
         return name
-    check_projected(problem)
+    check_projected(problem, stacked=True)
     heads = next((part.fixed_heads for part in problem.parts() if part.fixed_heads is not None), 4)
     bound = preset(spec).bind(heads, 8)
     if any(True for _ in bound.parameters()) or bound.train().transform.observes:
@@ -170,6 +184,8 @@ def check_leaks(name: str, problem: PrimalProblem, heads: int) -> None:
     changed = tensors.clone()
     changed[:, :, :, -1] += 3.0
     causal = [] if two_dimensional else [(True, causal_mask_function, None)]
+    layer, stack = nn.Module(), Stack(name, 1, False)
+    vars(layer)[ATTRIBUTE] = stack
     padded = torch.ones(1, length, dtype=torch.bool)
     padded[:, -1] = False
     for is_causal, function, padding in [*causal, (False, bidirectional_mask_function, padded)]:
@@ -177,11 +193,14 @@ def check_leaks(name: str, problem: PrimalProblem, heads: int) -> None:
             1, length, length, mask_function=function, attention_mask=padding,
             allow_is_causal_skip=is_causal,
         )  # fmt: skip
-        with torch.no_grad():
-            outs = [
-                ALL_ATTENTION_FUNCTIONS[name](nn.Module(), *given, mask, is_causal=is_causal)[0][:, :-1]
-                for given in (tensors, changed)
-            ]
+        outs = []
+        for given in (tensors, changed):
+            stack.enter(layer)
+            stack.inputs(problem, problem, given[1])  # of a layer before
+            with torch.no_grad():
+                outs.append(
+                    ALL_ATTENTION_FUNCTIONS[name](layer, *given, mask, is_causal=is_causal)[0][:, :-1]
+                )
         if not torch.equal(*outs):
             kind = "later" if is_causal else "padded"
             raise PrimalDualError(f"{name} lets a token see a {kind} one; it is not registered")

@@ -18,6 +18,7 @@ from primaldual.integrations.hf_card import write_card
 from primaldual.integrations.hf_function import NAME
 from primaldual.integrations.hf_marks import base_of
 from primaldual.integrations.hf_site import HuggingFaceSite, find_layers
+from primaldual.integrations.layer_stacks import hand_on_values
 
 STATISTICS = "problem.transform*averages"
 """Running statistics, by name: too precise for half precision, as everywhere in this library."""
@@ -94,6 +95,7 @@ def rebuild(model: PreTrainedModel) -> None:
             if refusal := site.refusal:
                 raise CheckpointError(f"config.{NAME} names a layer {name!r}, which has {refusal}")
             site.convert(problem)
+    hand_on_values(model)
 
 
 def _building(kind: type) -> Any:

@@ -73,6 +73,10 @@ class HuggingFaceSite(AttentionSite):
         return found if isinstance(found, Attention) else None
 
     @property
+    def values_by_hook(self) -> bool:
+        return False  # rows and documents reach the problem by themselves, and caches of states pass it by
+
+    @property
     def refusal(self) -> str | None:
         if feature := attributes.unsupported_feature(self.module):
             return feature

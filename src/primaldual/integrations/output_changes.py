@@ -20,6 +20,8 @@ from primaldual.integrations.attention_hooks import (
     watching,
 )
 from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.integrations.layer_stacks import stacks_of
+from primaldual.integrations.previous_values import Stack
 from primaldual.integrations.transaction import placed
 from primaldual.primal.attention import Attention
 
@@ -33,7 +35,10 @@ def output_changes(
         The change of every layer's heads on its present inputs, 0 for a layer that is not called; and the change
         of the model's output.
     """
-    others = {site.path: _Other(deepcopy(new)) for site, new in zip(sites, problems, strict=True)}
+    stacks = stacks_of(sites)
+    others = {
+        site.path: _Other(deepcopy(new), stacks[site.path]) for site, new in zip(sites, problems, strict=True)
+    }
 
     def look(seen: AttentionCall) -> None:
         others[seen.site.path].compare(seen)
@@ -41,6 +46,8 @@ def output_changes(
     with evaluating(model):
         before = output_tensor(call(model, sample))
         with attending(model, lambda site: site.path in others) as present, watching(present, look):
+            for stack in stacks.values():
+                stack.enter(model)
             call(model, sample)
         with placed(sites, [deepcopy(new) for new in problems]):
             after = output_tensor(call(model, sample))
@@ -50,13 +57,16 @@ def output_changes(
 class _Other:
     """The change by another problem in place of a layer's own, summed over all calls of the layer."""
 
-    def __init__(self, problem: Attention) -> None:
+    def __init__(self, problem: Attention, stack: Stack) -> None:
         self.problem = problem.eval()
+        self.stack = stack
         self.difference = self.own = 0.0
 
     def compare(self, seen: AttentionCall) -> None:
         problem = self.problem.to(seen.query.device, seen.query.dtype)
-        new, own = seen.attend_with(problem).double(), seen.outputs.double()
+        value = (seen.source.tensors or seen.source.take(list(range(seen.query.shape[1]))))[1]
+        known = self.stack.inputs(seen.site.module, problem, value)
+        new, own = seen.attend_with(problem, known).double(), seen.outputs.double()
         self.difference += float((new - own).square().sum())
         self.own += float(own.square().sum())
 

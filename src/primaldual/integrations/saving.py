@@ -15,6 +15,7 @@ from primaldual.integrations.attention_sites import AttentionSite
 from primaldual.integrations.descriptions import Description, rebuilt
 from primaldual.integrations.finding import find_sites
 from primaldual.integrations.fitted_problem import fit
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.integrations.transaction import all_or_nothing
 from primaldual.integrations.wrapping import refuse_wrapped
 from primaldual.primal.problem import PrimalProblem
@@ -85,6 +86,7 @@ def load(model: nn.Module, file: str | os.PathLike[str]) -> nn.Module:
                 raise CheckpointError(
                     f"layer {path!r} of the file does not fit the model: {error}"
                 ) from error
+        hand_on_values(model)
         _check_state(model, state)
         model.load_state_dict(state)
     return model

@@ -26,6 +26,7 @@ from primaldual.nn.projection import pools_first
 from primaldual.primal.attention import Attention
 from primaldual.primal.presets import preset
 from primaldual.primal.problem import PrimalProblem
+from primaldual.primal.token_inputs import check_given
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -66,6 +67,7 @@ class PrimalDualAttention(StampedAttention, TimmAttention, metaclass=AttentionCl
         super().__init__(*args, **kwargs)
         attention, layout = type(self).made_from or ("softmax", None)
         problem = deepcopy(preset(attention)).bind(self.num_heads, self.head_dim)
+        check_given(problem.spec(), problem.token_inputs, "a layer that does not see its model")
         stated = problem.parts().layout
         self.positions = layout if isinstance(layout, SquareImage) and stated == SEQUENCE else None
         if stated == SEQUENCE and isinstance(layout, Layout):

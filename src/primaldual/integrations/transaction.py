@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from primaldual.integrations.attention_sites import AttentionSite
+from primaldual.integrations.layer_stacks import hand_on_values
 from primaldual.primal.attention import Attention
 
 _REGISTRIES = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
@@ -79,6 +80,8 @@ def placed(sites: Sequence[AttentionSite], problems: Sequence[Attention]) -> Ite
     """Convert all sites, and restore every module at the end."""
     undo = place_all(sites, problems)
     try:
+        for model in {id(site.model): site.model for site in sites}.values():
+            hand_on_values(model)
         yield
     finally:
         undo()

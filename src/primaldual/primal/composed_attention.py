@@ -81,9 +81,10 @@ class FastAttentions:
         of_keys = Attendable(
             attendable.keys, attendable.pairs, attendable.is_causal or choices.solver.ordered
         )
-        self.queries, self.keys = (
-            Products(choices.amortized(), each, dropout_p, inputs) for each in (attendable, of_keys)
-        )
+        plain = choices.amortized()
+        if choices.composed.magnifies and attendable.pairs is None:
+            plain = plain.recentred(*query.shape[1::2])
+        self.queries, self.keys = (Products(plain, each, dropout_p, inputs) for each in (attendable, of_keys))
         self.used = attended_keys(attendable)
 
     def at_queries(self, rows: Tensor, key: Tensor, coefficients: Tensor) -> Tensor:

@@ -82,6 +82,8 @@ class ComposedSolver(Solver):
 
     amortized = False
     composed = True
+    magnifies: bool = False
+    """Outputs become queries again, so that errors of one attention's gradients grow in the next: keys are kept around 0."""
 
     @property
     def query_products(self) -> int:

@@ -31,7 +31,8 @@ class Elliptical(Transform):
     NaN. Under a causal mask every query has the mean over its own prefix.
 
     ``weights`` and ``attention_map``, which get no values, need ``inputs={"value": ...}`` too. The library's encoders and
-    decoders hand the values of each block to the next; :class:`primaldual.MultiheadAttention` takes them by ``inputs``.
+    decoders hand the values of each block to the next, and so do models that :func:`primaldual.convert` has converted;
+    :class:`primaldual.MultiheadAttention` takes them by ``inputs``.
 
     Raises:
         ShapeError: values that are not as wide as the keys.

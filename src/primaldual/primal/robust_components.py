@@ -68,6 +68,7 @@ class RobustComponents(ComposedSolver):
     examples = ("rpc(2,4)", "rpc(3,0.2,steps=textbook)")
     at_keys = True
     attends_means = True
+    magnifies = True
     token_inputs = (OWN_VALUE,)
 
     def __init__(self, rounds: int = 4, penalty: float = 4.0, *, steps: str = "released") -> None:
