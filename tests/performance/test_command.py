@@ -41,6 +41,7 @@ def test_a_run_writes_results_page_and_figures_and_shows_tables(small, capsys, t
     assert "performance.json" in err.replace("\n", "")
 
 
+@pytest.mark.long
 def test_json_on_standard_output(small, capsys, tmp_path):
     code, out, _ = run_command(capsys, "--out", tmp_path, "--json", "-s", "sweep")
     assert code == 0
@@ -50,6 +51,7 @@ def test_json_on_standard_output(small, capsys, tmp_path):
     assert found == json.loads((tmp_path / "performance.json").read_text())
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_and_shows_what_was_measured(small, capsys, tmp_path, monkeypatch):
     (tmp_path / "performance.json").write_text("an earlier run")
 

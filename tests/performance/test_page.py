@@ -32,6 +32,7 @@ def test_the_committed_page_is_the_one_that_the_generator_writes():
     )
 
 
+@pytest.mark.long
 def test_the_committed_figures_are_those_of_the_results():
     for name in BUILT.files():
         if name.endswith(".svg"):

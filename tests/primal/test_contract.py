@@ -35,6 +35,9 @@ EVERY = {
 QUICK = {check: 3 if check is check_dense else 8 for check in (*EVERY, *CHECKS)} | {check_compile: 16}
 """Of how many attentions one is in the quick suite, beside those of ALWAYS for checks that do not take longest."""
 
+SLOW = {"dot+constant+svr(1,0.1)"}
+"""Each of their calls solves programs, so that checks of many calls are long."""
+
 ALWAYS = {*EVERY_WORD, "bn", "bn+sh(1,1,2,4)"}
 
 
@@ -50,7 +53,8 @@ def pairs(names, always):
 
     def marks(place, name, check):
         held = check not in EVERY and name in always
-        quick = held or (place + list(QUICK).index(check)) % QUICK[check] == 0
+        due_here = (place + list(QUICK).index(check)) % QUICK[check] == 0
+        quick = held or (due_here and not (check in EVERY and name in SLOW))
         return [] if quick else [pytest.mark.long]
 
     return [

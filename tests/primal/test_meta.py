@@ -11,8 +11,8 @@ from primaldual.primal.presets import preset
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_every_attention_gives_its_shape(is_causal):
     tensors = torch.empty(3, 1, 4, 13, 8, device="meta").unbind(0)
-    served = 0
-    for spec in SPECS:
+    served, specs = 0, SPECS[is_causal::2]
+    for spec in specs:
         problem = preset(spec).bind(4, 8).to("meta")
         inputs = problem.neutral_inputs(*tensors) or None
         try:
@@ -21,4 +21,4 @@ def test_every_attention_gives_its_shape(is_causal):
             continue
         assert (out.device.type, out.shape) == ("meta", tensors[0].shape), spec
         served += 1
-    assert served > len(SPECS) / 2
+    assert served > len(specs) / 2
