@@ -73,3 +73,20 @@ def test_min_length_is_honoured_or_refused():
     for bad in ("min_length=4", "kept=0.5,min_length=-1", "kept=0.5,min_length=2.5"):
         with pytest.raises(ValueError, match="min_length"):
             preset(f"anchored(1,2,{bad})")
+
+
+@pytest.mark.parametrize("spec", ["anchored(2)", "anchored(2,kept=0.5)"])
+def test_keys_far_apart_keep_their_gradients_under_masks_by_query(spec):
+    generator = torch.Generator().manual_seed(0)
+    problem = preset(spec).bind(1, 3).double()
+    torch.nn.init.normal_(problem.subset.anchor, generator=generator)
+    query, key, value = torch.randn(3, 1, 1, 8, 3, generator=generator).double().unbind(0)
+    key = key * torch.tensor([1, 1, 1, 500, 1, 2000, 1, 1]).unsqueeze(-1)
+    mask = (torch.rand(8, 8, generator=generator) > 0.2) | torch.eye(8, dtype=torch.bool)
+    leaves = [*(each.requires_grad_() for each in (query, key, value)), *problem.parameters()]
+    found, wanted = (
+        torch.autograd.grad(form(*leaves[:3], mask).sin().sum(), leaves)
+        for form in (problem.attend, problem.dense)
+    )
+    for one, other in zip(found, wanted, strict=True):
+        assert_close(one, other)

@@ -38,6 +38,15 @@ def test_a_wide_threshold_changes_nothing():
     assert_close(preset("clip(100)").attend(query, key, value), preset("softmax").attend(query, key, value))
 
 
+@pytest.mark.parametrize("form", ["attend", "dense"])
+def test_a_number_at_the_threshold_has_a_gradient_and_one_beyond_has_none(form):
+    key = torch.tensor([[[[-2.0], [-1.0], [0.5], [1.0], [3.0]]]], requires_grad=True)
+    (found,) = torch.autograd.grad(
+        getattr(preset("clip(1)"), form)(torch.ones(1, 1, 1, 1), key, key.detach()).sum(), key
+    )
+    assert (found != 0).flatten().tolist() == [False, True, True, True, False]
+
+
 @pytest.mark.parametrize("threshold", [0, -1, math.nan])
 def test_a_threshold_is_above_0(threshold):
     with pytest.raises(ArgumentError, match="threshold"):

@@ -235,7 +235,9 @@ def anchored_shares(pools: Pools, allowed: Tensor, scores: Tensor) -> Shares:
     else:
         top = pools.largest((scores + excluding(member, scores.dtype)).detach())
         top = top * (top > torch.finfo(scores.dtype).min / 4)
-        share = member * pools.plus(scores, -top).clamp(max=0).exp()
+        share = (
+            member * (member * pools.plus(scores, -top)).exp()
+        )  # 0 in place of scores that may be above the top
         total = pools.sums(share, member)
     valid = pools.present(total)
     total = total + ~valid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from primaldual.kernels.arguments import finite
@@ -28,7 +29,6 @@ class Clip(Transform):
 
     Example:
         >>> from primaldual import preset
-        >>> import torch
         >>> key = torch.tensor([[[[1.0], [100.0]]]])
         >>> preset("clip(1)").weights(key, key)[0, 0, 0]
         tensor([0.5000, 0.5000])
@@ -49,7 +49,9 @@ class Clip(Transform):
         return (f"{self.threshold:g}",)
 
     def dense(self, query: Tensor, keys: Tensor, valid: Tensor, heads: HeadSet) -> tuple[Tensor, Tensor]:
-        return query.clamp(-self.threshold, self.threshold), keys.clamp(-self.threshold, self.threshold)
+        bound = self.threshold
+        cut, cut_keys = (x.where(x.abs() <= bound, bound * x.sign()) for x in (query, keys))
+        return cut, cut_keys
 
     def shared_refusal(self, kind: Kind) -> str | None:
         if kind.pooled_late:
@@ -63,10 +65,15 @@ class Clip(Transform):
         return PointByPoint(self._clipped)
 
     def _clipped(self, inputs: Tensor) -> Tensor:
-        return inputs.clamp(-self.threshold, self.threshold)
+        return clipped(inputs, self.threshold)
 
     def formula(self, style: str) -> list[str]:
         bound = f"{self.threshold:g}"
         if style == "latex":
             return [rf"T(x) = \min(\max(x, -{bound}), {bound})"]
         return [f"T(x) = min(max(x, −{bound}), {bound})"]
+
+
+def clipped(inputs: Tensor, threshold: Tensor | float) -> Tensor:
+    """min(max(x, -t), t), of slope 1 at t itself, where clamp() has 1 or 0, according to torch's version."""
+    return torch.where(inputs.abs() > threshold, inputs.sign() * threshold, inputs)

@@ -9,6 +9,7 @@ from primaldual.errors import ArgumentError, ShapeError
 from primaldual.kernels.arguments import finite, shown, whole
 from primaldual.kernels.heads import for_query_heads
 from primaldual.kernels.statistics import accumulation_dtype
+from primaldual.primal.clipping import clipped
 from primaldual.primal.composed_solvers import Attentions, ComposedSolver, Maps
 from primaldual.primal.token_inputs import OWN_VALUE
 
@@ -125,7 +126,7 @@ class RobustComponents(ComposedSolver):
         multipliers = [torch.zeros_like(each) for each in rows]
         for number in range(1, self.rounds + 1):
             past = [x - fit + y for x, fit, y in zip(rows, fits, multipliers, strict=True)]
-            sparse = [u.sign() * (u.abs() - t).clamp(min=0) for u, t in zip(past, limits, strict=True)]
+            sparse = [u.sign() * (u.abs() - t).relu() for u, t in zip(past, limits, strict=True)]
             clean = [x - s + sign * y for x, s, y in zip(rows, sparse, multipliers, strict=True)]
             weights = maps.at_queries(*clean)
             if number < self.rounds:
@@ -192,7 +193,7 @@ class _Cleaning:
         """The rows that attend next."""
         whole = self.rows - self.fit + self.multiplier
         # A number just at the threshold is kept, as in the definition: keys of few values often lie there.
-        self.clipped = torch.where(whole.abs() > self.limit, whole.sign() * self.limit, whole)
+        self.clipped = clipped(whole, self.limit)
         return self.fit + self.clipped + (self.sign - 1) * self.multiplier
 
     def fitted(self, fit: Tensor) -> None:
