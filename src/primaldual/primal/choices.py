@@ -13,7 +13,6 @@ from primaldual.primal.feature_maps import FeatureMap
 from primaldual.primal.normalizers import Normalizer
 from primaldual.primal.orders import Order
 from primaldual.primal.pair_weights import PairWeights
-from primaldual.primal.recentred import Recentred
 from primaldual.primal.solvers import Solver
 from primaldual.primal.subsets import Subset
 from primaldual.primal.token_inputs import Inputs, TokenInput, joined_needs
@@ -65,12 +64,6 @@ class Choices(NamedTuple):
     def amortized(self) -> Choices:
         """The same choices with the values for coefficients."""
         return self if self.solver.amortized else self._replace(solver=Solver())
-
-    def recentred(self, heads: int, head_dim: int) -> Choices:
-        """The same attention by forms that keep keys around 0, where its weights allow and every query is served by few."""
-        alike = all(self.subset.means_of_windows(one) for one in self.subset.head_sets(heads))
-        softmax = self.untransformed and self.softmax_scale(head_dim) is not None
-        return self._replace(transform=Recentred()) if alike and softmax else self
 
     @property
     def composed(self) -> ComposedSolver:

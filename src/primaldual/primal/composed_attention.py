@@ -21,6 +21,7 @@ from primaldual.primal.forms.choice import asked
 from primaldual.primal.forms.choice import run as run_amortized
 from primaldual.primal.forms.delta import ChunkedDelta
 from primaldual.primal.reading import attended_keys
+from primaldual.primal.recentred import recentred
 from primaldual.primal.sources import KeyValueSource, TensorSource
 from primaldual.primal.token_inputs import Inputs, read_inputs, with_values
 
@@ -83,7 +84,7 @@ class FastAttentions:
         )
         plain = choices.amortized()
         if choices.composed.magnifies and attendable.pairs is None:
-            plain = plain.recentred(*query.shape[1::2])
+            plain = recentred(plain, *query.shape[1::2])
         self.queries, self.keys = (Products(plain, each, dropout_p, inputs) for each in (attendable, of_keys))
         self.used = attended_keys(attendable)
 
