@@ -128,7 +128,9 @@ class FormedPairs(NamedTuple):
         share = valid if self.pools is None else self.shares.scaled(self.pools)
         count = valid.sum(-1, keepdim=True)
         if not isinstance(pools, Members):
-            return moments_of_rows(pools.means(share, self.key), valid, count)
+            means = pools.means(share, self.key)
+            means = means if self.taps is None else _filtered_means(means, valid, self.taps)
+            return moments_of_rows(means, valid, count)
         share, key = pools.each(share), self.key.unflatten(2, (pools.size, -1))
         if self.taps is not None:
             share, key = _moved(share, key, valid, self.taps)
@@ -276,6 +278,19 @@ def _moved(share: Tensor, key: Tensor, valid: Tensor, taps: Filter) -> tuple[Ten
             shares.append(of_pairs.flatten(-2))
             moved.append(of_keys.flatten(-3, -2))
     return torch.cat(shares, -2), torch.cat(moved, 2)
+
+
+def _filtered_means(means: Tensor, valid: Tensor, taps: Filter) -> Tensor:
+    """T(k)_t of pairs that are given for every query, (batch, heads, R, Nt, D)."""
+    prefix, pairs = taps.layout.prefix, valid.shape[-1]
+    if pairs <= prefix:
+        return means
+    body = (means * valid.unsqueeze(-1))[..., prefix:, :].unflatten(-2, taps.grid(pairs))
+    total = torch.zeros_like(body)
+    for move in taps.moves(taps.grid(pairs)):
+        into, origin = ((Ellipsis, *places, slice(None)) for places in (move.into, move.origin))
+        total[into] += body[origin] * move.weight.to(body.dtype)[:, None, None]
+    return torch.cat([means[..., :prefix, :], total.flatten(-3, -2)], -2)
 
 
 def _overlap(moved: int, length: int) -> tuple[slice, slice]:

@@ -30,6 +30,8 @@ SPECS = [
     "bn(learnable=true,scale=none)+sh(2,3,2,4,grid=3x4,prefix=1)",
     "anchored(1,2,3,4)+bn",
     "anchored(1,2,3,4,kept=0.5)+bn",
+    "conv(3)+bn+anchored(1,2,3,4,kept=0.5)",
+    "conv(3,causal=true)+bn+anchored(1,2,3,4,kept=0.5)",
     "conv(3)+bn",
     "conv2d(3)+bn+sh(1,2,2,3,grid=3x4,prefix=1)",
     "window(2)|sh(1,2,3,4)+bn",
