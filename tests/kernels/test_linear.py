@@ -193,3 +193,19 @@ def test_subnormal_totals_give_finite_means():
     value = torch.tensor([2.0, 4.0]).reshape(1, 1, 2, 1)
     out = linear_attention(query, torch.ones(1, 1, 2, 1), value)
     assert abs(out.item() - 3) < 1e-3
+
+
+def test_gradients_of_keys_keep_their_digits_behind_much_smaller_ones():
+    """The first outputs are quotients of sums of 1e-7, whose gradients no later key may meet."""
+    query, key, value = (
+        torch.randn(3, 1, 1, 150, 4, generator=torch.Generator().manual_seed(0)).double().exp().unbind(0)
+    )
+    key = torch.cat([key[:, :, :8] * 1e-7, key[:, :, 8:]], 2).requires_grad_()
+    found, wanted = (
+        torch.autograd.grad(out.sin().sum(), key)[0]
+        for out in (
+            linear_attention(query, key, value, is_causal=True),
+            dense(query, key, value, allowed(150, 150, True)),
+        )
+    )
+    torch.testing.assert_close(found[:, :, 8:], wanted[:, :, 8:], rtol=0, atol=1e-13)

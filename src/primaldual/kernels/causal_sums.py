@@ -123,21 +123,22 @@ class _CausalSums(torch.autograd.Function):
         running = _before(keys.sum(-2), former_total)
         pulls = _states_from(queries, sums)
         weights = (queries * totals).sum(-2)
-        later = weights.flip(0).cumsum(0).flip(0)  # of each chunk and all after it
+        # Of the chunks after each: without its own, whose weights may be larger by many digits.
+        later = torch.cat([weights[1:], torch.zeros_like(weights[:1])]).flip(0).cumsum(0).flip(0)
 
         scores = _masked(queries @ keys.transpose(-2, -1), query.shape[2])
         grad_scores = _masked(sums @ values.transpose(-2, -1) + totals, query.shape[2])
         grad_query = _add_product(grad_scores @ keys, sums, states[:-1].transpose(-2, -1))
         grad_query += totals * running.unsqueeze(-2)
         grad_key = _add_product(grad_scores.transpose(-2, -1) @ queries, values, pulls[1:].transpose(-2, -1))
-        grad_key += (later - weights).unsqueeze(-2)
+        grad_key += later.unsqueeze(-2)
         grad_value = _add_product(scores.transpose(-2, -1) @ sums, keys, pulls[1:])
         return (
             _unchunk(grad_query, query),
             _unchunk(grad_key, key[:, :, None]).squeeze(2),
             _unchunk(grad_value, value[:, :, None]).squeeze(2),
             pulls[0],
-            later[0],
+            later[0] + weights[0],
         )
 
 

@@ -5,6 +5,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from primaldual.kernels.statistics import KeyStatistics, accumulation_dtype, centre
 
@@ -105,4 +106,4 @@ def _merge(former: Moments, new: Moments) -> Moments:
 
 def _exclusive(values: Tensor) -> Tensor:
     """Sums over the rows before each: (..., n, D)."""
-    return values.cumsum(-2) - values
+    return pad(values, (0, 0, 1, -1)).cumsum(-2)
