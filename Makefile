@@ -67,7 +67,7 @@ gallery: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): torch, aeon and the tools, once, a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
 
 $(SITE_READY): $(READY)
