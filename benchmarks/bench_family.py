@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,20 +20,18 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 import primaldual as pdl
+from benchmarks.cliffs import LARGE, ratios
 from primaldual.reporting.files import write_text
 
 RESULTS = Path(__file__).parent / "results" / "family_times.json"
 PAGE = Path(__file__).parents[1] / "docs" / "family.md"
 HEADS, WIDTH = 4, 64
-LARGE = 7_000_000  # see benchmarks.cliffs
 
 DRAWN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "previous_value": torch.randn_like,
     "log_gate": lambda like: -torch.rand_like(like) / 10,
 }
 """Inputs per token whose neutral values would spare work; the others are neutral."""
-
-Ratios = list[float]
 
 
 class Case(NamedTuple):
@@ -78,7 +75,7 @@ def measure(case: Case, seconds: float) -> dict[str, object]:
     found: dict[str, object] = {**case._asdict()}
     for name, prepare in (("forward", _forward), ("training", _training)):
         low, middle, high = statistics.quantiles(
-            _ratios(prepare(call, tensors), prepare(base, tensors), seconds), n=4
+            ratios(prepare(call, tensors), prepare(base, tensors), seconds, least=5), n=4
         )
         found[name] = {"median": round(middle, 3), "low": round(low, 3), "high": round(high, 3)}
     return found
@@ -107,19 +104,6 @@ def _forward(call: Callable[[], torch.Tensor], tensors: list[torch.Tensor]) -> C
 
 def _training(call: Callable[[], torch.Tensor], tensors: list[torch.Tensor]) -> Callable[[], object]:
     return lambda: torch.autograd.grad(call().sum(), tensors)
-
-
-def _ratios(call: Callable[[], object], base: Callable[[], object], seconds: float) -> Ratios:
-    ratios: Ratios = []
-    call(), base()
-    started = time.monotonic()
-    while len(ratios) < 5 or (time.monotonic() - started < seconds and len(ratios) < 60):
-        begin = time.process_time()
-        call()
-        middle = time.process_time()
-        base()
-        ratios.append((middle - begin) / (time.process_time() - middle))
-    return ratios
 
 
 def table(rows: list[dict[str, object]]) -> str:

@@ -35,9 +35,8 @@ SPECS = (
 )  # fmt: skip
 MASKS = ("none", "padding", "pairs")
 BATCH, HEADS, WIDTH = 2, 4, 32
-LARGE = (
-    7_000_000  # numbers of a tensor just below the largest size to which glibc raises its threshold for mmap
-)
+LARGE = 7_000_000
+"""Numbers of a tensor just below the largest size to which glibc raises its threshold for mmap."""
 
 
 def masks(length: int) -> dict[str, Tensor | None]:
@@ -51,19 +50,21 @@ def masks(length: int) -> dict[str, Tensor | None]:
     }
 
 
-def median_ratio(call: Callable[[], object], base: Callable[[], object], seconds: float) -> float:
-    """The median of the ratios of interleaved times."""
-    ratios: list[float] = []
+def ratios(
+    call: Callable[[], object], base: Callable[[], object], seconds: float, least: int = 3, most: int = 100
+) -> list[float]:
+    """Ratios of interleaved processor times, at least and at most so many."""
+    found: list[float] = []
     started = time.monotonic()
     call()
     base()
-    while len(ratios) < 3 or (time.monotonic() - started < seconds and len(ratios) < 100):
+    while len(found) < least or (time.monotonic() - started < seconds and len(found) < most):
         begin = time.process_time()
         call()
         middle = time.process_time()
         base()
-        ratios.append((middle - begin) / (time.process_time() - middle))
-    return statistics.median(ratios)
+        found.append((middle - begin) / (time.process_time() - middle))
+    return found
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
@@ -106,7 +107,7 @@ def rows(length: int, specs: list[str], seconds: float) -> Iterator[dict[str, ob
                         "causal": is_causal,
                         "mask": name,
                         "forms": sorted({part.form for part in served}),
-                        "ratio": round(median_ratio(call, base, seconds), 2),
+                        "ratio": round(statistics.median(ratios(call, base, seconds)), 2),
                         "matrices": round(peak_bytes(call) / (4 * BATCH * HEADS * length * length), 2),
                     }
 

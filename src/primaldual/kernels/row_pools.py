@@ -235,9 +235,8 @@ def anchored_shares(pools: Pools, allowed: Tensor, scores: Tensor) -> Shares:
     else:
         top = pools.largest((scores + excluding(member, scores.dtype)).detach())
         top = top * (top > torch.finfo(scores.dtype).min / 4)
-        share = (
-            member * (member * pools.plus(scores, -top)).exp()
-        )  # 0 in place of scores that may be above the top
+        below = member * pools.plus(scores, -top)  # 0 in place of scores that may be above the top
+        share = member * below.exp()
         total = pools.sums(share, member)
     valid = pools.present(total)
     total = total + ~valid
