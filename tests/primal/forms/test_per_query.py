@@ -96,3 +96,21 @@ def test_a_single_pair_of_bn_is_its_mean_to_the_last_digit():
     mask = torch.tensor([True, True, True, False, False, False]).view(1, 1, 1, 6)
     for method in (problem.attend, problem.dense):
         assert torch.equal(method(query, key, key, mask), torch.zeros_like(key))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spec", ["linear+bn", "random(8)+bn", "conv(3)+linear+bn", "linear+bn+sh(1,2)"])
+def test_without_gradients_statistics_of_many_queries_serve_a_few_at_a_time(monkeypatch, spec, dtype):
+    monkeypatch.setattr(row_blocks, "BLOCK_NUMBERS", 2 * 80 * 4 * 5)  # five queries of twenty
+    problem = preset(spec).bind(2, 4)
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 1, 2, 80, 4, generator=generator).to(dtype).unbind(0)
+    key = key + torch.linspace(0, 3, 80)[:, None].to(dtype)  # statistics differ from query to query
+    mask = (torch.rand(80, 80, generator=generator) > 0.3) | torch.eye(80, dtype=torch.bool)
+    for given in ((None, True), (mask, False), (mask, True)):
+        with torch.no_grad():
+            found = problem.to(dtype).attend(query, key, value, *given)
+            wanted = problem.double().dense(query.double(), key.double(), value.double(), *given)
+        torch.testing.assert_close(
+            found.double(), wanted, rtol=0, atol=1e-12 if dtype == torch.float64 else 1e-5
+        )
